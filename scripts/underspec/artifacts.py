@@ -1,0 +1,78 @@
+"""Tables on disk: Parquet with a fixed schema, written atomically, checked when read."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from underspec.errors import ArtifactError
+
+SPLITS = ("policy", "preferences", "validation", "best_of_n")
+
+POSTS = {"post_id": "string", "split": "string", "post": "string", "reference": "string"}
+PREFERENCES = {
+    "post_id": "string",
+    "split": "string",
+    "chosen": "string",
+    "rejected": "string",
+    "source": "string",
+}
+SAMPLES = {"post_id": "string", "sample_index": "int32", "text": "string", "log_prob": "float32"}
+SCORES = {"post_id": "string", "sample_index": "int32", "reward": "float32"}
+RERANK = {"post_id": "string", "n": "int32", "sample_index": "int32", "reward": "float32"}
+
+
+def write_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None:
+    """Write `table` with the columns of `schema` first, in their types; extra columns follow.
+
+    The file appears under its name only when it is whole. Raises ArtifactError if `table`
+    breaks the schema: what cannot be read back is never written.
+    """
+    _check(table, path, schema)
+    extra = [column for column in table.columns if column not in schema]
+    table = table[[*schema, *extra]].astype(schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), unfinished)
+    os.replace(unfinished, path)
+
+
+def read_table(path: Path, schema: dict[str, str]) -> pd.DataFrame:
+    """Read a table written by `write_table`.
+
+    Raises ArtifactError, naming the file, if it is missing, not whole, lacks a column of
+    `schema`, or holds a null or a number that is not finite in one.
+    """
+    try:
+        table = pq.read_table(path).to_pandas()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; let Snakemake make it first") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(
+            f"{path}: not a whole Parquet file ({str(error).splitlines()[0]}); "
+            "delete it and run Snakemake again"
+        ) from None
+    _check(table, path, schema)
+    return table
+
+
+def _check(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None:
+    missing = [column for column in schema if column not in table.columns]
+    if missing:
+        raise ArtifactError(
+            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.columns)}"
+        )
+    for column, kind in schema.items():
+        values = table[column]
+        bad = values.isna()
+        if kind.startswith("float"):
+            bad |= ~np.isfinite(pd.to_numeric(values, errors="coerce"))
+        if bad.any():
+            raise ArtifactError(
+                f"{path}: column {column} has {int(bad.sum())} missing or non-finite values, "
+                f"the first in row {int(np.flatnonzero(bad)[0])}; "
+                "delete the file and run Snakemake again"
+            )

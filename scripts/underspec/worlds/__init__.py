@@ -1,0 +1,73 @@
+"""Worlds: where posts, references, preferences and pretraining text come from.
+
+A world is a module of this package with a class `World` that derives from `BaseWorld`; its
+name in the config is the module's. Its options are the config section `worlds.<name>`.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from underspec.errors import ConfigError
+
+
+class Options(BaseModel):
+    """Base of every world's options: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class BaseWorld(ABC):
+    """What the workflow asks of a world. All methods are pure functions of options and raw."""
+
+    Options: ClassVar[type[Options]]
+    downloads: ClassVar[bool] = False  # fetch() brings raw files that the others read
+    compares_samples: ClassVar[bool] = True  # preferences() compares samples of the policy
+    has_gold: ClassVar[bool] = False  # gold_reward() exists
+
+    def __init__(self, options: dict, raw: Path | None = None):
+        self.options = self.Options(**options)
+        self.raw = raw
+
+    def fetch(self, raw: Path) -> None:
+        """Bring the world's raw files into the folder `raw` (only if `downloads`)."""
+        raise NotImplementedError(f"{type(self).__module__} downloads nothing")
+
+    @abstractmethod
+    def posts(self) -> pd.DataFrame:
+        """Posts with the columns of artifacts.POSTS, and gold attributes where there are any.
+
+        Each post belongs to one of the splits policy, preferences, validation, best_of_n.
+        """
+
+    @abstractmethod
+    def pretraining_text(self) -> Iterator[str]:
+        """Documents, one line of text each, none of them from a validation or best-of-n post."""
+
+    @abstractmethod
+    def preferences(self, posts: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
+        """Comparisons with the columns of artifacts.PREFERENCES, of the splits preferences
+        and validation. `samples` (artifacts.SAMPLES of those posts) if `compares_samples`.
+        """
+
+    def gold_reward(self, posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
+        """True utility of each row of `samples`, (rows,) float64 (only if `has_gold`)."""
+        raise NotImplementedError(f"{type(self).__module__} has no gold rater")
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def world_class(name: str) -> type[BaseWorld]:
+    """The class of the world `name`. Raises ConfigError, listing the worlds, if there is none."""
+    if name not in names():
+        raise ConfigError(f"world: {name!r} is unknown; allowed are {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}").World
