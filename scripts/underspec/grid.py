@@ -7,8 +7,10 @@ aggregator. Everything here is per scale; all scales have the same grid.
 from dataclasses import dataclass
 from itertools import product
 
+from underspec import ensembles
+
 GRIDS = ("workshop", "full")
-AGGREGATORS = ("mean", "median", "min", "mean_minus_stdev")
+AGGREGATORS = tuple(ensembles.AGGREGATORS)
 ENSEMBLES = ("single", "finetune", "pretrain")
 
 
@@ -45,9 +47,7 @@ def reward_models(
     cells = product(pretrain_seeds, finetune_seeds)
     if grid == "full":
         return [RewardModel(p, f) for p, f in cells]
-    return [
-        RewardModel(p, f) for p, f in cells if p == pretrain_seeds[0] or f == finetune_seeds[0]
-    ]
+    return [RewardModel(p, f) for p, f in cells if p == pretrain_seeds[0] or f == finetune_seeds[0]]
 
 
 def rankers(models: list[RewardModel], aggregators: list[str]) -> list[Ranker]:

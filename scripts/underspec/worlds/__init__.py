@@ -29,8 +29,8 @@ class BaseWorld(ABC):
 
     Options: ClassVar[type[Options]]
     downloads: ClassVar[bool] = False  # fetch() brings raw files that the others read
-    compares_samples: ClassVar[bool] = True  # preferences() compares samples of the policy
-    has_gold: ClassVar[bool] = False  # gold_reward() exists
+    has_preferences: ClassVar[bool] = False  # preferences() exists: people compared summaries
+    has_gold: ClassVar[bool] = False  # gold_reward() exists: the true utility is known
 
     def __init__(self, options: dict, raw: Path | None = None):
         self.options = self.Options(**options)
@@ -51,11 +51,12 @@ class BaseWorld(ABC):
     def pretraining_text(self) -> Iterator[str]:
         """Documents, one line of text each, none of them from a validation or best-of-n post."""
 
-    @abstractmethod
-    def preferences(self, posts: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
-        """Comparisons with the columns of artifacts.PREFERENCES, of the splits preferences
-        and validation. `samples` (artifacts.SAMPLES of those posts) if `compares_samples`.
+    def preferences(self) -> pd.DataFrame:
+        """Comparisons with the columns of artifacts.PREFERENCES, of the splits preferences and
+        validation (only if `has_preferences`; else a simulated rater who goes by the gold reward
+        compares samples of the policy).
         """
+        raise NotImplementedError(f"{type(self).__module__} has no comparisons of its own")
 
     def gold_reward(self, posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
         """True utility of each row of `samples`, (rows,) float64 (only if `has_gold`)."""

@@ -1,0 +1,84 @@
+# What every rule shares: the checked config, the grid, where things are, and the slices of
+# the config that rules depend on. Reads config; makes nothing.
+import json
+import os
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(workflow.basedir) / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from underspec import grid
+from underspec.config import validate
+from underspec.errors import ConfigError
+from underspec.fingerprint import fingerprint
+from underspec.worlds import world_class
+
+try:
+    validate(config)
+except ConfigError as error:
+    raise WorkflowError(f"config: {error}")
+
+# Snakemake called by its path, from an environment that is not activated, runs its own Python.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+RESULTS = f"results/{config['experiment']}"
+SCALES = config["scales"]
+REWARD_MODELS = grid.reward_models(
+    config["grid"], config["pretrain_seeds"], config["finetune_seeds"]
+)
+NAMES = [model.name for model in REWARD_MODELS]
+RANKERS = [ranker.name for ranker in grid.rankers(REWARD_MODELS, config["aggregators"])]
+WORLD = world_class(config["world"])
+TRAIN = "../envs/train.yaml"
+ANALYSIS = "../envs/analysis.yaml"
+
+
+wildcard_constraints:
+    scale="|".join(config["models"]),
+    split="preferences|validation|best_of_n",
+    pretrain_seed=r"\d+",
+    finetune_seed=r"\d+",
+
+
+def made(path):
+    """Where an artifact of this experiment is."""
+    return f"{RESULTS}/{path}"
+
+
+def code(script, *modules):
+    """A digest of what a script runs; comments and docstrings do not change it."""
+    return fingerprint(*(SCRIPTS / f"{name}.py" for name in (script, *modules)))
+
+
+def world_code(script):
+    return code(script, f"underspec/worlds/{config['world']}")
+
+
+def world_options():
+    return json.dumps(config["worlds"][config["world"]])
+
+
+def raw():
+    """The world's raw files, if it has any."""
+    return [made("data/raw")] if WORLD.downloads else []
+
+
+def raw_option(wildcards, input):
+    return f"--raw {input.raw[0]}" if WORLD.downloads else ""
+
+
+def of_scale(*keys):
+    """A slice of `models` as JSON, for the scale that the wildcard names."""
+
+    def section(wildcards):
+        part = config["models"][wildcards.scale]
+        for key in keys:
+            part = part[key]
+        return json.dumps(part)
+
+    return section
+
+
+def pretrained(scale, pretrain_seed):
+    return made(f"pretrain/{scale}/seed{pretrain_seed}")

@@ -1,0 +1,57 @@
+# In: data/, one pretrain that no reward model shares.
+# Out: policy/, samples/{split}.parquet
+
+
+rule policy:
+    input:
+        posts=made("data/posts.parquet"),
+        tokenizer=made("data/tokenizer"),
+        pretrain=pretrained(config["policy"]["scale"], config["policy"]["pretrain_seed"]),
+    output:
+        directory(made("policy")),
+    params:
+        shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
+        lengths=json.dumps(config["lengths"]),
+        recipe=json.dumps(config["policy"]["recipe"]),
+        seed=config["policy"]["seed"],
+        checkpoints=made("checkpoints/policy"),
+        code=code("policy"),
+    log:
+        made("logs/policy.log"),
+    benchmark:
+        made("benchmarks/policy.tsv")
+    conda:
+        TRAIN
+    shell:
+        "python scripts/policy.py --posts {input.posts} --tokenizer {input.tokenizer}"
+        " --pretrain {input.pretrain} --shape {params.shape:q} --lengths {params.lengths:q}"
+        " --recipe {params.recipe:q} --seed {params.seed} --checkpoints {params.checkpoints}"
+        " --output {output} --log {log} --label policy"
+
+
+rule sample:
+    input:
+        posts=made("data/posts.parquet"),
+        tokenizer=made("data/tokenizer"),
+        policy=made("policy"),
+    output:
+        made("samples/{split}.parquet"),
+    params:
+        shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
+        lengths=json.dumps(config["lengths"]),
+        samples=lambda wildcards: config["sampling"]["samples"][wildcards.split],
+        temperature=config["sampling"]["temperature"],
+        seed=config["sampling"]["seed"],
+        code=code("sample"),
+    log:
+        made("logs/sample/{split}.log"),
+    benchmark:
+        made("benchmarks/sample/{split}.tsv")
+    conda:
+        TRAIN
+    shell:
+        "python scripts/sample.py --posts {input.posts} --tokenizer {input.tokenizer}"
+        " --policy {input.policy} --shape {params.shape:q} --lengths {params.lengths:q}"
+        " --split {wildcards.split} --samples {params.samples}"
+        " --temperature {params.temperature} --seed {params.seed}"
+        " --output {output} --log {log} --label 'sample {wildcards.split}'"

@@ -1,0 +1,28 @@
+# In: data/pretraining.npy, data/tokenizer/.
+# Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 from random initialisation.
+# Checkpoints on the way live outside of the output, which Snakemake deletes when a job fails.
+
+
+rule pretrain:
+    input:
+        tokens=made("data/pretraining.npy"),
+        tokenizer=made("data/tokenizer"),
+    output:
+        directory(made("pretrain/{scale}/seed{pretrain_seed}")),
+    params:
+        shape=of_scale("shape"),
+        recipe=of_scale("pretrain"),
+        corruption=json.dumps(config["corruption"]),
+        checkpoints=made("checkpoints/pretrain/{scale}/seed{pretrain_seed}"),
+        code=code("pretrain"),
+    log:
+        made("logs/pretrain/{scale}/seed{pretrain_seed}.log"),
+    benchmark:
+        made("benchmarks/pretrain/{scale}/seed{pretrain_seed}.tsv")
+    conda:
+        TRAIN
+    shell:
+        "python scripts/pretrain.py --tokens {input.tokens} --tokenizer {input.tokenizer}"
+        " --shape {params.shape:q} --corruption {params.corruption:q} --recipe {params.recipe:q}"
+        " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints} --output {output}"
+        " --log {log} --label 'pretrain {wildcards.scale} seed {wildcards.pretrain_seed}'"

@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from underspec.command import command
+from underspec.worlds import world_class
+
+
+def fetch(*, world: str, options: dict, output: Path) -> None:
+    """Bring the raw files of a world that is not generated."""
+    output.mkdir(parents=True, exist_ok=True)
+    world_class(world)(options).fetch(output)
+
+
+if __name__ == "__main__":
+    command(fetch)

@@ -1,0 +1,46 @@
+import logging
+import shutil
+from pathlib import Path
+
+from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
+
+from underspec.artifacts import POSTS, read_table
+from underspec.command import command
+from underspec.models import load, save
+from underspec.objectives import sft
+from underspec.tokens import count_longer, encode, load_tokenizer
+from underspec.training import Recipe, train
+
+log = logging.getLogger("underspec.policy")
+
+
+def policy(
+    *,
+    posts: Path,
+    tokenizer: Path,
+    pretrain: Path,
+    shape: dict,
+    lengths: dict,
+    recipe: dict,
+    seed: int,
+    checkpoints: Path,
+    output: Path,
+) -> None:
+    """Finetune a pretrain on posts and references: the SFT policy (paper, section 2.1)."""
+    trained = load_tokenizer(tokenizer)
+    table = read_table(posts, POSTS).query("split == 'policy'")
+    inputs = encode(trained, table.post, lengths["post"])
+    targets = encode(trained, table.reference, lengths["summary"])
+    log.info(
+        "%d posts; %d posts and %d references reach the limit and may be cut",
+        len(table), count_longer(inputs, lengths["post"]), count_longer(targets, lengths["summary"]),
+    )  # fmt: skip
+    model = load(T5ForConditionalGeneration, pretrain, shape, trained.get_vocab_size())
+    objective = sft(inputs, targets, recipe["batch"], seed)
+    rows = train(model, objective, Recipe(**recipe), seed, checkpoints)
+    save(model, output, rows, {"stage": "policy", "seed": seed, "recipe": recipe})
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    command(policy)

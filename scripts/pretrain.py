@@ -1,0 +1,39 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from underspec.command import command
+from underspec.models import new_t5, save
+from underspec.objectives import denoising
+from underspec.tokens import load_tokenizer
+from underspec.training import Recipe, train
+
+
+def pretrain(
+    *,
+    tokens: Path,
+    tokenizer: Path,
+    shape: dict,
+    corruption: dict,
+    recipe: dict,
+    seed: int,
+    checkpoints: Path,
+    output: Path,
+) -> None:
+    """Pretrain a T5 from random initialisation by span corruption (paper, section 2.1).
+
+    The seed sets the initialisation and the data and its order; nothing else differs.
+    """
+    vocabulary = load_tokenizer(tokenizer).get_vocab_size()
+    stream = np.load(tokens, mmap_mode="r")
+    objective = denoising(stream, vocabulary, recipe["batch"], seed, **corruption)
+    model = new_t5(shape, vocabulary, seed)
+    rows = train(model, objective, Recipe(**recipe), seed, checkpoints)
+    about = {"stage": "pretrain", "seed": seed, "recipe": recipe, "corruption": corruption}
+    save(model, output, rows, about)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    command(pretrain)

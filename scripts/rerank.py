@@ -1,0 +1,39 @@
+"""Let every ranker of a scale pick its best of n."""
+
+from pathlib import Path
+
+from underspec import grid as grids
+from underspec.artifacts import RERANK, write_table
+from underspec.command import command
+from underspec.errors import ArtifactError
+from underspec.rerank import rerank as choose
+from underspec.rerank import to_table, with_policy
+from underspec.reward_matrix import read_rewards
+
+
+def rerank(
+    *,
+    scores: list[Path],
+    grid: str,
+    pretrain_seeds: list[int],
+    finetune_seeds: list[int],
+    aggregators: list[str],
+    best_of_n: list[int],
+    output: Path,
+) -> None:
+    """Read the scores of one scale (file stem = reward model), write one table a ranker."""
+    models = grids.reward_models(grid, pretrain_seeds, finetune_seeds)
+    missing = {model.name for model in models} - {path.stem for path in scores}
+    if missing:
+        raise ArtifactError(f"{output}: no scores given for {', '.join(sorted(missing))}")
+    layout, rewards = read_rewards(scores)
+    by_name = dict(zip((path.stem for path in scores), rewards, strict=True))
+    ns = with_policy(best_of_n)
+    chosen = choose(by_name, grids.rankers(models, aggregators), ns)
+    for ranker, choices in chosen.items():
+        table = to_table(choices, layout.post_ids, ns)
+        write_table(table, output / f"{ranker}.parquet", RERANK)
+
+
+if __name__ == "__main__":
+    command(rerank)

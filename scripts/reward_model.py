@@ -1,0 +1,67 @@
+import logging
+import shutil
+from pathlib import Path
+
+from underspec.artifacts import POSTS, PREFERENCES, read_table
+from underspec.command import command
+from underspec.models import new_reward_model, parameters, save
+from underspec.objectives import preference
+from underspec.scoring import pairwise_accuracy
+from underspec.tokens import encode, load_tokenizer
+from underspec.training import Recipe, train
+
+log = logging.getLogger("underspec.reward_model")
+
+
+def reward_model(
+    *,
+    posts: Path,
+    preferences: Path,
+    tokenizer: Path,
+    pretrain: Path,
+    scale: str,
+    shape: dict,
+    lengths: dict,
+    recipe: dict,
+    centering: float,
+    pretrain_seed: int,
+    finetune_seed: int,
+    checkpoints: Path,
+    output: Path,
+) -> None:
+    """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
+
+    The finetune seed sets the initialisation of the reward head, the data order and dropout.
+    """
+    trained = load_tokenizer(tokenizer)
+    post_of = read_table(posts, POSTS).set_index("post_id").post
+    compared = read_table(preferences, PREFERENCES)
+
+    def pairs(split: str) -> list[list]:
+        table = compared[compared.split == split]
+        return [
+            encode(trained, table.post_id.map(post_of), lengths["post"]),
+            encode(trained, table.chosen, lengths["summary"]),
+            encode(trained, table.rejected, lengths["summary"]),
+        ]
+
+    training, held_out = pairs("preferences"), pairs("validation")
+    model = new_reward_model(pretrain, shape, trained.get_vocab_size(), finetune_seed)
+    objective = preference(*training, recipe["batch"], finetune_seed, centering)
+    rows = train(model, objective, Recipe(**recipe), finetune_seed, checkpoints)
+    accuracy = pairwise_accuracy(model, *held_out)
+    log.info("held-out pairwise accuracy %.3f on %d pairs", accuracy, len(held_out[0]))
+    identity = {"scale": scale, "pretrain_seed": pretrain_seed, "finetune_seed": finetune_seed}
+    metrics = {
+        **identity,
+        "parameters": parameters(model),
+        "accuracy": accuracy,
+        "pairs": len(held_out[0]),
+    }
+    about = {"stage": "reward model", **identity, "recipe": recipe, "centering": centering}
+    save(model, output, rows, about, metrics)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    command(reward_model)

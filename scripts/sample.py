@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import torch
+from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
+
+from underspec.artifacts import POSTS, SAMPLES, read_table, write_table
+from underspec.command import command
+from underspec.models import load
+from underspec.sampling import draw
+from underspec.tokens import encode, load_tokenizer
+
+
+def sample(
+    *,
+    posts: Path,
+    tokenizer: Path,
+    policy: Path,
+    shape: dict,
+    lengths: dict,
+    split: str,
+    samples: int,
+    temperature: float,
+    seed: int,
+    output: Path,
+) -> None:
+    """Draw samples of the policy for every post of a split."""
+    trained = load_tokenizer(tokenizer)
+    table = read_table(posts, POSTS).query("split == @split")
+    model = load(T5ForConditionalGeneration, policy, shape, trained.get_vocab_size())
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    drawn = draw(
+        model,
+        trained,
+        list(table.post_id),
+        encode(trained, table.post, lengths["post"]),
+        samples,
+        temperature,
+        lengths["summary"],
+        seed,
+    )
+    write_table(drawn, output, SAMPLES)
+
+
+if __name__ == "__main__":
+    command(sample)

@@ -1,0 +1,47 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
+from underspec.command import command
+from underspec.models import RewardModel, load
+from underspec.scoring import score as score_candidates
+from underspec.tokens import encode, load_tokenizer
+
+log = logging.getLogger("underspec.score")
+
+
+def score(
+    *,
+    posts: Path,
+    samples: Path,
+    tokenizer: Path,
+    reward_models: Path,
+    names: list[str],
+    shape: dict,
+    lengths: dict,
+    output: Path,
+) -> None:
+    """Score every sample with the reward models `names` in a folder, which are of one scale."""
+    trained = load_tokenizer(tokenizer)
+    table = read_table(samples, SAMPLES)
+    post_of = read_table(posts, POSTS).set_index("post_id").post
+    groups = table.groupby("post_id", sort=False).indices
+    encoded_posts = encode(trained, post_of[list(groups)], lengths["post"])
+    texts = encode(trained, table.text, lengths["summary"])
+    candidates = [[texts[row] for row in rows] for rows in groups.values()]
+    rows = np.concatenate(list(groups.values()))
+    for done, name in enumerate(names, start=1):
+        model = load(RewardModel, reward_models / name, shape, trained.get_vocab_size())
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        rewards = np.empty(len(table), np.float32)
+        rewards[rows] = np.concatenate(score_candidates(model, encoded_posts, candidates))
+        scores = table[["post_id", "sample_index"]].assign(reward=rewards)
+        write_table(scores, output / f"{name}.parquet", SCORES)
+        log.info("%d of %d reward models", done, len(names))
+
+
+if __name__ == "__main__":
+    command(score)

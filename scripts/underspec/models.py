@@ -1,0 +1,182 @@
+"""T5 from random initialisation or a checkpoint, and the reward model on top of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import initialization
+from transformers.models.t5.configuration_t5 import T5Config
+from transformers.models.t5.modeling_t5 import (
+    T5ForConditionalGeneration,
+    T5Model,
+    T5PreTrainedModel,
+)
+
+from underspec.errors import ArtifactError
+from underspec.tokens import EOS, PAD
+
+# Eager attention is the faster one on a CPU at these sizes, PyTorch's fused one on a GPU.
+ATTENTION = "sdpa" if torch.cuda.is_available() else "eager"
+
+
+class RewardModel(T5PreTrainedModel):
+    """r(y; x): post x in the encoder, candidate y in the decoder, one number a candidate.
+
+    The reward is a linear function of the mean of the decoder's states over the candidate's
+    tokens (our choice: the paper does not say).
+    """
+
+    config_class = T5Config
+    base_model_prefix = "transformer"
+    _tied_weights_keys = {
+        f"transformer.{tied}": f"transformer.{source}"
+        for tied, source in T5Model._tied_weights_keys.items()
+    }
+
+    def __init__(self, config: T5Config):
+        super().__init__(config)
+        self.transformer = T5Model(config)
+        self.head = nn.Linear(config.d_model, 1)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is getattr(self, "head", None):
+            initialization.normal_(module.weight, std=self.config.d_model**-0.5)
+            initialization.zeros_(module.bias)
+
+    def forward(self, posts: Tensor, candidates: Tensor, post_of: Tensor) -> Tensor:
+        """Rewards (candidates,) of token ids `candidates` (candidates, length).
+
+        `posts` (posts, length) are encoded once; `post_of` (candidates,) says to which row of
+        `posts` a candidate belongs. Padding is PAD in both.
+        """
+        return self.judge(self.encode(posts), posts, candidates, post_of)
+
+    def encode(self, posts: Tensor) -> Tensor:
+        """Encoder states (posts, length, d_model)."""
+        mask = (posts != PAD).long()
+        return self.transformer.encoder(input_ids=posts, attention_mask=mask).last_hidden_state
+
+    def judge(self, encoded: Tensor, posts: Tensor, candidates: Tensor, post_of: Tensor) -> Tensor:
+        """`forward` given the states that `encode` made of `posts`."""
+        shifted = nn.functional.pad(candidates[:, :-1], (1, 0), value=PAD)
+        states = self.transformer.decoder(
+            input_ids=shifted,
+            encoder_hidden_states=encoded[post_of],
+            encoder_attention_mask=(posts != PAD).long()[post_of],
+            use_cache=False,
+        ).last_hidden_state
+        weight = (candidates != PAD).to(states.dtype)[:, :, None]
+        pooled = (states * weight).sum(1) / weight.sum(1)
+        return self.head(pooled)[:, 0]
+
+
+def t5_config(shape: dict, vocabulary: int) -> T5Config:
+    """T5 v1.0 of a scale's `shape` (d_model, d_ff, d_kv, num_heads, num_layers a side)."""
+    return T5Config(
+        **shape,
+        vocab_size=vocabulary,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        decoder_start_token_id=PAD,
+        attn_implementation=ATTENTION,
+    )
+
+
+def new_t5(shape: dict, vocabulary: int, seed: int) -> T5ForConditionalGeneration:
+    torch.manual_seed(seed)
+    return T5ForConditionalGeneration(t5_config(shape, vocabulary))
+
+
+def new_reward_model(pretrain: Path, shape: dict, vocabulary: int, seed: int) -> RewardModel:
+    """The pretrain at `pretrain` with a reward head that the finetune seed `seed` draws."""
+    encoder_decoder = load(T5ForConditionalGeneration, pretrain, shape, vocabulary)
+    torch.manual_seed(seed)
+    model = RewardModel(t5_config(shape, vocabulary))
+    state = {
+        name: value
+        for name, value in encoder_decoder.state_dict().items()
+        if not name.startswith("lm_head")
+    }
+    model.transformer.load_state_dict(state)
+    return model
+
+
+def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: int):
+    """The model of class `kind` in `folder`, which must have the given shape and vocabulary.
+
+    Raises ArtifactError naming the folder if it is missing, damaged, or of another scale.
+    """
+    expected = {**shape, "vocab_size": vocabulary}
+    try:
+        config = T5Config.from_pretrained(folder)
+        found = {key: getattr(config, key) for key in expected}
+        if found != expected:
+            differing = [key for key in expected if found[key] != expected[key]]
+            raise ArtifactError(
+                f"{folder}: a checkpoint of another scale: "
+                + ", ".join(f"{key} is {found[key]}, not {expected[key]}" for key in differing)
+            )
+        model, report = kind.from_pretrained(
+            folder, attn_implementation=ATTENTION, output_loading_info=True
+        )
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise ArtifactError(f"{folder}: not a whole checkpoint ({_first_line(error)})") from None
+    if report["missing_keys"] or report["unexpected_keys"]:
+        raise ArtifactError(
+            f"{folder}: not a {kind.__name__}: missing {sorted(report['missing_keys'])[:3]}, "
+            f"unexpected {sorted(report['unexpected_keys'])[:3]}"
+        )
+    return model
+
+
+def set_dropout(model: nn.Module, rate: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = rate
+
+
+def save(
+    model: T5PreTrainedModel,
+    folder: Path,
+    rows: list[dict],
+    about: dict,
+    metrics: dict | None = None,
+) -> None:
+    """Write the model as a Hugging Face folder with its training log, provenance and metrics.
+
+    The folder appears under its name only when it is whole.
+    """
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    pd.DataFrame(rows).to_csv(unfinished / "training.csv", index=False)
+    provenance = {
+        **about,
+        "parameters": parameters(model),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": str(model.device),
+    }
+    (unfinished / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    if metrics is not None:
+        (unfinished / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters, tied ones counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

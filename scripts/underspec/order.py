@@ -1,0 +1,30 @@
+"""Data order as a pure function of (seed, step, row): resuming a run is resuming an integer."""
+
+from functools import lru_cache
+
+import numpy as np
+
+# Independent random streams drawn from one seed.
+ORDER, NOISE, DROPOUT, SAMPLING = range(4)
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng([seed, ORDER, epoch]).permutation(size)
+
+
+def example(seed: int, size: int, position: int) -> int:
+    """Which of `size` examples stands at `position` of the endless, reshuffled stream."""
+    epoch, offset = divmod(position, size)
+    return int(_permutation(seed, epoch, size)[offset])
+
+
+def examples(seed: int, size: int, batch: int, step: int, rows: range) -> list[int]:
+    """The examples of `rows` of step `step`, in batches of `batch` rows."""
+    return [example(seed, size, step * batch + row) for row in rows]
+
+
+def stream_seed(seed: int, stream: int, *index: int) -> int:
+    """A 63-bit seed for another library's generator."""
+    state = np.random.SeedSequence([seed, stream, *index]).generate_state(1, np.uint64)
+    return int(state[0] >> 1)

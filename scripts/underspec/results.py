@@ -1,0 +1,91 @@
+"""What the workflow left under results/<experiment>/, read as the tables need it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from underspec.artifacts import RERANK, read_table
+from underspec.grid import Ranker, RewardModel, rankers, reward_models
+from underspec.rerank import from_table, with_policy
+from underspec.reward_matrix import Layout, read_metrics, read_rewards, read_samples
+from underspec.statistics import win_probability
+
+
+@dataclass(frozen=True)
+class ScaleResults:
+    """The reward models of one scale, and what every ranker picks.
+
+    parameters: of a reward model; rewards: (models, posts, samples); texts: (posts, samples) int,
+    equal where the texts of a post are; choices: sample indices (ns, posts) by ranker name;
+    metrics: one dict a reward model, in the order of `models`.
+    """
+
+    scale: str
+    parameters: int
+    models: list[RewardModel]
+    rankers: list[Ranker]
+    ns: list[int]
+    rewards: np.ndarray
+    texts: np.ndarray
+    choices: dict[str, np.ndarray]
+    metrics: list[dict]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All scales, and the yardsticks they share.
+
+    yardsticks: what a sample is worth (posts, samples): its `reward` by the evaluator, its
+    `win_rate` under the evaluator, and its `gold` score where the world has one.
+    """
+
+    scales: list[ScaleResults]
+    yardsticks: dict[str, np.ndarray]
+    evaluator: dict
+
+
+def read_results(results: Path, experiment: Mapping) -> Results:
+    """Read everything the tables need.
+
+    experiment: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and
+    gold of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
+    about other samples than samples/best_of_n.parquet.
+    """
+    layout, texts = read_samples(results / "samples" / "best_of_n.parquet")
+    scores = results / "scores"
+    names = ["evaluator", "gold"] if experiment["gold"] else ["evaluator"]
+    _, worth = read_rewards([scores / f"{name}.parquet" for name in names], layout)
+    yardsticks = {"reward": worth[0], "win_rate": win_probability(worth[0])}
+    if experiment["gold"]:
+        yardsticks["gold"] = worth[1]
+    return Results(
+        [_read_scale(results, scale, experiment, layout, texts) for scale in experiment["scales"]],
+        yardsticks,
+        read_metrics(results / "evaluator" / "metrics.json"),
+    )
+
+
+def _read_scale(
+    results: Path, scale: str, experiment: Mapping, layout: Layout, texts: np.ndarray
+) -> ScaleResults:
+    models = reward_models(
+        experiment["grid"], experiment["pretrain_seeds"], experiment["finetune_seeds"]
+    )
+    every_ranker = rankers(models, experiment["aggregators"])
+    ns = with_policy(experiment["best_of_n"])
+    _, rewards = read_rewards(
+        [results / "scores" / scale / f"{model.name}.parquet" for model in models], layout
+    )
+    choices = {}
+    for ranker in every_ranker:
+        path = results / "rerank" / scale / f"{ranker.name}.parquet"
+        table = read_table(path, RERANK)
+        choices[ranker.name] = from_table(table, path, layout.post_ids, ns).sample_index
+    folder = results / "reward_models" / scale
+    metrics = [read_metrics(folder / model.name / "metrics.json") for model in models]
+    parameters = metrics[0]["parameters"]
+    return ScaleResults(
+        scale, parameters, models, every_ranker, ns, rewards, texts, choices, metrics
+    )

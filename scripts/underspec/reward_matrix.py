@@ -1,0 +1,125 @@
+"""The reward matrix: score tables as arrays of shape (models, posts, samples)."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from underspec.artifacts import SAMPLES, SCORES, read_table
+from underspec.errors import ArtifactError
+
+KEYS = {"post_id": "str", "sample_index": "int64"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which sample each row of a table is: the same in the samples and in every score table.
+
+    keys has columns post_id and sample_index; the rows of a post stand together, with
+    sample_index 0..size-1; `path` is the table it was taken from, for error messages.
+    """
+
+    keys: pd.DataFrame
+    size: int
+    path: Path
+
+    @cached_property
+    def post_ids(self) -> np.ndarray:
+        """(posts,) the post of each row of the reward matrix."""
+        return self.keys["post_id"].to_numpy()[:: self.size]
+
+    def matrix(self, column: pd.Series) -> np.ndarray:
+        """A column of a table of this layout as (posts, samples)."""
+        return column.to_numpy().reshape(-1, self.size)
+
+    def check(self, table: pd.DataFrame, path: Path) -> None:
+        """Raise ArtifactError, naming `path`, unless its rows are the samples of this layout."""
+        keys = _keys(table)
+        if len(keys) != len(self.keys):
+            difference = f"it has {len(keys)} rows, not {len(self.keys)}"
+        elif not keys.equals(self.keys):
+            row = int(np.flatnonzero((keys != self.keys).any(axis=1))[0])
+            difference = f"row {row} is {_describe(keys, row)}, not {_describe(self.keys, row)}"
+        else:
+            return
+        raise ArtifactError(
+            f"{path}: its samples are not those of {self.path}: {difference}; "
+            "delete the older of the two files and run Snakemake again"
+        )
+
+
+def layout(table: pd.DataFrame, path: Path) -> Layout:
+    """The layout of a table of samples or scores.
+
+    Raises ArtifactError, naming the file, unless every post has the same number of samples,
+    numbered from 0 and in this order.
+    """
+    keys = _keys(table)
+    post = pd.factorize(keys["post_id"])[0]
+    size = int((post == 0).sum())
+    rows = np.arange(len(keys))
+    wrong = size == 0 or len(keys) % size
+    if not wrong:
+        wrong = (post != rows // size) | (keys["sample_index"].to_numpy() != rows % size)
+    if np.any(wrong):
+        raise ArtifactError(
+            f"{path}: every post must have the same number of samples, in rows that stand "
+            "together, with sample_index 0, 1, 2, ...; delete the file and run Snakemake again"
+        )
+    return Layout(keys, size, path)
+
+
+def read_samples(path: Path) -> tuple[Layout, np.ndarray]:
+    """The layout of a samples table, and its texts as integers (posts, samples).
+
+    Two samples of a post have the same integer exactly if they have the same text: duplicate
+    texts are the same output. Raises ArtifactError, naming the file, if it is damaged.
+    """
+    table = read_table(path, SAMPLES)
+    samples = layout(table, path)
+    return samples, samples.matrix(pd.Series(pd.factorize(table["text"])[0]))
+
+
+def read_rewards(paths: list[Path], samples: Layout | None = None) -> tuple[Layout, np.ndarray]:
+    """Score tables as rewards (models, posts, samples), in single precision, with their layout.
+
+    All must hold the samples of `samples` (left out: of the first table) in the same order.
+    Raises ArtifactError, naming the file, if one is damaged or holds other samples.
+    """
+    rewards = []
+    for path in paths:
+        table = read_table(path, SCORES)
+        samples = samples or layout(table, path)
+        samples.check(table, path)
+        rewards.append(samples.matrix(table["reward"]))
+    return samples, np.stack(rewards)
+
+
+def read_metrics(path: Path) -> dict:
+    """What training a reward model reported: its held-out accuracy, parameters and so on.
+
+    Raises ArtifactError, naming the file, if it is missing, is no JSON object or lacks a key.
+    """
+    try:
+        metrics = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not readable as JSON ({error})") from None
+    needed = {"scale", "parameters", "accuracy", "pairs"}
+    missing = needed - set(metrics) if isinstance(metrics, dict) else needed
+    if missing:
+        raise ArtifactError(
+            f"{path}: {', '.join(sorted(missing))} is missing; "
+            "delete the folder it is in and run Snakemake again"
+        )
+    return metrics
+
+
+def _keys(table: pd.DataFrame) -> pd.DataFrame:
+    return table[list(KEYS)].astype(KEYS).reset_index(drop=True)
+
+
+def _describe(keys: pd.DataFrame, row: int) -> str:
+    return f"sample {keys['sample_index'].iloc[row]} of post {keys['post_id'].iloc[row]}"

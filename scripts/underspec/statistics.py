@@ -1,0 +1,151 @@
+"""The statistics of the paper's figures and table, on arrays.
+
+Shapes: rewards are (models, posts, samples), choices (sample indices) are (ns, posts).
+What a figure draws is a mean over posts; its standard error and interval reflect the finite
+sample of posts only ("confidence intervals reflect finite-sample variance", Figures 1 and 2):
+values are averaged over rankers within a post first.
+"""
+
+import math
+
+import numpy as np
+
+from underspec.grid import RewardModel
+
+JUDGES = ("itself", "same pretrain", "other pretrain")
+PAIRS = ("same pretrain", "other pretrain")
+NORMAL_95 = 1.959964
+
+
+def kl_bound(n: int) -> float:
+    """Upper bound on KL(best-of-n || policy) in nats: log n - (n - 1) / n (section 2)."""
+    return math.log(n) - (n - 1) / n
+
+
+def pick(rewards: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """The reward of every choice: (..., posts, samples) and (ns, posts) to (..., ns, posts)."""
+    posts, samples = rewards.shape[-2:]
+    flat = np.arange(posts) * samples + choices
+    return rewards.reshape(*rewards.shape[:-2], -1).take(flat, axis=-1)
+
+
+def relations(models: list[RewardModel]) -> np.ndarray:
+    """(models, judges, models) bool: is the last model this judge (JUDGES) of the first?"""
+    pretrain = np.array([model.pretrain_seed for model in models])
+    itself = np.eye(len(models), dtype=bool)
+    same = pretrain[:, None] == pretrain
+    return np.stack([itself, same & ~itself, ~same], axis=1)
+
+
+def judged(rewards: np.ndarray, relation: np.ndarray) -> np.ndarray:
+    """Figure 1 for one ranker: the mean reward of its choices under each kind of judge.
+
+    rewards: (models, ns, posts), of the ranker's choices under every reward model; relation:
+    (judges, models) bool. Returns (judges, ns, posts), NaN where there is no such judge.
+    """
+    number = relation.sum(axis=1, keepdims=True)
+    weights = relation / np.where(number, number, np.nan)
+    return np.stack(
+        [
+            np.tensordot(row[mask], rewards[mask], axes=1) if mask.any() else rewards[0] * np.nan
+            for row, mask in zip(weights, relation, strict=True)
+        ]
+    )
+
+
+def agreement(texts: np.ndarray, relation: np.ndarray) -> np.ndarray:
+    """Figure 2: the share of pairs of reward models whose best-of-n texts coincide, by post.
+
+    texts: (models, ns, posts) int, the text that each reward model picks; relation: as
+    `relations` gives it. Returns (PAIRS, ns, posts), NaN where there is no such pair.
+    """
+    agreeing = np.zeros((len(PAIRS), *texts.shape[1:]))
+    number = np.zeros(len(PAIRS))
+    for model in range(len(texts) - 1):
+        equal = texts[model + 1 :] == texts[model]
+        later = relation[model, 1:, model + 1 :]
+        for pair, mask in enumerate(later):
+            agreeing[pair] += equal[mask].sum(axis=0)
+        number += later.sum(axis=1)
+    return agreeing / np.where(number, number, np.nan)[:, None, None]
+
+
+def anova_share(rewards: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Figure 3 for one ranker: the share of the variance that per-model offsets explain.
+
+    rewards: (models, ns, posts), X[i, m] of section 2.2 at each n. One-way analysis of variance
+    with the reward models as groups: sum of squares between groups / total sum of squares.
+    weights: (resamples, posts), how often each resample of the posts holds each post (left out:
+    every post once). Returns (ns, resamples), or (ns,) without weights; 0 where nothing varies.
+    """
+    if weights is None:
+        return anova_share(rewards, np.ones((1, rewards.shape[-1])))[:, 0]
+    models, ns, posts = rewards.shape
+    centred = rewards - rewards.mean(axis=(0, 2), dtype=np.float64, keepdims=True)
+    # One matrix product for all sums: of the rewards of each model, and of all squares.
+    terms = np.concatenate([centred, (centred**2).sum(axis=0, keepdims=True)])
+    sums = (terms.reshape(-1, posts) @ weights.T).reshape(models + 1, ns, -1)
+    group_means, squares = sums[:-1] / posts, sums[-1]
+    grand_means = group_means.mean(axis=0)
+    between = posts * ((group_means - grand_means) ** 2).sum(axis=0)
+    total = squares - models * posts * grand_means**2
+    varies = total > 1e-12 * squares
+    return np.divide(between, total, out=np.zeros_like(total), where=varies)
+
+
+def bootstrap_weights(posts: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """(resamples, posts) how often each bootstrap resample holds each post; rows sum to posts."""
+    drawn = np.random.default_rng(seed).integers(posts, size=(resamples, posts))
+    drawn += np.arange(resamples)[:, None] * posts
+    counts = np.bincount(drawn.ravel(), minlength=resamples * posts)
+    return counts.reshape(resamples, posts).astype(np.float64)
+
+
+def win_probability(rewards: np.ndarray) -> np.ndarray:
+    """For every sample, the probability that it beats a random sample of the same post.
+
+    rewards: (posts, samples) by the evaluator; the same shape is returned. The random sample is
+    any of the policy's samples of the post, the sample itself included; ties count one half.
+    The win rate (section 3, Table 1) is the mean of it over the choices of a ranker.
+    """
+    beats = np.stack([(post[:, None] > post).sum(axis=1) for post in rewards])
+    equals = np.stack([(post[:, None] == post).sum(axis=1) for post in rewards])
+    return (beats + equals / 2) / rewards.shape[1]
+
+
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error over posts: (..., posts) to two of (...); one post has no error."""
+    posts = values.shape[-1]
+    mean = values.mean(axis=-1)
+    if posts < 2:
+        return mean, np.full_like(mean, np.nan)
+    return mean, values.std(axis=-1, ddof=1) / math.sqrt(posts)
+
+
+def percentile_interval(resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bootstrap's 95% percentile interval: (..., resamples) to low and high (...)."""
+    low, high = np.percentile(resamples, [2.5, 97.5], axis=-1)
+    return low, high
+
+
+def difference_of_means(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """mean(second) - mean(first) with Welch's two-sample 95% t interval; NaN bounds if too few.
+
+    Used for the accuracies of the reward models of two scales: the only interval here that runs
+    over reward models (taken as independent), not over posts.
+    """
+    estimate = float(np.mean(second) - np.mean(first))
+    if min(len(first), len(second)) < 2:
+        return estimate, math.nan, math.nan
+    from scipy.special import stdtrit  # slow to import
+
+    variances = [np.var(group, ddof=1) / len(group) for group in (first, second)]
+    error = math.sqrt(sum(variances))
+    if error == 0:
+        return estimate, estimate, estimate
+    pooled = sum(
+        variance**2 / (len(group) - 1)
+        for variance, group in zip(variances, (first, second), strict=True)
+    )
+    reach = float(stdtrit(error**4 / pooled, 0.975)) * error
+    return estimate, estimate - reach, estimate + reach

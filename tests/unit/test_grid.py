@@ -1,0 +1,85 @@
+"""The grid of reward models and the rankers on it, counted and spelled out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from underspec.ensembles import AGGREGATORS
+from underspec.grid import AGGREGATORS as NAMES
+from underspec.grid import GRIDS, RewardModel, rankers, reward_models
+
+SEEDS = st.lists(st.integers(0, 50), min_size=1, max_size=5, unique=True)
+
+
+def test_the_workshop_grid_is_the_papers():
+    """Section 2.1: five pretrains, one of them finetuned five times."""
+    names = [model.name for model in reward_models("workshop", [0, 1, 2, 3, 4], [0, 1, 2, 3, 4])]
+    assert names == [f"pretrain0-finetune{seed}" for seed in range(5)] + [
+        f"pretrain{seed}-finetune0" for seed in range(1, 5)
+    ]
+
+
+@given(SEEDS, SEEDS)
+def test_sizes_of_grids(pretrain_seeds, finetune_seeds):
+    full = reward_models("full", pretrain_seeds, finetune_seeds)
+    workshop = reward_models("workshop", pretrain_seeds, finetune_seeds)
+    assert len(set(full)) == len(full) == len(pretrain_seeds) * len(finetune_seeds)
+    assert len(set(workshop)) == len(workshop) == len(pretrain_seeds) + len(finetune_seeds) - 1
+    assert set(workshop) <= set(full)
+
+
+@given(st.sampled_from(GRIDS), SEEDS, SEEDS, st.lists(st.sampled_from(NAMES), unique=True))
+def test_rankers(grid, pretrain_seeds, finetune_seeds, aggregators):
+    models = reward_models(grid, pretrain_seeds, finetune_seeds)
+    found = rankers(models, aggregators)
+    assert len({ranker.name for ranker in found}) == len(found)
+    assert [ranker.members for ranker in found if ranker.ensemble == "single"] == [
+        (model,) for model in models
+    ]
+    for ensemble, fixed, varied in (
+        ("finetune", "pretrain_seed", finetune_seeds),
+        ("pretrain", "finetune_seed", pretrain_seeds),
+    ):
+        of_kind = [ranker for ranker in found if ranker.ensemble == ensemble]
+        assert bool(of_kind) == (len(varied) > 1 and bool(aggregators))
+        for ranker in of_kind:
+            assert ranker.aggregator in aggregators
+            assert len(ranker.members) == len(varied)
+            assert len({getattr(member, fixed) for member in ranker.members}) == 1
+
+
+def test_ranker_names():
+    names = [ranker.name for ranker in rankers(reward_models("full", [0, 1], [0, 3]), ["min"])]
+    assert names == [
+        "single-pretrain0-finetune0",
+        "single-pretrain0-finetune3",
+        "single-pretrain1-finetune0",
+        "single-pretrain1-finetune3",
+        "finetune-pretrain0-min",
+        "finetune-pretrain1-min",
+        "pretrain-finetune0-min",
+        "pretrain-finetune3-min",
+    ]
+
+
+def test_ragged_grids_make_ensembles_of_one_size():
+    models = [RewardModel(0, 0), RewardModel(0, 1), RewardModel(1, 0)]
+    ensembles = [ranker.name for ranker in rankers(models, ["mean"])[3:]]
+    assert ensembles == ["finetune-pretrain0-mean", "pretrain-finetune0-mean"]
+
+
+def test_aggregator_names_have_one_source():
+    assert tuple(AGGREGATORS) == NAMES
+
+
+@pytest.mark.parametrize("heavy", ["numpy", "pandas", "torch"])
+def test_the_grid_loads_without(heavy):
+    """Snakemake imports it in every job."""
+    scripts = Path(__file__).parents[2] / "scripts"
+    code = f"import sys; sys.path.insert(0, {str(scripts)!r}); import underspec.grid; "
+    code += f"sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,275 @@
+"""The notebooks only draw: tables in, figures out, the same bytes every time."""
+
+import json
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+import yaml
+
+from underspec import plots
+from underspec.errors import ArtifactError
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "reports/notebooks").glob("*.ipynb"))
+TEXTS = [ROOT / "reports/workflow.rst", *sorted((ROOT / "reports/captions").glob("*.rst"))]
+ENSEMBLES = [("single", "single"), *product(("finetune", "pretrain"), ("mean", "min"))]
+
+by_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def small_tables() -> dict[str, pd.DataFrame]:
+    """Every table that a notebook draws, as small as it may be."""
+    sizes = pd.DataFrame({"scale": ["base", "xl"], "parameters": [41_234, 163_000]})
+    ns = pd.DataFrame({"n": [1, 2, 4]})
+    grid = sizes.merge(ns, how="cross")
+    ensembles = pd.DataFrame(ENSEMBLES, columns=["ensemble", "aggregator"])
+    judges = pd.DataFrame({"judge": ["itself", "same pretrain", "other pretrain"]})
+    rankers = pd.DataFrame({"ranker": ["all", "single-pretrain0-finetune0"]})
+    pairs = pd.DataFrame({"pair": ["same pretrain", "other pretrain"]})
+    best_possible = pd.DataFrame({"ensemble": ["best possible"], "aggregator": ["best possible"]})
+
+    figure1 = grid.merge(rankers, how="cross").merge(judges, how="cross")
+    figure1 = figure1.assign(reward=figure1.n / 4, standard_error=0.1, low=0.0, high=1.0)
+    figure1.loc[figure1.judge == "same pretrain", ["reward", "low", "high"]] = float("nan")
+    figure2 = grid.merge(pairs, how="cross").assign(standard_error=0.1, low=0.1, high=0.9)
+    figure2 = figure2.assign(agreement=1 - figure2.n / 10, chance=1 / figure2.n)
+    figure3 = grid.merge(rankers, how="cross").assign(share=0.1, low=0.05, high=0.2)
+    errors = {"reward_standard_error": 0.1, "win_rate_standard_error": 0.01}
+    figure4 = grid.merge(ensembles, how="cross").assign(reward=1.0, win_rate=0.6, **errors)
+    figure4["kl_bound"] = figure4.n.map({1: 0.0, 2: 0.193, 4: 0.636})
+    gold = grid.merge(pd.concat([ensembles, best_possible]), how="cross")
+    published = [0.5] * len(ensembles) + [float("nan")] * len(ensembles)
+    table1 = sizes[["scale"]].merge(ensembles, how="cross")
+    table1 = table1.assign(reward=[1.0, 1.1, 1.0, 1.0, 1.0] * 2, win_rate=0.6, **errors)
+    for column in ("reward", "win_rate"):
+        table1[f"published_{column}"] = published
+        table1[f"published_{column}_standard_error"] = published
+    accuracy = sizes.assign(role="reward model", reward_model="pretrain0-finetune0")
+    evaluator = accuracy[-1:].assign(scale="xxl", role="evaluator", parameters=10**6)
+    accuracy = pd.concat([accuracy, evaluator])
+    directions = pd.DataFrame(
+        {
+            "direction": ["circles < squares", "triangles fall", "accuracy grows"],
+            "figure": ["figure1", "figure2", "accuracy"],
+            "scale": ["base", "xl", None],
+            "n": [4, 4, None],
+            "statistic": "difference",
+            "estimate": [0.1, -0.1, 0.0],
+            "low": [0.05, -0.2, None],
+            "high": [0.2, -0.05, None],
+            "holds": ["yes", "no", "undecided"],
+        }
+    )
+    return {
+        "figure1": figure1,
+        "figure2": figure2,
+        "figure3": figure3,
+        "figure4": figure4,
+        "gold": gold.assign(gold=gold.n / 2, standard_error=0.1),
+        "table1": table1,
+        "accuracy": accuracy.assign(pretrain_seed=0, finetune_seed=0, accuracy=0.7, pairs=500),
+        "directions": directions,
+    }
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    for name, table in small_tables().items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def arguments(notebook: Path, tables: Path, folder: Path) -> dict[str, str]:
+    return {
+        "table": str(tables / f"{notebook.stem}.csv"),
+        "output": str(folder / notebook.stem),
+        "experiment": "tiny",
+    }
+
+
+def code_cells(notebook: Path) -> list[dict]:
+    cells = json.loads(notebook.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def is_parameters(cell: dict) -> bool:
+    return "parameters" in cell["metadata"].get("tags", [])
+
+
+def run_here(notebook: Path, values: dict[str, str]) -> None:
+    """Run the cells in this process, with `values` in place of the default parameters."""
+    plots.plt.switch_backend("agg")
+    names: dict = {}
+    for cell in code_cells(notebook):
+        exec("".join(cell["source"]), names)
+        if is_parameters(cell):
+            names.update(values)
+    plots.plt.close("all")
+
+
+def check_written(notebook: Path, folder: Path) -> None:
+    if notebook.stem == "table1":
+        assert "tabular" in (folder / "table1.tex").read_text()
+        assert "</html>" in (folder / "table1.html").read_text()
+        assert "undecided" in (folder / "directions.html").read_text()
+        return
+    svg = ElementTree.parse(folder / f"{notebook.stem}.svg")
+    assert svg.getroot().tag.endswith("svg")
+    assert (folder / f"{notebook.stem}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_every_figure_has_a_notebook_and_a_caption():
+    stems = {notebook.stem for notebook in NOTEBOOKS}
+    assert stems == {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "table1"}
+    assert {text.stem for text in TEXTS} == stems | {"directions", "workflow"}
+
+
+@by_notebook
+def test_has_parameters_and_says_its_question(notebook):
+    first = json.loads(notebook.read_text())["cells"][0]
+    assert first["cell_type"] == "markdown"
+    assert "What to look for" in "".join(first["source"])
+    (cell,) = filter(is_parameters, code_cells(notebook))
+    names: dict = {}
+    exec("".join(cell["source"]), names)
+    assert {"table", "output", "experiment"} <= names.keys()
+
+
+@by_notebook
+def test_stores_no_outputs_and_its_cells_have_names(notebook):
+    content = json.loads(notebook.read_text())
+    assert all(not cell["outputs"] for cell in code_cells(notebook))
+    assert all(cell["execution_count"] is None for cell in code_cells(notebook))
+    ids = [cell["id"] for cell in content["cells"]]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[a-z]+", name) for name in ids)
+    assert content["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@by_notebook
+def test_imports_no_torch(notebook):
+    assert "torch" not in notebook.read_text()
+
+
+def test_plots_import_no_torch():
+    check = "import sys, underspec.plots; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT / "scripts")
+
+
+@by_notebook
+def test_draws_the_same_bytes_twice(notebook, tables, tmp_path):
+    for folder in ("first", "second"):
+        run_here(notebook, arguments(notebook, tables, tmp_path / folder))
+        check_written(notebook, tmp_path / folder)
+    for file in (tmp_path / "first").iterdir():
+        assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes()
+
+
+@pytest.mark.slow
+@by_notebook
+def test_runs_under_papermill(notebook, tables, tmp_path, monkeypatch):
+    papermill = pytest.importorskip("papermill")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "scripts"))
+    papermill.execute_notebook(
+        notebook,
+        tmp_path / "log.ipynb",
+        arguments(notebook, tables, tmp_path),
+        progress_bar=False,
+        cwd=ROOT,
+    )
+    check_written(notebook, tmp_path)
+
+
+def test_footer_is_on_the_face_of_a_figure(tables, tmp_path, monkeypatch):
+    monkeypatch.setitem(plots.STYLE, "svg.fonttype", "none")
+    notebook = ROOT / "reports/notebooks/figure2.ipynb"
+    run_here(notebook, arguments(notebook, tables, tmp_path))
+    svg = (tmp_path / "figure2.svg").read_text()
+    assert "tiny · not at paper scale" in svg
+    assert "base (41k parameters)" in svg
+
+
+def test_table1_marks_the_best_of_each_scale(tables, tmp_path):
+    notebook = ROOT / "reports/notebooks/table1.ipynb"
+    run_here(notebook, arguments(notebook, tables, tmp_path))
+    html = (tmp_path / "table1.html").read_text()
+    assert html.count("<b>1.100</b> ± 0.100") == 2  # one a scale
+    assert "nan" not in html
+    assert "circles &lt; squares" in (tmp_path / "directions.html").read_text()
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_report_text_renders_with_the_config(text):
+    jinja2 = pytest.importorskip("jinja2")
+    core = pytest.importorskip("docutils.core")
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    # trimmed as Snakemake trims
+    jinja = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    rst = jinja.from_string(text.read_text()).render(snakemake=SimpleNamespace(config=config))
+    strict = {"halt_level": 2, "report_level": 2}
+    html = core.publish_parts(rst, writer="html", settings_overrides=strict)["html_body"]
+    assert config["experiment"] in html
+    assert "{{" not in html
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (7, "7"),
+        (999, "999"),
+        (999.7, "1k"),
+        (1_000, "1k"),
+        (1_234, "1.2k"),
+        (9_960, "10k"),
+        (41_234, "41k"),
+        (999_600, "1M"),
+        (1_234_567, "1.2M"),
+        (220e6, "220M"),
+        (737_668_096, "738M"),
+        (2_851_598_336, "2.9B"),
+        (3e9, "3B"),
+    ],
+)
+def test_human_counts(count, words):
+    assert plots.human(count) == words
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"base": 222_903_552, "large": 737_668_096, "xl": 2_851_598_336}, True),
+        ({"base": 222_903_552}, True),
+        ({"base": 41_000}, False),
+        ({"base": 222_903_552, "xl": 738e6}, False),
+        ({"giant": 1e12}, False),
+    ],
+)
+def test_paper_scale(sizes, expected):
+    table = pd.DataFrame(sizes.items(), columns=["scale", "parameters"])
+    assert plots.at_paper_scale(table) is expected
+
+
+def test_interval_is_symmetric():
+    table = pd.DataFrame({"gold": [2.0], "standard_error": [0.5]})
+    (row,) = plots.interval(table, "gold", "standard_error").itertuples()
+    assert (row.low, row.high) == pytest.approx((1.02, 2.98))
+
+
+def test_read_names_what_is_wrong(tmp_path):
+    with pytest.raises(ArtifactError, match=r"none\.csv: no such file"):
+        plots.read(tmp_path / "none.csv")
+    (tmp_path / "header.csv").write_text("scale,n\n")
+    (tmp_path / "empty.csv").write_text("")
+    for name in ("header.csv", "empty.csv"):
+        with pytest.raises(ArtifactError, match=f"{name}: has no rows"):
+            plots.read(tmp_path / name)
