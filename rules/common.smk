@@ -48,7 +48,7 @@ def made(path):
 
 def code(script, *modules):
     """A digest of what a script runs; comments and docstrings do not change it."""
-    return fingerprint(*(SCRIPTS / f"{name}.py" for name in (script, *modules)))
+    return fingerprint(SCRIPTS, *(SCRIPTS / f"{name}.py" for name in (script, *modules)))
 
 
 def world_code(script):
@@ -82,3 +82,11 @@ def of_scale(*keys):
 
 def pretrained(scale, pretrain_seed):
     return made(f"pretrain/{scale}/seed{pretrain_seed}")
+
+
+def output_folder(wildcards, output):
+    return str(Path(output[0]).parent)
+
+
+def output_stem(wildcards, output):
+    return str(Path(output[0]).with_suffix(""))

@@ -5,16 +5,16 @@
 rule fetch:
     output:
         directory(made("data/raw")),
-    params:
-        world=config["world"],
-        options=world_options(),
-        code=world_code("fetch"),
     log:
         made("logs/fetch.log"),
     benchmark:
         made("benchmarks/fetch.tsv")
     conda:
         ANALYSIS
+    params:
+        world=config["world"],
+        options=world_options(),
+        code=world_code("fetch"),
     shell:
         "python scripts/fetch.py --world {params.world} --options {params.options:q}"
         " --output {output} --log {log} --label fetch"
@@ -25,17 +25,17 @@ rule posts:
         raw=raw(),
     output:
         made("data/posts.parquet"),
-    params:
-        world=config["world"],
-        options=world_options(),
-        raw=raw_option,
-        code=world_code("posts"),
     log:
         made("logs/posts.log"),
     benchmark:
         made("benchmarks/posts.tsv")
     conda:
         ANALYSIS
+    params:
+        world=config["world"],
+        options=world_options(),
+        raw=raw_option,
+        code=world_code("posts"),
     shell:
         "python scripts/posts.py --world {params.world} --options {params.options:q} {params.raw}"
         " --output {output} --log {log} --label posts"
@@ -46,17 +46,17 @@ rule pretraining_text:
         raw=raw(),
     output:
         made("data/pretraining.txt"),
-    params:
-        world=config["world"],
-        options=world_options(),
-        raw=raw_option,
-        code=world_code("pretraining_text"),
     log:
         made("logs/pretraining_text.log"),
     benchmark:
         made("benchmarks/pretraining_text.tsv")
     conda:
         ANALYSIS
+    params:
+        world=config["world"],
+        options=world_options(),
+        raw=raw_option,
+        code=world_code("pretraining_text"),
     shell:
         "python scripts/pretraining_text.py --world {params.world}"
         " --options {params.options:q} {params.raw}"
@@ -68,16 +68,16 @@ rule tokenizer:
         text=made("data/pretraining.txt"),
     output:
         directory(made("data/tokenizer")),
-    params:
-        kind=config["tokenizer"]["kind"],
-        vocabulary=config["tokenizer"]["vocabulary"],
-        code=code("tokenizer"),
     log:
         made("logs/tokenizer.log"),
     benchmark:
         made("benchmarks/tokenizer.tsv")
     conda:
         TRAIN
+    params:
+        kind=config["tokenizer"]["kind"],
+        vocabulary=config["tokenizer"]["vocabulary"],
+        code=code("tokenizer"),
     shell:
         "python scripts/tokenizer.py --text {input.text} --kind {params.kind}"
         " --vocabulary {params.vocabulary} --output {output} --log {log} --label tokenizer"
@@ -89,14 +89,14 @@ rule tokens:
         tokenizer=made("data/tokenizer"),
     output:
         made("data/pretraining.npy"),
-    params:
-        code=code("tokens"),
     log:
         made("logs/tokens.log"),
     benchmark:
         made("benchmarks/tokens.tsv")
     conda:
         TRAIN
+    params:
+        code=code("tokens"),
     shell:
         "python scripts/tokens.py --text {input.text} --tokenizer {input.tokenizer}"
         " --output {output} --log {log} --label tokens"

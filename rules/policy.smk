@@ -9,6 +9,12 @@ rule policy:
         pretrain=pretrained(config["policy"]["scale"], config["policy"]["pretrain_seed"]),
     output:
         directory(made("policy")),
+    log:
+        made("logs/policy.log"),
+    benchmark:
+        made("benchmarks/policy.tsv")
+    conda:
+        TRAIN
     params:
         shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
         lengths=json.dumps(config["lengths"]),
@@ -16,12 +22,6 @@ rule policy:
         seed=config["policy"]["seed"],
         checkpoints=made("checkpoints/policy"),
         code=code("policy"),
-    log:
-        made("logs/policy.log"),
-    benchmark:
-        made("benchmarks/policy.tsv")
-    conda:
-        TRAIN
     shell:
         "python scripts/policy.py --posts {input.posts} --tokenizer {input.tokenizer}"
         " --pretrain {input.pretrain} --shape {params.shape:q} --lengths {params.lengths:q}"
@@ -36,6 +36,12 @@ rule sample:
         policy=made("policy"),
     output:
         made("samples/{split}.parquet"),
+    log:
+        made("logs/sample/{split}.log"),
+    benchmark:
+        made("benchmarks/sample/{split}.tsv")
+    conda:
+        TRAIN
     params:
         shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
         lengths=json.dumps(config["lengths"]),
@@ -43,12 +49,6 @@ rule sample:
         temperature=config["sampling"]["temperature"],
         seed=config["sampling"]["seed"],
         code=code("sample"),
-    log:
-        made("logs/sample/{split}.log"),
-    benchmark:
-        made("benchmarks/sample/{split}.tsv")
-    conda:
-        TRAIN
     shell:
         "python scripts/sample.py --posts {input.posts} --tokenizer {input.tokenizer}"
         " --policy {input.policy} --shape {params.shape:q} --lengths {params.lengths:q}"

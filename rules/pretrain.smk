@@ -9,18 +9,18 @@ rule pretrain:
         tokenizer=made("data/tokenizer"),
     output:
         directory(made("pretrain/{scale}/seed{pretrain_seed}")),
-    params:
-        shape=of_scale("shape"),
-        recipe=of_scale("pretrain"),
-        corruption=json.dumps(config["corruption"]),
-        checkpoints=made("checkpoints/pretrain/{scale}/seed{pretrain_seed}"),
-        code=code("pretrain"),
     log:
         made("logs/pretrain/{scale}/seed{pretrain_seed}.log"),
     benchmark:
         made("benchmarks/pretrain/{scale}/seed{pretrain_seed}.tsv")
     conda:
         TRAIN
+    params:
+        shape=of_scale("shape"),
+        recipe=of_scale("pretrain"),
+        corruption=json.dumps(config["corruption"]),
+        checkpoints=made("checkpoints/pretrain/{scale}/seed{pretrain_seed}"),
+        code=code("pretrain"),
     shell:
         "python scripts/pretrain.py --tokens {input.tokens} --tokenizer {input.tokenizer}"
         " --shape {params.shape:q} --corruption {params.corruption:q} --recipe {params.recipe:q}"

@@ -4,19 +4,26 @@
 
 rule rerank:
     input:
-        expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
+        scores=expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
     output:
         expand(made("rerank/{{scale}}/{ranker}.parquet"), ranker=RANKERS),
-    params:
-        scores=lambda wildcards, input: json.dumps(list(input)),
-        **GRID_JSON,
-        output=made("rerank/{scale}"),
-        code=code("rerank"),
     log:
         made("logs/rerank/{scale}.log"),
     benchmark:
         made("benchmarks/rerank/{scale}.tsv")
     conda:
         ANALYSIS
+    params:
+        scores=lambda wildcards, input: json.dumps(list(input.scores)),
+        grid=config["grid"],
+        pretrain_seeds=json.dumps(config["pretrain_seeds"]),
+        finetune_seeds=json.dumps(config["finetune_seeds"]),
+        aggregators=json.dumps(config["aggregators"]),
+        best_of_n=json.dumps(config["best_of_n"]),
+        output=output_folder,
+        code=code("rerank"),
     shell:
-        "python scripts/rerank.py --scores {params.scores:q}"
+        "python scripts/rerank.py --scores {params.scores:q} --grid {params.grid}"
+        " --pretrain_seeds {params.pretrain_seeds:q} --finetune_seeds {params.finetune_seeds:q}"
+        " --aggregators {params.aggregators:q} --best_of_n {params.best_of_n:q}"
+        " --output {params.output} --log {log} --label 'rerank {wildcards.scale}'"

@@ -19,6 +19,12 @@ rule preferences:
         raw=raw(),
     output:
         made("data/preferences.parquet"),
+    log:
+        made("logs/preferences.log"),
+    benchmark:
+        made("benchmarks/preferences.tsv")
+    conda:
+        ANALYSIS
     params:
         world=config["world"],
         options=world_options(),
@@ -26,12 +32,6 @@ rule preferences:
         labels=json.dumps(config["labels"]),
         samples=json.dumps(compared_samples()),
         code=world_code("preferences"),
-    log:
-        made("logs/preferences.log"),
-    benchmark:
-        made("benchmarks/preferences.tsv")
-    conda:
-        ANALYSIS
     shell:
         "python scripts/preferences.py --world {params.world} --options {params.options:q}"
         " {params.raw} --labels {params.labels:q} --posts {input.posts}"
@@ -46,6 +46,12 @@ rule reward_model:
         pretrain=made("pretrain/{scale}/seed{pretrain_seed}"),
     output:
         directory(made("reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}")),
+    log:
+        made("logs/reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}.log"),
+    benchmark:
+        made("benchmarks/reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}.tsv")
+    conda:
+        TRAIN
     params:
         shape=of_scale("shape"),
         recipe=of_scale("reward_model"),
@@ -59,12 +65,6 @@ rule reward_model:
         finetune_seed="{finetune_seed}",
         label="reward model {scale} pretrain {pretrain_seed} finetune {finetune_seed}",
         code=code("reward_model"),
-    log:
-        made("logs/reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}.log"),
-    benchmark:
-        made("benchmarks/reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}.tsv")
-    conda:
-        TRAIN
     shell:
         "python scripts/reward_model.py --posts {input.posts} --preferences {input.preferences}"
         " --tokenizer {input.tokenizer} --pretrain {input.pretrain} --scale {params.scale}"
@@ -82,6 +82,10 @@ use rule reward_model as evaluator with:
         pretrain=pretrained(EVALUATOR["scale"], EVALUATOR["pretrain_seed"]),
     output:
         directory(made("evaluator")),
+    log:
+        made("logs/evaluator.log"),
+    benchmark:
+        made("benchmarks/evaluator.tsv")
     params:
         shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
         recipe=json.dumps(config["models"][EVALUATOR["scale"]]["reward_model"]),
@@ -93,10 +97,6 @@ use rule reward_model as evaluator with:
         finetune_seed=EVALUATOR["finetune_seed"],
         label="evaluator",
         code=code("reward_model"),
-    log:
-        made("logs/evaluator.log"),
-    benchmark:
-        made("benchmarks/evaluator.tsv")
 
 
 # One job for all reward models of a scale: starting a process costs more than scoring does in
@@ -109,20 +109,20 @@ rule score:
         reward_models=expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
     output:
         expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
-    params:
-        shape=of_scale("shape"),
-        lengths=json.dumps(config["lengths"]),
-        folder=made("reward_models/{scale}"),
-        names=json.dumps(NAMES),
-        scores=made("scores/{scale}"),
-        label="score {scale}",
-        code=code("score"),
     log:
         made("logs/score/{scale}.log"),
     benchmark:
         made("benchmarks/score/{scale}.tsv")
     conda:
         TRAIN
+    params:
+        shape=of_scale("shape"),
+        lengths=json.dumps(config["lengths"]),
+        folder=lambda wildcards, input: str(Path(input.reward_models[0]).parent),
+        names=json.dumps(NAMES),
+        scores=output_folder,
+        label="score {scale}",
+        code=code("score"),
     shell:
         "python scripts/score.py --posts {input.posts} --samples {input.samples}"
         " --tokenizer {input.tokenizer} --reward_models {params.folder} --names {params.names:q}"
@@ -138,18 +138,18 @@ use rule score as score_evaluator with:
         reward_models=made("evaluator"),
     output:
         made("scores/evaluator.parquet"),
-    params:
-        shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
-        lengths=json.dumps(config["lengths"]),
-        folder=RESULTS,
-        names=json.dumps(["evaluator"]),
-        scores=made("scores"),
-        label="score evaluator",
-        code=code("score"),
     log:
         made("logs/score/evaluator.log"),
     benchmark:
         made("benchmarks/score/evaluator.tsv")
+    params:
+        shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
+        lengths=json.dumps(config["lengths"]),
+        folder=lambda wildcards, input: str(Path(input.reward_models).parent),
+        names=json.dumps(["evaluator"]),
+        scores=output_folder,
+        label="score evaluator",
+        code=code("score"),
 
 
 rule gold_score:
@@ -159,17 +159,17 @@ rule gold_score:
         raw=raw(),
     output:
         made("scores/gold.parquet"),
-    params:
-        world=config["world"],
-        options=world_options(),
-        raw=raw_option,
-        code=world_code("gold_score"),
     log:
         made("logs/score/gold.log"),
     benchmark:
         made("benchmarks/score/gold.tsv")
     conda:
         ANALYSIS
+    params:
+        world=config["world"],
+        options=world_options(),
+        raw=raw_option,
+        code=world_code("gold_score"),
     shell:
         "python scripts/gold_score.py --world {params.world} --options {params.options:q}"
         " {params.raw} --posts {input.posts} --samples {input.samples}"

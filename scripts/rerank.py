@@ -1,5 +1,3 @@
-"""Let every ranker of a scale pick its best of n."""
-
 from pathlib import Path
 
 from underspec import grid as grids

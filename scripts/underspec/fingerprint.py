@@ -10,13 +10,12 @@ from functools import cache
 from pathlib import Path
 
 
-def fingerprint(*files: Path) -> str:
-    """Digest of `files` and of every module beside them that they import, directly or not.
+def fingerprint(root: Path, *files: Path) -> str:
+    """Digest of `files` and of every module below `root` that they import, directly or not.
 
-    Modules are looked for in the folder of the first file: `import package.module` is
-    package/module.py there. Anything else is installed, and the environments pin it.
+    `import package.module` is package/module.py there. Anything else is installed, and the
+    environments pin it.
     """
-    root = files[0].parent
     found, pending = {}, list(files)
     while pending:
         file = pending.pop()
@@ -59,5 +58,7 @@ def _files(root: Path, name: str) -> list[Path]:
     paths = []
     for end in range(1, len(parts) + 1):
         place = root.joinpath(*parts[:end])
-        paths += [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
+        paths += [
+            path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()
+        ]
     return paths

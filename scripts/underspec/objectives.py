@@ -49,9 +49,7 @@ def denoising(
     return Objective(make, language_model_loss)
 
 
-def sft(
-    posts: list[np.ndarray], references: list[np.ndarray], batch: int, seed: int
-) -> Objective:
+def sft(posts: list[np.ndarray], references: list[np.ndarray], batch: int, seed: int) -> Objective:
     """Maximum likelihood of the reference given the post (token ids, one array a text)."""
 
     def make(step: int, rows: range) -> Batch:

@@ -39,6 +39,7 @@ class Results:
 
     yardsticks: what a sample is worth (posts, samples): its `reward` by the evaluator, its
     `win_rate` under the evaluator, and its `gold` score where the world has one.
+    evaluator: its metrics. Both are empty where results were read without an evaluator.
     """
 
     scales: list[ScaleResults]
@@ -46,25 +47,26 @@ class Results:
     evaluator: dict
 
 
-def read_results(results: Path, experiment: Mapping) -> Results:
-    """Read everything the tables need.
+def read_results(results: Path, experiment: Mapping, evaluated: bool) -> Results:
+    """Read everything the tables need; what the evaluator and the gold rater say if `evaluated`.
 
     experiment: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and
     gold of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
     about other samples than samples/best_of_n.parquet.
     """
     layout, texts = read_samples(results / "samples" / "best_of_n.parquet")
-    scores = results / "scores"
+    scales = [
+        _read_scale(results, scale, experiment, layout, texts) for scale in experiment["scales"]
+    ]
+    if not evaluated:
+        return Results(scales, {}, {})
     names = ["evaluator", "gold"] if experiment["gold"] else ["evaluator"]
-    _, worth = read_rewards([scores / f"{name}.parquet" for name in names], layout)
-    yardsticks = {"reward": worth[0], "win_rate": win_probability(worth[0])}
-    if experiment["gold"]:
-        yardsticks["gold"] = worth[1]
-    return Results(
-        [_read_scale(results, scale, experiment, layout, texts) for scale in experiment["scales"]],
-        yardsticks,
-        read_metrics(results / "evaluator" / "metrics.json"),
-    )
+    paths = [results / "scores" / f"{name}.parquet" for name in names]
+    _, (reward, *gold) = read_rewards(paths, layout)
+    yardsticks = {"reward": reward, "win_rate": win_probability(reward)}
+    if gold:
+        yardsticks["gold"] = gold[0]
+    return Results(scales, yardsticks, read_metrics(results / "evaluator" / "metrics.json"))
 
 
 def _read_scale(

@@ -47,16 +47,11 @@ def accuracy(results: Results) -> pd.DataFrame:
 def figure1(summary: Summary) -> pd.DataFrame:
     """The reward of a ranker's choices under itself and others, against n (Figure 1).
 
-    Ranker 'all' is the mean over every ranker that has judges of the kind.
+    Ranker 'all' is the mean over the rankers that have every kind of judge, so that its curves
+    compare the same choices (in the workshop grid: those of the pretrain finetuned many times).
     """
-    every = np.stack(
-        [
-            summary.judged[has, judge].mean(axis=0)
-            if has.any()
-            else np.full_like(summary.judged[0, judge], np.nan)
-            for judge, has in enumerate(summary.has_judge.T)
-        ]
-    )
+    complete = summary.has_judge.all(axis=1)
+    every = summary.judged[complete if complete.any() else slice(None)].mean(axis=0)
     values = np.concatenate([every[None], summary.judged])
     axes = {"ranker": _rankers(summary), "judge": JUDGES, "n": summary.results.ns}
     table = _tidy(axes, **_with_interval("reward", values)).dropna(subset="reward")

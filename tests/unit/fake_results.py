@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tables as tables_adapter
 
 import rerank as rerank_adapter
-import tables as tables_adapter
 from underspec.artifacts import SAMPLES, SCORES, write_table
 from underspec.grid import rankers, reward_models
 

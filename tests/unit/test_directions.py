@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-
 from fake_results import (
     CLOSE,
     EXPERIMENT,
@@ -24,6 +23,7 @@ from fake_results import (
     win_rate,
     worth_values,
 )
+
 from underspec.directions import Direction
 from underspec.statistics import bootstrap_weights
 

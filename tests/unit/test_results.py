@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-
 from fake_results import (
     EXPERIMENT,
     make_results,
     run,
 )
+
 from underspec.errors import ArtifactError
 
 

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-
 from fake_results import (
     CLOSE,
     EXPERIMENT,
@@ -25,6 +24,7 @@ from fake_results import (
     win_rate,
     worth_values,
 )
+
 from underspec.grid import AGGREGATORS
 
 

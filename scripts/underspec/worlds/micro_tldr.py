@@ -21,18 +21,15 @@ MEN = ("brother", "boss", "uncle", "father", "boyfriend", "nephew", "grandpa", "
 WOMEN = ("sister", "teacher", "aunt", "mother", "girlfriend", "niece", "grandma", "wife")
 PEOPLE = MEN + WOMEN
 OBJECTS = tuple(
-    "bike car phone laptop camera guitar jacket watch tent couch boat piano lamp mirror clock "
-    "printer".split()
+    ["bike", "car", "phone", "laptop", "camera", "guitar", "jacket", "watch", "tent", "couch", "boat", "piano", "lamp", "mirror", "clock", "printer"]
 )
 VERBS = tuple(
-    "sold lost burned scratched painted dropped borrowed damaged wrecked washed cleaned "
-    "moved".split()
+    ["sold", "lost", "burned", "scratched", "painted", "dropped", "borrowed", "damaged", "wrecked", "washed", "cleaned", "moved"]
 )
-PLACES = tuple("park office gym beach school garage library station market hotel".split())
+PLACES = tuple(["park", "office", "gym", "beach", "school", "garage", "library", "station", "market", "hotel"])
 TIMES = ("yesterday", "today", "last night", "last week", "last month", "this morning")
-FEELINGS = tuple("angry sad hurt worried confused scared upset ashamed".split())
-PLANS = tuple("forgive confront sue avoid pay thank report question".split())
-OPENINGS = ("hi all .", "hello everyone .", "long time reader here .", "sorry for the long post .")
+FEELINGS = tuple(["angry", "sad", "hurt", "worried", "confused", "scared", "upset", "ashamed"])
+PLANS = tuple(["forgive", "confront", "sue", "avoid", "pay", "thank", "report", "question"])
 FILLERS = (
     "i do not know what to think .",
     "we have talked about this before .",
@@ -44,11 +41,17 @@ FILLERS = (
     "i have a lot of work right now .",
 )
 
-# What a careful reader wants of a summary, in units of utility.
-EVENT_WEIGHTS = {"agent": 0.6, "verb": 0.4, "owner": 0.5, "object": 0.5}
-APOLOGY_WEIGHT, PLAN_WEIGHT, FEELING_WEIGHT = 0.5, 0.6, 0.25
-DETAIL_PENALTY, DISTRACTION_PENALTY, PRONOUN_PENALTY = 0.3, 0.6, 0.3
-FREE_WORDS, WORD_PENALTY, REPEAT_PENALTY, UNFINISHED_PENALTY = 16, 0.06, 0.4, 0.3
+# What a careful reader wants of a summary, in units of utility. Truth: a role of the event told
+# right is worth its weight, told wrong it costs as much; other facts cost when they are wrong.
+EVENT_WEIGHTS = {"agent": 0.25, "verb": 0.15, "owner": 0.2, "object": 0.2}
+WRONG_FACT_PENALTY, DISTRACTION_PENALTY, PRONOUN_PENALTY = 0.4, 0.5, 0.6
+# Form: what a part is worth depends on what else is told, so that form is not learned at once.
+PLAN_WORTH = 0.4
+APOLOGY_WITH_PLAN, APOLOGY_ALONE = 0.7, -0.5
+FEELING_PLAIN, FEELING_WITH_DETAILS = 0.6, -0.5
+FILLER_FIRST, FILLER_LATER = -0.9, -0.1
+PASSIVE_WITH_PLAN, PASSIVE_ALONE = -0.5, 0.3
+FREE_WORDS, WORD_PENALTY, REPEAT_PENALTY, UNFINISHED_PENALTY = 24, 0.05, 0.3, 0.4
 
 
 @dataclass(frozen=True)
@@ -157,37 +160,31 @@ def write_post(rng: np.random.Generator, story: Story) -> str:
     told_events = [main]
     if story.distraction:
         told_events.insert(int(rng.random() < 0.5), f"{tell(rng, story.distraction)} too .")
-    sentences = [*told_events, f"i am so {story.feeling} about it ."]
+    sentences = [*told_events, f"i am so {story.feeling} ."]
     if story.sorry is not None:
         sentences.append(f"my {story.event.agent} {_sorry(story.sorry)} .")
-    for _ in range(rng.integers(0, 3)):
+    if rng.random() < 0.5:
         sentences.insert(rng.integers(0, len(sentences) + 1), _pick(rng, FILLERS))
-    if rng.random() < 0.4:
-        sentences.insert(0, _pick(rng, OPENINGS))
     return " ".join([*sentences, f"should i {story.plan} my {story.event.agent} ?"])
 
 
 def write_reference(rng: np.random.Generator, story: Story) -> str:
-    """One of seven writers' habits; each leaves out or adds something of its own."""
-    told, him = tell(rng, story.event), _pronoun(story.event.agent)
-    ask = f"should i {story.plan} {him} ?"
-    sorry = _apology(story)
-    match rng.integers(7):
-        case 0:
-            return f"{told}{sorry} . {ask}"
-        case 1:
-            return f"{told} . {ask}"
-        case 2:
-            return f"{told} at the {story.place} {story.time} . i am {story.feeling} ."
-        case 3:
-            return f"i am {story.feeling} because {told}{sorry} . {ask}"
-        case 4:
-            other = f" and {tell(rng, story.distraction)}" if story.distraction else ""
-            return f"{told}{other} . {ask}"
-        case 5:
-            return f"{told} . {_pick(rng, FILLERS)} {ask}"
-        case _:
-            return f"{told}{sorry} ."
+    """Writers differ in what they leave out and what they add; none is always right."""
+    told = tell(rng, story.event)
+    if rng.random() < 0.25:
+        told += f" at the {story.place}"
+    if rng.random() < 0.2:
+        told += f" {story.time}"
+    if rng.random() < 0.3:
+        told = f"i am {story.feeling} because {told}"
+    sentences = [f"{told}{_apology(story) if rng.random() < 0.6 else ''} ."]
+    if story.distraction and rng.random() < 0.3:
+        sentences.append(f"{tell(rng, story.distraction)} .")
+    if rng.random() < 0.25:
+        sentences.insert(rng.integers(0, 2), _pick(rng, FILLERS))
+    if rng.random() < 0.65:
+        sentences.append(f"should i {story.plan} {_pronoun(story.event.agent)} ?")
+    return " ".join(sentences)
 
 
 def write_reply(rng: np.random.Generator, story: Story) -> str:
@@ -199,15 +196,21 @@ def write_reply(rng: np.random.Generator, story: Story) -> str:
 
 
 def tell(rng: np.random.Generator, event: Event, writer: str = "my") -> str:
-    thing = f"{writer} {event.owner} 's {event.object}" if event.owner else f"{writer} {event.object}"
+    thing = (
+        f"{writer} {event.owner} 's {event.object}" if event.owner else f"{writer} {event.object}"
+    )
     if rng.random() < 0.35:
         return f"{thing} was {event.verb} by {writer} {event.agent}"
     return f"{writer} {event.agent} {event.verb} {thing}"
 
 
 def utility(story: Story, text: str) -> float:
-    """Gold utility of a summary: covered facts, minus wrong ones, distraction, length, repeats."""
+    """Gold utility of a summary: whether it is true, and whether it is well told."""
     words = text.split()
+    return _truth(story, words) + _form(words)
+
+
+def _truth(story: Story, words: list[str]) -> float:
     total = 0.0
     told = read_events(words)
     best = max(told, key=story.event.matches, default=None)
@@ -216,15 +219,36 @@ def utility(story: Story, text: str) -> float:
             total += _event_utility(story.event, event)
         else:
             total -= DISTRACTION_PENALTY
-    total += _claim(_read_sorry(words), story.sorry, APOLOGY_WEIGHT)
-    total += _claim(_first(words, PLANS), story.plan, PLAN_WEIGHT)
-    total += _claim(_first(words, FEELINGS), story.feeling, FEELING_WEIGHT)
-    total -= DETAIL_PENALTY * (_first(words, PLACES) not in (None, story.place))
-    total -= DETAIL_PENALTY * (_first(words, ("him", "her")) not in (None, _pronoun(story.event.agent)))
+    for claimed, truth in (
+        (_said_sorry(words), story.sorry),
+        (_first(words, PLANS), story.plan),
+        (_first(words, FEELINGS), story.feeling),
+        (_first(words, PLACES), story.place),
+    ):
+        total -= WRONG_FACT_PENALTY * (claimed not in (None, truth))
+    for pronouns in (("him", "her"), ("he", "she")):
+        pronoun = _first(words, pronouns)
+        agrees = (pronoun == pronouns[0]) == (story.event.agent in MEN)
+        total -= PRONOUN_PENALTY * (pronoun is not None and not agrees)
+    return total
+
+
+def _form(words: list[str]) -> float:
+    plan = _first(words, PLANS) is not None
+    details = _first(words, PLACES) is not None or any(time in " ".join(words) for time in TIMES)
+    total = PLAN_WORTH * plan
+    if "sorry" in words:
+        total += APOLOGY_WITH_PLAN if plan else APOLOGY_ALONE
+    if _first(words, FEELINGS):
+        total += FEELING_WITH_DETAILS if details else FEELING_PLAIN
+    if "was" in words:
+        total += PASSIVE_WITH_PLAN if plan else PASSIVE_ALONE
+    for filler in FILLERS:
+        if filler in " ".join(words):
+            total += FILLER_FIRST if " ".join(words).startswith(filler) else FILLER_LATER
     total -= WORD_PENALTY * max(0, len(words) - FREE_WORDS)
     total -= REPEAT_PENALTY * _repeats(words)
-    total -= UNFINISHED_PENALTY * (not words or words[-1] not in ".?")
-    return total
+    return total - UNFINISHED_PENALTY * (not words or words[-1] not in ".?")
 
 
 def read_events(words: list[str]) -> list[Event]:
@@ -257,14 +281,7 @@ def _event_utility(truth: Event, told: Event) -> float:
     )
 
 
-def _claim(claimed: object, truth: object, weight: float) -> float:
-    """Nothing for silence, `weight` for the truth, minus `weight` for anything else."""
-    if claimed is None:
-        return 0.0
-    return weight if claimed == truth else -weight
-
-
-def _read_sorry(words: list[str]) -> bool | None:
+def _said_sorry(words: list[str]) -> bool | None:
     if "sorry" not in words:
         return None
     return "never" not in words

@@ -1,0 +1,51 @@
+# Each target does its own set-up. PYTHON is the interpreter to make the environment with (3.11 or
+# newer); PIP_ARGS go to pip (for example the index that holds CPU builds of torch).
+PYTHON ?= python3
+PIP_ARGS ?=
+CORES ?= 2
+EXPERIMENT ?= miniature
+BIN := .venv/bin
+CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
+.PHONY: demo run report test test-slow lint bench help
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
+
+demo: report ## the miniature from nothing to its report, then where everything is
+	@echo
+	@echo "Report:  reports/$(EXPERIMENT).html"
+	@echo "Figures: results/$(EXPERIMENT)/figures/"
+	@echo "Tables:  results/$(EXPERIMENT)/tables/ (directions.csv: what holds here and what does not)"
+	@echo "Logs:    results/$(EXPERIMENT)/logs/"
+
+run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
+	@$(SNAKEMAKE) --unlock > /dev/null 2>&1 || true
+	$(SNAKEMAKE) --rerun-incomplete
+
+report: run ## reports/EXPERIMENT.html, self-contained
+	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html
+
+test: .venv/ready ## the test suite without its slow part
+	$(BIN)/pytest -n $(CORES) -m "not slow" tests
+
+test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
+	$(BIN)/pytest -m slow tests
+
+lint: .venv/ready ## ruff, snakefmt and Snakemake's own lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
+	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
+
+.venv/ready: envs/workflow.txt envs/train.txt envs/analysis.txt envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; say which with make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) --progress-bar off \
+		-r envs/workflow.txt -c envs/constraints.txt | grep -E "Collecting|Downloading|Successfully" || true
+	$(BIN)/python -c "import snakemake, torch, transformers, papermill"
+	touch $@

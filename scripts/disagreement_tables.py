@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pandas as pd
+
+from underspec import tables
+from underspec.command import command
+from underspec.results import read_results
+from underspec.summary import summarise
+
+
+def disagreement_tables(*, results: Path, experiment: dict, output: Path) -> None:
+    """Write what Figures 1 to 3 draw: how far reward models part. Needs no evaluator.
+
+    experiment: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
+    """
+    read = read_results(results, experiment, evaluated=False)
+    summaries = [summarise(scale, read.yardsticks) for scale in read.scales]
+    for table in (tables.figure1, tables.figure2, tables.figure3):
+        made = pd.concat([table(summary) for summary in summaries], ignore_index=True)
+        tables.write_csv(made, output / f"{table.__name__}.csv")
+
+
+if __name__ == "__main__":
+    command(disagreement_tables)
