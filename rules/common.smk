@@ -1,4 +1,4 @@
-# What every rule shares: the checked config, the grid, where things are, and the slices of
+# Shared by all rules: the checked config, the grid, where things are, and the slices of
 # the config that rules depend on. Reads config; makes nothing.
 import json
 import os
@@ -20,7 +20,7 @@ except ConfigError as error:
     raise WorkflowError(f"config: {error}")
 
 # Snakemake called by its path, from an environment that is not activated, runs its own Python.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH")]))
 
 RESULTS = f"results/{config['experiment']}"
 SCALES = config["scales"]
@@ -90,3 +90,19 @@ def output_folder(wildcards, output):
 
 def output_stem(wildcards, output):
     return str(Path(output[0]).with_suffix(""))
+
+
+def compared_samples():
+    """The samples that a simulated rater compares, in a world without human preferences."""
+    splits = [] if WORLD.has_preferences else ["preferences", "validation"]
+    return expand(made("samples/{split}.parquet"), split=splits)
+
+
+def figure(name):
+    return expand(made("figures/{name}.{suffix}"), name=name, suffix=["svg", "pdf"])
+
+
+def table1_files():
+    return expand(
+        made("tables/{file}"), file=["table1.csv", "table1.tex", "table1.html", "directions.html"]
+    )

@@ -19,18 +19,6 @@ TITLES = {
     "gold": "Gold reward of best-of-n",
     "accuracy": "Held-out accuracy",
 }
-
-
-def figure(name):
-    return expand(made("figures/{name}.{suffix}"), name=name, suffix=["svg", "pdf"])
-
-
-def table1_files():
-    return expand(
-        made("tables/{file}"), file=["table1.csv", "table1.tex", "table1.html", "directions.html"]
-    )
-
-
 FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()
 
 

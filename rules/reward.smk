@@ -6,12 +6,6 @@
 EVALUATOR = config["evaluator"]
 
 
-def compared_samples():
-    """The samples that a simulated rater compares, in a world without human preferences."""
-    splits = [] if WORLD.has_preferences else ["preferences", "validation"]
-    return expand(made("samples/{split}.parquet"), split=splits)
-
-
 rule preferences:
     input:
         posts=made("data/posts.parquet"),

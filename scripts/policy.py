@@ -1,4 +1,3 @@
-import logging
 import shutil
 from pathlib import Path
 
@@ -8,10 +7,8 @@ from underspec.artifacts import POSTS, read_table
 from underspec.command import command
 from underspec.models import load, save
 from underspec.objectives import sft
-from underspec.tokens import count_longer, encode, load_tokenizer
+from underspec.tokens import encode, load_tokenizer
 from underspec.training import Recipe, train
-
-log = logging.getLogger("underspec.policy")
 
 
 def policy(
@@ -31,10 +28,6 @@ def policy(
     table = read_table(posts, POSTS).query("split == 'policy'")
     inputs = encode(trained, table.post, lengths["post"])
     targets = encode(trained, table.reference, lengths["summary"])
-    log.info(
-        "%d posts; %d posts and %d references reach the limit and may be cut",
-        len(table), count_longer(inputs, lengths["post"]), count_longer(targets, lengths["summary"]),
-    )  # fmt: skip
     model = load(T5ForConditionalGeneration, pretrain, shape, trained.get_vocab_size())
     objective = sft(inputs, targets, recipe["batch"], seed)
     rows = train(model, objective, Recipe(**recipe), seed, checkpoints)

@@ -61,8 +61,7 @@ def pairwise_accuracy(
     chosen: list[np.ndarray],
     rejected: list[np.ndarray],
 ) -> float:
-    """The share of held-out pairs in which the chosen candidate has the higher reward; ties half."""
-    rewards = np.stack(
-        score(model, posts, [list(pair) for pair in zip(chosen, rejected, strict=True)])
-    )
+    """The share of held-out pairs in which the chosen one has the higher reward; ties half."""
+    pairs = [list(pair) for pair in zip(chosen, rejected, strict=True)]
+    rewards = np.stack(score(model, posts, pairs))
     return float(np.mean(np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5))

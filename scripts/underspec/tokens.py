@@ -1,5 +1,6 @@
 """Tokenizers trained on the pretraining text, and texts as arrays of token ids."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from underspec.errors import ArtifactError
+
+log = logging.getLogger(__name__)
 
 PAD, EOS, UNK = 0, 1, 2
 SENTINELS = 100
@@ -51,19 +54,17 @@ def load_tokenizer(folder: Path) -> tokenizers.Tokenizer:
 
 
 def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) -> list[np.ndarray]:
-    """Token ids of each text, eos last; longer texts are cut to `limit` tokens, eos kept."""
-    encoded = []
-    for encoding in tokenizer.encode_batch(list(texts)):
-        ids = np.array(encoding.ids, dtype=np.int64)
-        if len(ids) > limit:
-            ids = np.append(ids[: limit - 1], EOS)
-        encoded.append(ids)
+    """Token ids of each text, eos last; longer texts are cut to `limit` tokens, eos kept.
+
+    How many were cut is said on the log.
+    """
+    encoded = [np.array(each.ids, dtype=np.int64) for each in tokenizer.encode_batch(list(texts))]
+    cut = [i for i, ids in enumerate(encoded) if len(ids) > limit]
+    for i in cut:
+        encoded[i] = np.append(encoded[i][: limit - 1], EOS)
+    if cut:
+        log.warning("%d of %d texts cut to %d tokens", len(cut), len(encoded), limit)
     return encoded
-
-
-def count_longer(encoded: list[np.ndarray], limit: int) -> int:
-    """How many texts reached `limit`, and so were probably cut."""
-    return sum(len(ids) >= limit for ids in encoded)
 
 
 def decode(tokenizer: tokenizers.Tokenizer, ids: np.ndarray) -> list[str]:

@@ -10,7 +10,9 @@ import pytest
 from pydantic import ValidationError
 from sacrebleu import sentence_chrf
 
+from underspec.apt import parse_stanzas
 from underspec.artifacts import POSTS, SPLITS, read_table, write_table
+from underspec.documentation import glosses, prose, read_documents
 from underspec.errors import ArtifactError, ConfigError, UserError
 from underspec.worlds.debian import (
     DESCRIPTIONS,
@@ -18,21 +20,19 @@ from underspec.worlds.debian import (
     assign_splits,
     descriptions,
     documentation_packages,
-    glosses,
     grams,
     grams_of,
     one_per_source,
     paragraphs,
-    parse_stanzas,
-    prose,
-    read_documents,
     without_boilerplate,
 )
 
 OPTIONS = {
     "seed": 0,
     "posts": {"policy": 12, "preferences": 16, "validation": 5, "best_of_n": 4},
+    "max_words": 120,
     "documentation": [],
+    "gold_unit": 10.0,
 }
 
 PACKAGES = """\

@@ -9,11 +9,11 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from underspec.errors import ConfigError
 
@@ -22,6 +22,15 @@ class Options(BaseModel):
     """Base of every world's options: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Splits(Options):
+    """Posts in each split."""
+
+    policy: Annotated[int, Field(gt=0)]
+    preferences: Annotated[int, Field(gt=0)]
+    validation: Annotated[int, Field(gt=0)]
+    best_of_n: Annotated[int, Field(gt=0)]
 
 
 class BaseWorld(ABC):

@@ -5,107 +5,42 @@ the gold rater is the overlap with that reference (chrF). The texts carry the li
 packages, so nobody ships them: `fetch` reads them from the archive the machine already uses.
 """
 
-import gzip
 import hashlib
-import html
 import json
 import logging
 import re
-import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from underspec import apt
 from underspec.artifacts import read_table, write_table
+from underspec.documentation import flow, read_documents
 from underspec.errors import ConfigError, UserError
-from underspec.worlds import BaseWorld, Options
+from underspec.worlds import BaseWorld, Options, Splits
 
 DESCRIPTIONS = dict.fromkeys(("source", "package", "synopsis", "description"), "string")
 HELD_OUT = ("validation", "best_of_n")
-DOCUMENTATION = [
-    "dict-gcide",
-    "linux-doc",
-    "wordnet-base",
-    "perl-doc",
-    "python3-doc",
-    "dict-foldoc",
-]
-
 LEAST_WORDS = 15  # a shorter description says no more than its synopsis
 RECURS = 5  # a paragraph in the descriptions of so many source packages is boilerplate
 GRAM = 8  # words; posts that share over half of these are near-duplicates
 NOT_A_SUMMARY = r"(?i)\b(?:transitional|dummy)\b"
-BULLET = re.compile(r"^\s*(?:[*+•·o-]|\d+[.)])\s+", re.MULTILINE)
-PLAIN_WORD = re.compile(r"[\"'(‘“]*[A-Za-z][A-Za-z'’-]*[\"'),.;:!?’”]*")
-
-# How documentation is marked up, by the end of a file's name: what parts its blocks, and what
-# to replace in each.
-BLANK_LINE = r"\n\s*\n"
-RST = [
-    (r"^.*\n([=~^\"'*#+-])\1{3,}\s*$", ""),  # a heading
-    (r"^\s*\.\. .*$", ""),  # a directive or comment
-    (r":[\w:+-]+:`", "`"),
-    (r"`[~!]?([^`<]+?)\s*(?:<[^`]*>)?`_{0,2}", r"\1"),
-    (r"\*(?=\S)|(?<=\S)\*|[`|]", ""),
-    (r"::$", ":"),
-]
-FORMATTED = (r"\b[BCEFILS]<([^<>|]*)(?:\|[^<>]*)?>", r"\1")
-POD = [
-    (r"^=\w+", ""),
-    (r"\bX<[^>]*>", ""),
-    (r"\b[BCFI]<<+ (.*?) >>+", r"\1"),
-    FORMATTED,
-    FORMATTED,  # twice, for B<I<so>>
-]
-BRACKETED = (r"\[[^][]*\]", "")
-DICT = [BRACKETED, BRACKETED, (r"\s*\\[^\\]*\\|<[^<>]*>|[{}]", "")]
-MARKUP = {
-    ".rst": (BLANK_LINE, RST),
-    ".txt": (BLANK_LINE, RST),
-    ".pod": (BLANK_LINE, POD),
-    ".dict": (r"\n(?=\S)", DICT),  # an entry begins where a line is not indented
-    ".html": (r"(?i)</?p(?: [^>]*)?>", [(r"(?s)<[^>]*>", "")]),
-}
-WORDNET = re.compile(r"^\d{8} \d\d [a-z] \w\w (\S+) .*? \| (.*)$", re.MULTILINE)
-
-APT_CONFIG = """
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear Acquire::Languages;
-Acquire::Languages "en";
-Acquire::GzipIndexes "false";
-APT::Sandbox::User "root";
-Dir::State::Lists "{folder}/lists";
-Dir::State::status "{folder}/status";
-Dir::Cache "{folder}/cache";
-"""
-
 log = logging.getLogger(__name__)
-
-
-class Splits(Options):
-    """Posts in each split; Debian 12 has about 28,000 of 15 to 120 words."""
-
-    policy: Annotated[int, Field(gt=0)]
-    preferences: Annotated[int, Field(gt=0)]
-    validation: Annotated[int, Field(gt=0)]
-    best_of_n: Annotated[int, Field(gt=0)]
 
 
 class DebianOptions(Options):
     seed: Annotated[int, Field(ge=0)]  # which source packages go to which split
     posts: Splits
-    max_words: Annotated[int, Field(ge=LEAST_WORDS)] = 120  # longer posts are left out
-    documentation: list[str] = DOCUMENTATION  # packages whose prose joins the pretraining text
-    gold_unit: Annotated[float, Field(gt=0)] = 10.0  # points of chrF (0..100) a unit of utility
+    max_words: Annotated[int, Field(ge=LEAST_WORDS)]  # longer posts are left out
+    documentation: list[str]  # packages whose prose joins the pretraining text
+    gold_unit: Annotated[float, Field(gt=0)]  # points of chrF (0..100) a unit of utility
 
 
 class World(BaseWorld):
@@ -123,9 +58,9 @@ class World(BaseWorld):
         raw.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            complaint = _update(folder)
-            packages = list(_stanzas(folder, "_Packages"))
-            table = descriptions(packages, _stanzas(folder, "_Translation-en"))
+            complaint = apt.update(folder)
+            packages = list(apt.stanzas(folder, "_Packages"))
+            table = descriptions(packages, apt.stanzas(folder, "_Translation-en"))
             if table.empty:
                 raise UserError(
                     "apt-get update brought no package descriptions; see that the network is up "
@@ -133,8 +68,11 @@ class World(BaseWorld):
                 )
             versions, documents = {}, {}
             for package in documentation_packages(self.options.documentation, packages):
-                versions[package], prose = _download(package, folder)
-                documents |= dict.fromkeys(prose)  # a dict keeps order, and each line once
+                log.info("reading %s", package)
+                with tempfile.TemporaryDirectory(dir=folder) as here:
+                    versions[package] = apt.unpack(package, folder, Path(here))
+                    prose = read_documents(Path(here))
+                    documents |= dict.fromkeys(prose)  # a dict keeps order, and each line once
         write_table(table, raw / "descriptions.parquet", DESCRIPTIONS)
         (raw / "documentation.txt").write_text("".join(f"{d}\n" for d in documents), "utf-8")
         files = [raw / "descriptions.parquet", raw / "documentation.txt"]
@@ -186,14 +124,6 @@ class World(BaseWorld):
         return table.assign(paragraphs=without_boilerplate(table))
 
 
-def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
-    """The stanzas of a Debian control file as field -> value; continuation lines stay lines."""
-    for stanza in text.split("\n\n"):
-        fields = re.findall(r"^([A-Za-z][\w-]*):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.MULTILINE)
-        if fields:
-            yield dict(fields)
-
-
 def descriptions(packages: Iterable[dict], translations: Iterable[dict]) -> pd.DataFrame:
     """One row a binary package, with the columns of DESCRIPTIONS, sorted; the description raw.
 
@@ -229,12 +159,6 @@ def documentation_packages(wanted: list[str], packages: Iterable[dict]) -> list[
     for name in wanted:
         found += [name, *sorted(d for d in depends[name] if "-doc" in d and d in depends)]
     return list(dict.fromkeys(found))
-
-
-def flow(block: str) -> str:
-    """A block of lines as one line: single spaces; items of a list parted by semicolons."""
-    items = [" ".join(item.split()) for item in BULLET.sub("\0", block).split("\0")]
-    return re.sub(r"([.:;,!?]); ", r"\1 ", "; ".join(item for item in items if item))
 
 
 def paragraphs(description: str) -> list[str]:
@@ -324,95 +248,6 @@ def grams_of(texts: Iterable[str]) -> set[str]:
     return set().union(*map(grams, texts))
 
 
-def prose(text: str, suffix: str) -> list[str]:
-    """The paragraphs of documentation that are English sentences, without their markup."""
-    parting, markup = MARKUP[suffix]
-    blocks = re.split(parting, text)
-    for pattern, plain in markup:
-        blocks = [re.sub(pattern, plain, block, flags=re.MULTILINE) for block in blocks]
-    return [line for line in map(flow, map(html.unescape, blocks)) if is_prose(line)]
-
-
-def glosses(text: str) -> list[str]:
-    """The definitions and examples in a data file of WordNet, each after its word."""
-    return [f"{word.replace('_', ' ')}: {flow(gloss)}" for word, gloss in WORDNET.findall(text)]
-
-
-def is_prose(line: str) -> bool:
-    """At least GRAM words, four in five of them of letters only: no code, table or heading."""
-    words = line.split()
-    plain = sum(PLAIN_WORD.fullmatch(word) is not None for word in words)
-    return len(words) >= GRAM and plain >= 0.8 * len(words)
-
-
-def read_documents(folder: Path) -> Iterator[str]:
-    """The prose in a package's files; not the HTML where there is the RST it was made of."""
-    files = {
-        file: Path(re.sub(r"\.(gz|dz)$", "", file.name))
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not file.is_symlink()
-    }
-    unread = ".html" if any(".rst" in name.suffixes for name in files.values()) else None
-    for file, name in files.items():
-        if name.suffix in MARKUP and name.suffix != unread:
-            yield from prose(_read(file), name.suffix)
-        elif name.stem == "data":
-            yield from glosses(_read(file))
-
-
 def _nameless(paragraph: str, names: str) -> str:
     """`paragraph` without the words that are part of its package's names."""
     return " ".join(w for w in paragraph.split() if w.lower().strip("\"'`.,:;()") not in names)
-
-
-def _read(file: Path) -> str:
-    data = file.read_bytes()
-    if file.suffix in (".gz", ".dz"):  # dictzip is gzip with an index
-        data = gzip.decompress(data)
-    return data.decode("utf-8", errors="replace")
-
-
-def _stanzas(folder: Path, ending: str) -> Iterator[dict[str, str]]:
-    for file in sorted((folder / "lists").glob(f"*{ending}")):
-        yield from parse_stanzas(file.read_text("utf-8", errors="replace"))
-
-
-def _update(folder: Path) -> str:
-    """Bring the archive's package lists into `folder`; returns apt-get's last complaint."""
-    for name in ("lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True)
-    (folder / "status").touch()  # as if nothing were installed: any version may be downloaded
-    (folder / "apt.conf").write_text(APT_CONFIG.format(folder=folder))
-    complaint = _run(["apt-get", "-c", folder / "apt.conf", "update"], folder)
-    if complaint:  # apt-get calls it a success when some archive could not be reached
-        log.warning("apt-get update: %s", complaint)
-    return complaint
-
-
-def _download(package: str, folder: Path) -> tuple[str, list[str]]:
-    """The version of `package`, and its prose."""
-    log.info("reading %s", package)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        here = Path(scratch)
-        _run(["apt-get", "-c", folder / "apt.conf", "download", package], here)
-        archive = next(here.glob("*.deb"))
-        _run(["dpkg-deb", "-x", archive, here / "files"], here)
-        return unquote(archive.name.split("_")[1]), list(read_documents(here / "files"))
-
-
-def _run(command: list[str | Path], folder: Path) -> str:
-    """The last line `command` wrote on stderr. Raises UserError if it is missing, or fails."""
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
-    except FileNotFoundError:
-        raise UserError(
-            f"{command[0]}: no such program; the world debian is fetched by Debian's own tools: "
-            "run this job on Debian or a system that derives from it, or choose another world"
-        ) from None
-    complaint = done.stderr.strip().rpartition("\n")[2]
-    if done.returncode:
-        raise UserError(
-            f"{' '.join(map(str, command))} failed ({complaint}); see that the network is up, "
-            "that apt's sources are right, and that the disk is not full"
-        )
-    return complaint

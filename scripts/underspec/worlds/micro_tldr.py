@@ -15,21 +15,20 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from underspec.worlds import BaseWorld, Options
+from underspec.worlds import BaseWorld, Options, Splits
 
 MEN = ("brother", "boss", "uncle", "father", "boyfriend", "nephew", "grandpa", "husband")
 WOMEN = ("sister", "teacher", "aunt", "mother", "girlfriend", "niece", "grandma", "wife")
 PEOPLE = MEN + WOMEN
-OBJECTS = tuple(
-    ["bike", "car", "phone", "laptop", "camera", "guitar", "jacket", "watch", "tent", "couch", "boat", "piano", "lamp", "mirror", "clock", "printer"]
-)
-VERBS = tuple(
-    ["sold", "lost", "burned", "scratched", "painted", "dropped", "borrowed", "damaged", "wrecked", "washed", "cleaned", "moved"]
-)
-PLACES = tuple(["park", "office", "gym", "beach", "school", "garage", "library", "station", "market", "hotel"])
+OBJECTS = ("bike", "car", "phone", "laptop", "camera", "guitar", "jacket", "watch")
+OBJECTS += ("tent", "couch", "boat", "piano", "lamp", "mirror", "clock", "printer")
+VERBS = ("sold", "lost", "burned", "scratched", "painted", "dropped")
+VERBS += ("borrowed", "damaged", "wrecked", "washed", "cleaned", "moved")
+PLACES = ("park", "office", "gym", "beach", "school")
+PLACES += ("garage", "library", "station", "market", "hotel")
 TIMES = ("yesterday", "today", "last night", "last week", "last month", "this morning")
-FEELINGS = tuple(["angry", "sad", "hurt", "worried", "confused", "scared", "upset", "ashamed"])
-PLANS = tuple(["forgive", "confront", "sue", "avoid", "pay", "thank", "report", "question"])
+FEELINGS = ("angry", "sad", "hurt", "worried", "confused", "scared", "upset", "ashamed")
+PLANS = ("forgive", "confront", "sue", "avoid", "pay", "thank", "report", "question")
 FILLERS = (
     "i do not know what to think .",
     "we have talked about this before .",
@@ -78,15 +77,6 @@ class Story:
     feeling: str
     sorry: bool | None  # said sorry, never said sorry, or not told
     plan: str
-
-
-class Splits(Options):
-    """Posts in each split."""
-
-    policy: Annotated[int, Field(gt=0)]
-    preferences: Annotated[int, Field(gt=0)]
-    validation: Annotated[int, Field(gt=0)]
-    best_of_n: Annotated[int, Field(gt=0)]
 
 
 class MicroOptions(Options):
