@@ -7,7 +7,7 @@ EXPERIMENT ?= miniature
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow lint bench help
+.PHONY: demo run report test test-slow test-workflow picture lint bench help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -31,6 +31,12 @@ test: .venv/ready ## the test suite without its slow part
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
 	$(BIN)/pytest -m slow tests
+
+test-workflow: .venv/ready ## the workflow run, changed, broken and interrupted for real
+	$(BIN)/pytest -m slow tests/workflow
+
+picture: .venv/ready ## draw the README's picture of the DAG anew
+	$(BIN)/python tests/workflow/picture.py
 
 lint: .venv/ready ## ruff, snakefmt and Snakemake's own lint
 	$(BIN)/ruff check .

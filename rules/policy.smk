@@ -26,6 +26,7 @@ rule policy:
         "python scripts/policy.py --posts {input.posts} --tokenizer {input.tokenizer}"
         " --pretrain {input.pretrain} --shape {params.shape:q} --lengths {params.lengths:q}"
         " --recipe {params.recipe:q} --seed {params.seed} --checkpoints {params.checkpoints}"
+        " --save_seconds {config[checkpoint_seconds]}"
         " --output {output} --log {log} --label policy"
 
 

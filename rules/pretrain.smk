@@ -24,5 +24,6 @@ rule pretrain:
     shell:
         "python scripts/pretrain.py --tokens {input.tokens} --tokenizer {input.tokenizer}"
         " --shape {params.shape:q} --corruption {params.corruption:q} --recipe {params.recipe:q}"
-        " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints} --output {output}"
+        " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints}"
+        " --save_seconds {config[checkpoint_seconds]} --output {output}"
         " --log {log} --label 'pretrain {wildcards.scale} seed {wildcards.pretrain_seed}'"

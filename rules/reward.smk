@@ -65,6 +65,7 @@ rule reward_model:
         " --shape {params.shape:q} --lengths {params.lengths:q} --recipe {params.recipe:q}"
         " --centering {params.centering} --pretrain_seed {params.pretrain_seed}"
         " --finetune_seed {params.finetune_seed} --checkpoints {params.checkpoints}"
+        " --save_seconds {config[checkpoint_seconds]}"
         " --output {output} --log {log} --label {params.label:q}"
 
 

@@ -21,6 +21,7 @@ def policy(
     recipe: dict,
     seed: int,
     checkpoints: Path,
+    save_seconds: float,
     output: Path,
 ) -> None:
     """Finetune a pretrain on posts and references: the SFT policy (paper, section 2.1)."""
@@ -30,7 +31,7 @@ def policy(
     targets = encode(trained, table.reference, lengths["summary"])
     model = load(T5ForConditionalGeneration, pretrain, shape, trained.get_vocab_size())
     objective = sft(inputs, targets, recipe["batch"], seed)
-    rows = train(model, objective, Recipe(**recipe), seed, checkpoints)
+    rows = train(model, objective, Recipe(**recipe), seed, checkpoints, save_seconds)
     save(model, output, rows, {"stage": "policy", "seed": seed, "recipe": recipe})
     shutil.rmtree(checkpoints, ignore_errors=True)
 

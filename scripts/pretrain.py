@@ -19,6 +19,7 @@ def pretrain(
     recipe: dict,
     seed: int,
     checkpoints: Path,
+    save_seconds: float,
     output: Path,
 ) -> None:
     """Pretrain a T5 from random initialisation by span corruption (paper, section 2.1).
@@ -29,7 +30,7 @@ def pretrain(
     stream = np.load(tokens, mmap_mode="r")
     objective = denoising(stream, vocabulary, recipe["batch"], seed, **corruption)
     model = new_t5(shape, vocabulary, seed)
-    rows = train(model, objective, Recipe(**recipe), seed, checkpoints)
+    rows = train(model, objective, Recipe(**recipe), seed, checkpoints, save_seconds)
     about = {"stage": "pretrain", "seed": seed, "recipe": recipe, "corruption": corruption}
     save(model, output, rows, about)
     shutil.rmtree(checkpoints, ignore_errors=True)

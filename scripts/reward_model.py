@@ -27,6 +27,7 @@ def reward_model(
     pretrain_seed: int,
     finetune_seed: int,
     checkpoints: Path,
+    save_seconds: float,
     output: Path,
 ) -> None:
     """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
@@ -48,7 +49,7 @@ def reward_model(
     training, held_out = pairs("preferences"), pairs("validation")
     model = new_reward_model(pretrain, shape, trained.get_vocab_size(), finetune_seed)
     objective = preference(*training, recipe["batch"], finetune_seed, centering)
-    rows = train(model, objective, Recipe(**recipe), finetune_seed, checkpoints)
+    rows = train(model, objective, Recipe(**recipe), finetune_seed, checkpoints, save_seconds)
     accuracy = pairwise_accuracy(model, *held_out)
     log.info("held-out pairwise accuracy %.3f on %d pairs", accuracy, len(held_out[0]))
     identity = {"scale": scale, "pretrain_seed": pretrain_seed, "finetune_seed": finetune_seed}

@@ -64,7 +64,7 @@ def train(
     recipe: Recipe,
     seed: int,
     checkpoints: Path,
-    save_seconds: float = 30.0,
+    save_seconds: float,
 ) -> list[dict]:
     """Train `model` in place to `recipe.steps`; returns the log, a row every few steps.
 

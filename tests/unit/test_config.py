@@ -1,0 +1,167 @@
+"""The config's schema: what is shipped passes, every mistake is named in one line."""
+
+import copy
+from pathlib import Path
+from typing import get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from underspec.config import Config, validate
+from underspec.errors import ConfigError
+from underspec.worlds import world_class
+
+ROOT = Path(__file__).parents[2]
+MINIATURE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
+
+
+def merged(base, overlay):
+    """As Snakemake merges --configfile: maps key by key, anything else as a whole."""
+    both = copy.deepcopy(base)
+    for key, value in overlay.items():
+        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = merged(both[key], value) if nested else value
+    return both
+
+
+def changed(key, value):
+    overlay = value
+    for part in reversed(key.split(".")):
+        overlay = {part: overlay}
+    return merged(MINIATURE, overlay)
+
+
+def without(key):
+    config = copy.deepcopy(MINIATURE)
+    *parents, last = key.split(".")
+    section = config
+    for part in parents:
+        section = section[part]
+    del section[last]
+    return config
+
+
+def test_the_miniature_is_valid():
+    validate(MINIATURE)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_are_valid_and_named_after_their_file(path):
+    overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
+    validate(merged(MINIATURE, overlay))
+    assert overlay["experiment"] == path.stem
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_name_only_what_differs(path):
+    def same(overlay, base, place=""):
+        for key, value in overlay.items():
+            if isinstance(value, dict) and isinstance(base.get(key), dict):
+                yield from same(value, base[key], f"{place}{key}.")
+            elif key in base and base[key] == value:
+                yield f"{place}{key}"
+
+    assert list(same(yaml.safe_load(path.read_text(encoding="utf-8")), MINIATURE)) == []
+
+
+def missing_keys(model, section, place=""):
+    """Fields of the schema `model` that the config section does not list."""
+    for name, field in model.model_fields.items():
+        if name not in section:
+            yield f"{place}{name}"
+            continue
+        kind, value = field.annotation, section[name]
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from missing_keys(kind, value, f"{place}{name}.")
+        elif get_origin(kind) is dict and issubclass(get_args(kind)[1], BaseModel):
+            for key, inner in value.items():
+                yield from missing_keys(get_args(kind)[1], inner, f"{place}{name}.{key}.")
+
+
+def test_config_yaml_lists_every_key_there_is():
+    assert list(missing_keys(Config, MINIATURE)) == []
+    world = MINIATURE["world"]
+    assert list(missing_keys(world_class(world).Options, MINIATURE["worlds"][world])) == []
+
+
+def test_the_drift_test_sees_what_is_missing():
+    config = without("models.base.pretrain.steps")
+    assert list(missing_keys(Config, config)) == ["models.base.pretrain.steps"]
+
+
+MISTAKES = [
+    # key, value, what the message must name, what it must say
+    ("pretrain_sedes", [0, 1], "pretrain_sedes", "no such key"),
+    ("models.base.pretrain.step", 5, "models.base.pretrain.step", "no such key"),
+    ("models.base.shape.width", 5, "models.base.shape.width", "no such key"),
+    ("sampling.samples.test", 2, "sampling.samples.test", "no such key"),
+    ("worlds.micro_tldr.colour", 1, "worlds.micro_tldr.colour", "no such key"),
+    ("worlds.micro_tldr.posts.test", 1, "worlds.micro_tldr.posts.test", "no such key"),
+    ("worlds.micro_tldr.seed", -1, "worlds.micro_tldr.seed", "greater than or equal to 0"),
+    ("worlds.micro_tldr.posts.policy", -3, "worlds.micro_tldr.posts.policy", "greater than 0"),
+    ("worlds.atlantis", {}, "worlds", "atlantis.*debian, micro_tldr"),
+    ("world", "atlantis", "world", "atlantis.*debian, micro_tldr"),
+    ("aggregators", ["mean", "mode"], "aggregators", "'mode'.*'mean', 'median', 'min'"),
+    ("aggregators", [], "aggregators", "at least 1"),
+    ("aggregators", ["mean", "mean"], "aggregators", "twice"),
+    ("scales", ["base", "huge"], "scales", "huge.*base, large, xl, xxl"),
+    ("scales", ["base", "base"], "scales", "twice"),
+    ("policy.scale", "huge", "policy.scale", "huge.*base, large, xl, xxl"),
+    ("evaluator.scale", "huge", "evaluator.scale", "huge.*base, large, xl, xxl"),
+    ("grid", "diagonal", "grid", "'diagonal'.*'workshop' or 'full'"),
+    ("pretrain_seeds", [0], "pretrain_seeds", "at least 2"),  # an ensemble of one
+    ("finetune_seeds", [0], "finetune_seeds", "at least 2"),
+    ("pretrain_seeds", [0, 1, 1], "pretrain_seeds", "twice"),
+    ("finetune_seeds", [2, 2], "finetune_seeds", "twice"),
+    ("pretrain_seeds", [0, -1], "pretrain_seeds.1", "greater than or equal to 0"),
+    ("policy.pretrain_seed", 0, "policy.pretrain_seed", "none shares"),
+    ("evaluator", {"scale": "xl", "pretrain_seed": 0}, "evaluator.pretrain_seed", "none shares"),
+    ("evaluator", {"scale": "large", "pretrain_seed": 5}, "evaluator.pretrain_seed", "policy's"),
+    ("labels.noise", 0.5, "labels.noise", "less than 0.5"),
+    ("labels.temperature", 0, "labels.temperature", "greater than 0"),
+    ("sampling.temperature", 0.0, "sampling.temperature", "greater than 0"),
+    ("sampling.samples.preferences", 3, "sampling.samples.preferences", "multiple of 2"),
+    ("sampling.samples.best_of_n", 32, "best_of_n", "64.*sampling.samples.best_of_n: 32"),
+    ("best_of_n", [1, 128], "best_of_n", "128.*sampling.samples.best_of_n: 64"),
+    ("best_of_n", [1, 4, 2], "best_of_n", "rise"),
+    ("best_of_n", [2, 4], "best_of_n", "begin with 1"),
+    ("best_of_n", [1, 2, 2], "best_of_n", "twice"),
+    ("best_of_n", [1], "best_of_n", "at least 2"),
+    ("centering", -0.1, "centering", "greater than or equal to 0"),
+    ("models.base.pretrain.dropout", 1.0, "models.base.pretrain.dropout", "less than 1"),
+    ("models.base.pretrain.steps", 0, "models.base.pretrain.steps", "greater than 0"),
+    ("models.base.pretrain.steps", "many", "models.base.pretrain.steps", "'many'.*integer"),
+    # YAML reads 1e-2, unlike 1.0e-2, as text; a stage would get that text
+    ("models.base.pretrain.learning_rate", "1e-2", "models.base.pretrain.learning_rate", "number"),
+    ("models.base.pretrain.steps", True, "models.base.pretrain.steps", "integer"),
+    ("tokenizer.kind", "letters", "tokenizer.kind", "'word' or 'unigram'"),
+    ("tokenizer.vocabulary", 100, "tokenizer.vocabulary", "greater than 110"),
+    ("corruption.noise_density", 1.0, "corruption.noise_density", "less than 1"),
+    ("experiment", "../elsewhere", "experiment", "'../elsewhere'"),
+    ("experiment", "two\nlines", "experiment", "not allowed"),
+    ("policy", None, "policy", "None"),
+]
+
+
+@pytest.mark.parametrize(
+    "key, value, named, said", MISTAKES, ids=[f"{key}={value!r}" for key, value, *_ in MISTAKES]
+)
+def test_a_mistake_is_named_in_one_line(key, value, named, said):
+    with pytest.raises(ConfigError, match=said) as caught:
+        validate(changed(key, value))
+    message = str(caught.value)
+    assert message.startswith(named)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("key", ["world", "models.base.shape.d_ff", "worlds.micro_tldr.posts"])
+def test_a_missing_key_is_named(key):
+    with pytest.raises(ConfigError, match=f"^{key}: missing"):
+        validate(without(key))
+
+
+def test_the_number_of_other_mistakes_is_told():
+    with pytest.raises(ConfigError, match="and 1 more"):
+        validate(changed("models.base.pretrain", {"steps": 0, "batch": 0}))

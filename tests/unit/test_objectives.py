@@ -1,0 +1,166 @@
+"""The three objectives: what their batches hold and what their losses punish."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from underspec.models import new_t5
+from underspec.objectives import IGNORED, bradley_terry, denoising, preference, sft
+from underspec.tokens import EOS, PAD
+
+SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
+VOCABULARY = 150
+CORRUPTION = {"input_length": 16, "noise_density": 0.15, "mean_span_length": 3.0}
+
+rewards = st.lists(st.tuples(st.floats(-20, 20), st.floats(-20, 20)), min_size=1, max_size=8)
+
+
+def loss_of(pairs, centering):
+    chosen, rejected = torch.tensor(pairs, dtype=torch.float64).T
+    return bradley_terry(chosen, rejected, centering).item()
+
+
+@given(rewards, st.floats(0, 1))
+def test_bradley_terry_is_the_paper_s_formula(pairs, centering):
+    chosen, rejected = np.array(pairs).T
+    likelihood = np.logaddexp(0, -(chosen - rejected))  # -log sigmoid
+    expected = np.mean(likelihood + centering * (chosen + rejected) ** 2)
+    assert loss_of(pairs, centering) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 10))
+def test_centering_punishes_a_common_shift_by_the_sum_squared(chosen, rejected, shift):
+    penalty = loss_of([(chosen, rejected)], 0.01) - loss_of([(chosen, rejected)], 0.0)
+    assert penalty == pytest.approx(0.01 * (chosen + rejected) ** 2, abs=1e-9)
+    away = shift if chosen + rejected >= 0 else -shift
+    shifted = [(chosen + away, rejected + away)]
+    assert loss_of(shifted, 0.0) == pytest.approx(loss_of([(chosen, rejected)], 0.0), abs=1e-9)
+    assert loss_of(shifted, 0.01) > loss_of([(chosen, rejected)], 0.01)
+
+
+@given(st.floats(-20, 20))
+def test_opposite_rewards_pay_no_penalty(reward):
+    pair = [(reward, -reward)]
+    assert loss_of(pair, 1.0) == pytest.approx(loss_of(pair, 0.0), abs=1e-12)
+
+
+def test_the_wrong_order_costs_more():
+    assert loss_of([(-1.0, 1.0)], 0.01) > loss_of([(1.0, -1.0)], 0.01)
+
+
+def stream(tokens=400):
+    return np.random.default_rng(0).integers(3, VOCABULARY - 100, tokens).astype(np.uint16)
+
+
+def test_denoising_batches_have_one_length_and_no_padding():
+    objective = denoising(stream(), VOCABULARY, 4, 0, **CORRUPTION)
+    shapes = set()
+    for step in range(12):
+        batch = objective.batch(step, range(4))
+        shapes.add((batch["input_ids"].shape, batch["labels"].shape))
+        assert set(batch) == {"input_ids", "labels"}
+        for ids in batch.values():
+            assert not (ids == PAD).any()
+            assert (ids[:, -1] == EOS).all()
+            assert (ids == VOCABULARY - 1).sum() == 4  # <extra_id_0>, once a row
+    assert len(shapes) == 1
+    assert shapes.pop()[0] == (4, CORRUPTION["input_length"])
+
+
+def test_denoising_depends_on_seed_and_step_and_on_nothing_else():
+    def batch(seed, step):
+        return denoising(stream(), VOCABULARY, 4, seed, **CORRUPTION).batch(step, range(4))
+
+    assert_same(batch(0, 3), batch(0, 3))
+    assert not torch.equal(batch(0, 3)["input_ids"], batch(1, 3)["input_ids"])
+    assert not torch.equal(batch(0, 3)["input_ids"], batch(0, 4)["input_ids"])
+
+
+def assert_same(batch, other):
+    assert batch.keys() == other.keys()
+    for name, values in batch.items():
+        assert torch.equal(values, other[name]), name
+
+
+def texts(count, seed):
+    """Texts of different lengths whose first token tells which one they are."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.array([3 + i, *rng.integers(3, VOCABULARY, rng.integers(1, 6)), EOS])
+        for i in range(count)
+    ]
+
+
+def without_padding(row):
+    return row[(row != PAD) & (row != IGNORED)].tolist()
+
+
+def test_a_preference_batch_pairs_chosen_with_rejected_of_the_same_post():
+    posts, chosen, rejected = texts(10, 0), texts(10, 1), texts(10, 2)
+    batch = preference(posts, chosen, rejected, 6, 0, 0.01).batch(0, range(6))
+    assert batch["post_of"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    seen = []
+    for row, post in enumerate(batch["posts"]):
+        pair = int(post[0]) - 3
+        seen.append(pair)
+        assert without_padding(post) == posts[pair].tolist()
+        assert without_padding(batch["candidates"][2 * row]) == chosen[pair].tolist()
+        assert without_padding(batch["candidates"][2 * row + 1]) == rejected[pair].tolist()
+    assert len(set(seen)) == 6
+
+
+def test_the_preference_loss_prefers_the_chosen():
+    """A judge that likes long candidates: the loss is small where the longer one was chosen."""
+    long, short = [np.array([5, 6, 7, EOS])], [np.array([5, EOS])]
+
+    def judge(posts, candidates, post_of):
+        return (candidates != PAD).sum(1).double() - 3.0
+
+    def loss(chosen, rejected):
+        objective = preference(texts(1, 0), chosen, rejected, 1, 0, 0.01)
+        return objective.loss(judge, objective.batch(0, range(1))).item()
+
+    assert loss(long, short) == pytest.approx(np.log1p(np.exp(-2)), abs=1e-9)
+    assert loss(short, long) == pytest.approx(np.log1p(np.exp(2)), abs=1e-9)
+
+
+def test_sft_labels_ignore_padding():
+    posts, references = texts(8, 0), texts(8, 1)
+    batch = sft(posts, references, 8, 0).batch(0, range(8))
+    for inputs, mask, labels in zip(
+        batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True
+    ):
+        text = int(inputs[0]) - 3
+        assert inputs[mask.bool()].tolist() == posts[text].tolist()
+        assert without_padding(labels) == references[text].tolist()
+        assert (labels[len(references[text]) :] == IGNORED).all()
+
+
+def test_the_sft_loss_is_the_mean_over_tokens_of_texts_judged_alone():
+    """So padding is in neither the inputs nor the loss (single precision: 1e-5)."""
+    model = new_t5(SHAPE, VOCABULARY, 0).eval()
+    posts, references = texts(4, 0), texts(4, 1)
+
+    def loss(which, batch):
+        objective = sft([posts[i] for i in which], [references[i] for i in which], batch, seed=0)
+        return objective.loss(model, objective.batch(0, range(batch))).item()
+
+    lengths = [len(reference) for reference in references]
+    alone = [loss([i], 1) for i in range(4)]
+    assert loss(range(4), 4) == pytest.approx(np.average(alone, weights=lengths), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["denoising", "sft", "preference"])
+def test_halves_of_a_batch_are_the_batch(kind):
+    """Rows are what they are on however many processes the batch is spread."""
+    objective = {
+        "denoising": lambda: denoising(stream(), VOCABULARY, 4, 0, **CORRUPTION),
+        "sft": lambda: sft(texts(9, 0), texts(9, 1), 4, 0),
+        "preference": lambda: preference(texts(9, 0), texts(9, 1), texts(9, 2), 4, 0, 0.01),
+    }[kind]()
+    name = {"denoising": "input_ids", "sft": "labels", "preference": "candidates"}[kind]
+    halves = [objective.batch(2, rows)[name] for rows in (range(2), range(2, 4))]
+    parts = [without_padding(row) for half in halves for row in half]
+    assert parts == [without_padding(row) for row in objective.batch(2, range(4))[name]]

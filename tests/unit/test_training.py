@@ -1,0 +1,228 @@
+"""Training repeats bit for bit, also when it is killed on the way and started again.
+
+Run as a program, this file is the run that the tests kill:
+    python test_training.py CHECKPOINTS SAVE_SECONDS OUTPUT
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import underspec
+from underspec.models import new_t5
+from underspec.objectives import denoising, sft
+from underspec.training import Interrupted, Recipe, train
+
+SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
+VOCABULARY = 130
+RECIPE = Recipe(steps=12, batch=4, learning_rate=1e-2, warmup=3, dropout=0.1, weight_decay=0.01)
+LONG = replace(RECIPE, steps=400)  # lasts a few seconds when each step is saved
+
+
+def objective(seed=0, data_seed=0):
+    tokens = np.random.default_rng(data_seed).integers(3, VOCABULARY - 100, 2000)
+    return denoising(tokens, VOCABULARY, RECIPE.batch, seed, 12, 0.15, 3.0)
+
+
+def trained(checkpoints, recipe=RECIPE, seed=0, save_seconds=1e9, **options):
+    """The weights after training, and the log."""
+    torch.set_num_threads(1)
+    model = new_t5(SHAPE, VOCABULARY, options.pop("start", 0))
+    rows = train(model, objective(seed, **options), recipe, seed, checkpoints, save_seconds)
+    return {name: value.cpu() for name, value in model.state_dict().items()}, rows
+
+
+def equal(weights, others):
+    return weights.keys() == others.keys() and all(
+        torch.equal(value, others[name]) for name, value in weights.items()
+    )
+
+
+def test_one_seed_repeats_bit_for_bit_and_two_differ(tmp_path):
+    first, rows = trained(tmp_path / "a")
+    again, rows_again = trained(tmp_path / "b")
+    other, _ = trained(tmp_path / "c", seed=1)
+    assert equal(first, again)
+    assert rows == rows_again
+    assert not any(
+        torch.equal(value, other[name]) for name, value in first.items() if value.ndim > 1
+    )
+
+
+def test_dropout_comes_from_the_seed_too(tmp_path):
+    """Of a run without dropout the same seed makes another one."""
+    with_dropout, _ = trained(tmp_path / "a")
+    without, _ = trained(tmp_path / "b", replace(RECIPE, dropout=0.0))
+    assert not equal(with_dropout, without)
+
+
+def test_the_loss_falls_and_the_log_follows_the_recipe(tmp_path):
+    _, rows = trained(tmp_path, replace(RECIPE, steps=60, dropout=0.0))
+    assert rows[-1]["step"] == 60
+    assert np.mean([row["loss"] for row in rows[-5:]]) < rows[0]["loss"] - 0.1
+    for row in rows:
+        assert row["rate"] == pytest.approx(
+            1e-2 * min(row["step"] / 3, 1, (61 - row["step"]) / 57), rel=1e-9
+        )
+
+
+def test_weight_decay_counts(tmp_path):
+    light, _ = trained(tmp_path / "a")
+    heavy, _ = trained(tmp_path / "b", replace(RECIPE, weight_decay=1.0))
+    assert heavy["shared.weight"].norm() < light["shared.weight"].norm()
+
+
+class Stopped(Exception):
+    pass
+
+
+def leave_a_checkpoint(checkpoints, recipe=RECIPE, seed=0, **options):
+    """Train to the middle, saving every step, and break off without a word."""
+    whole = objective(seed, **options)
+    model = new_t5(SHAPE, VOCABULARY, 0)
+
+    def loss(model, batch):
+        loss.steps += 1
+        if loss.steps > recipe.steps // 2:
+            raise Stopped
+        return whole.loss(model, batch)
+
+    loss.steps = 0
+    torch.set_num_threads(1)
+    with pytest.raises(Stopped):
+        train(model, replace(whole, loss=loss), recipe, seed, checkpoints, save_seconds=-1)
+    assert list(checkpoints.rglob("progress.json"))
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path, caplog):
+    leave_a_checkpoint(tmp_path / "a")
+    with caplog.at_level("INFO", logger="underspec"):
+        resumed, rows = trained(tmp_path / "a")
+    assert "going on from step 6" in caplog.text
+    whole, rows_of_whole = trained(tmp_path / "b")
+    assert equal(resumed, whole)
+    assert rows == rows_of_whole
+
+
+def test_an_unfinished_checkpoint_is_not_used(tmp_path, caplog):
+    leave_a_checkpoint(tmp_path / "a")
+    (checkpoint,) = (tmp_path / "a").glob("*/step-*")
+    checkpoint.rename(checkpoint.with_name("step-000000007.unfinished"))
+    with caplog.at_level("INFO", logger="underspec"):
+        resumed, _ = trained(tmp_path / "a")
+    assert "going on" not in caplog.text
+    assert equal(resumed, trained(tmp_path / "b")[0])
+
+
+OTHERS = {
+    "recipe": {"recipe": replace(RECIPE, learning_rate=2e-2)},
+    "length": {"recipe": replace(RECIPE, steps=13)},
+    "seed": {"seed": 1},
+    "data": {"data_seed": 1},
+    "start": {"start": 1},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_the_checkpoint_of_another_run_is_not_used(tmp_path, other):
+    leave_a_checkpoint(tmp_path / "a")
+    assert equal(trained(tmp_path / "a", **other)[0], trained(tmp_path / "b", **other)[0])
+
+
+def test_the_checkpoint_of_another_objective_is_not_used(tmp_path):
+    """The same data and recipe, another loss: centring, for one, is no part of a recipe."""
+    texts = [np.array([5, 6, 7, 1])] * 8
+    weights = []
+    for folder, scale in [("a", 1.0), ("a", 3.0), ("b", 3.0)]:
+        first = sft(texts, texts, RECIPE.batch, 0)
+
+        def loss(model, batch, plain=first.loss, scale=scale):
+            return plain(model, batch) ** scale
+
+        model = new_t5(SHAPE, VOCABULARY, 0)
+        train(model, replace(first, loss=loss), RECIPE, 0, tmp_path / folder, save_seconds=-1)
+        weights.append(model.state_dict())
+    assert equal(weights[1], weights[2])
+
+
+def start(checkpoints, save_seconds, output):
+    library = str(Path(underspec.__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, __file__, str(checkpoints), str(save_seconds), str(output)],
+        env={**os.environ, "PYTHONPATH": library},
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def newest_step(checkpoints):
+    names = [path.name for path in checkpoints.glob("*/step-*") if path.name[-1].isdigit()]
+    return max((int(name.removeprefix("step-")) for name in names), default=0)
+
+
+def stop_somewhere(checkpoints, number, output, seconds=60):
+    """Start a run that saves every step, send it `number` at a random moment after a checkpoint
+    of its own; returns the exit status.
+    """
+    before = newest_step(checkpoints)
+    process = start(checkpoints, -1, output)
+    deadline = time.monotonic() + seconds
+    while newest_step(checkpoints) <= before:
+        assert process.poll() is None, "ended before its first checkpoint"
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.3))
+    process.send_signal(number)
+    return process.wait(seconds)
+
+
+def test_a_process_killed_and_stopped_ends_as_if_it_had_run_through(tmp_path):
+    checkpoints, output = tmp_path / "checkpoints", tmp_path / "weights.pt"
+    assert stop_somewhere(checkpoints, signal.SIGKILL, output) == -signal.SIGKILL
+    killed_at = newest_step(checkpoints)
+    assert stop_somewhere(checkpoints, signal.SIGTERM, output) == 128 + signal.SIGTERM
+    assert 0 < killed_at < newest_step(checkpoints) < LONG.steps
+    assert not output.exists()
+    assert start(checkpoints, 1e9, output).wait(60) == 0
+    resumed = torch.load(output)
+    assert resumed["checkpoint"] > killed_at
+    assert equal(resumed["weights"], trained(tmp_path / "uninterrupted", LONG)[0])
+
+
+def test_sigterm_saves_what_there_is(tmp_path, caplog):
+    """Also where nothing was saved so far; handlers are put back afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    whole = objective()
+
+    def loss(model, batch):
+        loss.steps += 1
+        if loss.steps == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole.loss(model, batch)
+
+    loss.steps = 0
+    torch.set_num_threads(1)
+    model = new_t5(SHAPE, VOCABULARY, 0)
+    with pytest.raises(Interrupted) as caught:
+        train(model, replace(whole, loss=loss), RECIPE, 0, tmp_path / "a", save_seconds=1e9)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    with caplog.at_level("INFO", logger="underspec"):
+        resumed, _ = trained(tmp_path / "a")
+    assert "going on from step 5" in caplog.text
+    assert equal(resumed, trained(tmp_path / "b")[0])
+
+
+if __name__ == "__main__":
+    folder, seconds, target = sys.argv[1:]
+    found = newest_step(Path(folder))
+    weights, _ = trained(Path(folder), LONG, save_seconds=float(seconds))
+    torch.save({"weights": weights, "checkpoint": found}, target)

@@ -1,0 +1,52 @@
+"""The DAG as a user meets it before anything runs. Dry runs: a few seconds each."""
+
+import pytest
+from picture import README, picture
+from workflow import REPOSITORY, overlay, scheduled, snakemake
+
+TARGETS = ["all", "figure1", "figure2", "figure3", "figure4", "table1", "tables"]
+SMOKE = ["--configfile", "experiments/smoke.yaml"]
+TRAINING = {"pretrain", "policy", "reward_model"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_named_target_dry_runs(target, tmp_path):
+    assert scheduled(REPOSITORY, *SMOKE, "--forceall", target) >= TRAINING
+
+
+@pytest.mark.parametrize("experiment", ["debian", "tuning"])
+def test_every_experiment_dry_runs(experiment):
+    rules = scheduled(
+        REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
+    )
+    assert rules >= TRAINING
+    assert ("fetch" in rules) == (experiment == "debian")
+
+
+def test_figures_of_underspecification_need_no_evaluator():
+    for figure in ("figure1", "figure2", "figure3"):
+        rules = scheduled(REPOSITORY, *SMOKE, "--forceall", figure)
+        assert not rules & {"evaluator", "score_evaluator", "gold_score", "evaluation_tables"}
+    assert scheduled(REPOSITORY, *SMOKE, "--forceall", "figure4") >= {"evaluator"}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "cure"),
+    [
+        ({"temprature": 1}, "temprature", "config.yaml"),
+        ({"best_of_n": [1, 128]}, "best_of_n", "samples drawn"),
+        ({"aggregators": ["mode"]}, "aggregators", "mean"),
+        ({"scales": ["huge"]}, "scales", "base"),
+    ],
+)
+def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):
+    done = snakemake(REPOSITORY, "--dry-run", *overlay(tmp_path, change))
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "config:" in line]
+    assert done.returncode != 0
+    assert len(lines) == 1
+    assert key in lines[0] and cure in lines[0]
+    assert "Job stats" not in done.stdout + done.stderr
+
+
+def test_the_picture_in_the_readme_is_the_dag():
+    assert picture() in README.read_text(), "run: make picture"

@@ -1,0 +1,135 @@
+"""What a finished experiment does when something changes, breaks or is interrupted: real runs."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from workflow import command, copy_repository, environment, overlay, scheduled, snakemake
+
+pytestmark = pytest.mark.slow
+
+SMOKE = ["--configfile", "experiments/smoke.yaml"]
+RESULTS = Path("results/smoke")
+TABLES = {"disagreement_tables", "evaluation_tables"}
+FIGURES = {
+    *(f"draw_figure{i}" for i in (1, 2, 3, 4)),
+    "draw_accuracy",
+    "draw_gold",
+    "draw_table1",
+}
+AFTER_SCORES = {"rerank", *TABLES, *FIGURES}
+AFTER_REWARD_MODELS = {"score", *AFTER_SCORES}
+AFTER_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
+AFTER_POLICY = {"sample", "preferences", "gold_score", *AFTER_PREFERENCES}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished smoke experiment; taken from the repository if it has just been run there."""
+    folder = copy_repository(tmp_path_factory.mktemp("finished"), "results/smoke", ".snakemake")
+    done = snakemake(folder, *SMOKE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_finished_run_has_nothing_to_do(finished):
+    assert scheduled(finished, *SMOKE) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "rerun"),
+    [
+        ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
+        ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
+        ({"centering": 0.1}, AFTER_PREFERENCES),
+        ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
+        (
+            {"models": {"base": {"reward_model": {"steps": 5}}}},
+            {"reward_model", *AFTER_REWARD_MODELS},
+        ),
+        (
+            {"models": {"xxl": {"reward_model": {"steps": 5}}}},
+            {"evaluator", "score_evaluator", "evaluation_tables", "draw_figure4"}
+            | {"draw_accuracy", "draw_gold", "draw_table1"},
+        ),
+        ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
+        ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),
+        ({"corruption": {"noise_density": 0.2}}, {"pretrain", "policy", *AFTER_POLICY}),
+    ],
+)
+def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rerun):
+    assert scheduled(finished, *overlay(tmp_path, change)) == rerun
+
+
+@pytest.mark.parametrize(
+    ("module", "edit", "rerun"),
+    [
+        ("ensembles", "", AFTER_SCORES),
+        ("corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
+        ("preferences", "", {"preferences", *AFTER_PREFERENCES}),
+        ("plots", "", FIGURES),
+        ("corruption", "comment", set()),
+        ("training", "comment", set()),
+        ("models", "comment", set()),
+    ],
+)
+def test_an_edited_module_reruns_the_stages_that_use_it(finished, module, edit, rerun):
+    path = finished / f"scripts/underspec/{module}.py"
+    before = path.read_text()
+    try:
+        path.write_text(before + ("\n# a remark\n" if edit else "\nEDITED = True\n"))
+        assert scheduled(finished, *SMOKE) == rerun
+    finally:
+        path.write_text(before)
+
+
+def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished):
+    scores = finished / RESULTS / "scores/base/pretrain0-finetune0.parquet"
+    table = finished / RESULTS / "tables/figure1.csv"
+    whole, kept = scores.read_bytes(), table.read_bytes()
+    try:
+        scores.write_bytes(whole[: len(whole) // 2])
+        done = snakemake(finished, *SMOKE, "--forcerun", "disagreement_tables", "--", str(
+            RESULTS / "tables/figure2.csv"))  # fmt: skip
+        log = (finished / RESULTS / "logs/disagreement_tables.log").read_text()
+        assert done.returncode != 0
+        assert "pretrain0-finetune0.parquet" in log and "not a whole Parquet file" in log
+        assert "Traceback" not in log
+        assert scores.read_bytes() == whole[: len(whole) // 2]
+    finally:
+        scores.write_bytes(whole)
+        table.write_bytes(kept)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, number):
+    folder = copy_repository(tmp_path)
+    target = str(RESULTS / "pretrain/base/seed0")
+    steps = {"models": {"base": {"pretrain": {"steps": 2000}}}}
+    long = overlay(tmp_path, {**steps, "checkpoint_seconds": 1})
+    process = subprocess.Popen(
+        command(target, *long),
+        cwd=folder,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints = folder / RESULTS / "checkpoints/pretrain/base/seed0"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*/step-*[0-9]")):
+        assert process.poll() is None, "the run ended before it was interrupted"
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.2)
+    os.killpg(process.pid, number)
+    process.wait(60)
+    assert not (folder / target).exists()
+    snakemake(folder, "--unlock", *long)
+    done = snakemake(folder, "--rerun-incomplete", target, *long)
+    log = (folder / RESULTS / "logs/pretrain/base/seed0.log").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on from step" in log
+    assert (folder / target / "model.safetensors").exists()
