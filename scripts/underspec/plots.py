@@ -180,10 +180,13 @@ def kl_axis(axis: Axes, table: pd.DataFrame) -> None:
     second.set_xlabel("upper bound on the KL, nats", color=GREY, fontsize=6.5)
 
 
+def face(table: pd.DataFrame, experiment: str) -> str:
+    """What every figure and table says on its face: the experiment, and if it has paper size."""
+    return f"{experiment} · {'at' if at_paper_scale(table) else 'not at'} paper scale"
+
+
 def footer(figure: Figure, table: pd.DataFrame, experiment: str) -> None:
-    """Say on the face of the figure which experiment it shows and whether it is of paper size."""
-    scale = "at paper scale" if at_paper_scale(table) else "not at paper scale"
-    figure.supxlabel(f"{experiment} · {scale}", x=0.995, ha="right", fontsize=6, color=GREY)
+    figure.supxlabel(face(table, experiment), x=0.995, ha="right", fontsize=6, color=GREY)
 
 
 def scale_colours(scales: int) -> np.ndarray:

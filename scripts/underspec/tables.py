@@ -107,7 +107,7 @@ def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Figure 4 at the largest n, beside the numbers of the paper's Table 1 at scales it has."""
     ours = figure4[figure4["n"] == figure4["n"].max()]
     theirs = published.rename(columns={name: f"published_{name}" for name in PUBLISHED})
-    return ours[[*KIND, *PUBLISHED]].merge(theirs, how="left", on=KIND)
+    return ours[["parameters", *KIND, *PUBLISHED]].merge(theirs, how="left", on=KIND)
 
 
 def read_published(path: Path) -> pd.DataFrame:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tables as tables_adapter
 
 import rerank as rerank_adapter
+from disagreement_tables import disagreement_tables
+from evaluation_tables import evaluation_tables
 from underspec.artifacts import SAMPLES, SCORES, write_table
 from underspec.grid import rankers, reward_models
 
@@ -86,9 +87,9 @@ def make_results(folder, experiment):
 
 
 def run(folder, experiment=EXPERIMENT, published=PUBLISHED):
-    tables_adapter.tables(
-        results=folder, experiment=experiment, published=published, output=folder / "tables"
-    )
+    everywhere = {"results": folder, "experiment": experiment, "output": folder / "tables"}
+    disagreement_tables(**everywhere)
+    evaluation_tables(**everywhere, published=published)
     return {path.stem: pd.read_csv(path) for path in (folder / "tables").iterdir()}
 
 

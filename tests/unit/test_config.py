@@ -54,18 +54,6 @@ def test_experiments_are_valid_and_named_after_their_file(path):
     assert overlay["experiment"] == path.stem
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_experiments_name_only_what_differs(path):
-    def same(overlay, base, place=""):
-        for key, value in overlay.items():
-            if isinstance(value, dict) and isinstance(base.get(key), dict):
-                yield from same(value, base[key], f"{place}{key}.")
-            elif key in base and base[key] == value:
-                yield f"{place}{key}"
-
-    assert list(same(yaml.safe_load(path.read_text(encoding="utf-8")), MINIATURE)) == []
-
-
 def missing_keys(model, section, place=""):
     """Fields of the schema `model` that the config section does not list."""
     for name, field in model.model_fields.items():

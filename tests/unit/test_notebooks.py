@@ -46,7 +46,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
     figure4["kl_bound"] = figure4.n.map({1: 0.0, 2: 0.193, 4: 0.636})
     gold = grid.merge(pd.concat([ensembles, best_possible]), how="cross")
     published = [0.5] * len(ensembles) + [float("nan")] * len(ensembles)
-    table1 = sizes[["scale"]].merge(ensembles, how="cross")
+    table1 = sizes.merge(ensembles, how="cross")
     table1 = table1.assign(reward=[1.0, 1.1, 1.0, 1.0, 1.0] * 2, win_rate=0.6, **errors)
     for column in ("reward", "win_rate"):
         table1[f"published_{column}"] = published
@@ -202,6 +202,7 @@ def test_table1_marks_the_best_of_each_scale(tables, tmp_path):
     run_here(notebook, arguments(notebook, tables, tmp_path))
     html = (tmp_path / "table1.html").read_text()
     assert html.count("<b>1.100</b> ± 0.100") == 2  # one a scale
+    assert "base (41k parameters)" in html and "not at paper scale" in html
     assert "nan" not in html
     assert "circles &lt; squares" in (tmp_path / "directions.html").read_text()
 

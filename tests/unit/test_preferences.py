@@ -103,7 +103,7 @@ def test_equal_texts_are_no_comparison_and_the_rest_is_as_good_as_new():
     assert len(compared) == PAIRS - 2
     assert (compared.chosen != compared.rejected).all()
     assert not {"post0000", "post0003"} & set(compared.post_id)
-    texts = dict(iter(table.groupby("post_id").text.apply(set)))
+    texts = table.groupby("post_id").text.apply(set)
     for row in compared.head(50).itertuples():
         assert {row.chosen, row.rejected} == texts[row.post_id]
         assert row.split == split_of(table)[row.post_id]

@@ -1,31 +1,24 @@
-"""Training repeats bit for bit, also when it is killed on the way and started again.
+"""Training repeats bit for bit, also when it is killed on the way and started again."""
 
-Run as a program, this file is the run that the tests kill:
-    python test_training.py CHECKPOINTS SAVE_SECONDS OUTPUT
-"""
-
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import underspec
-from underspec.models import new_t5
-from underspec.objectives import denoising, sft
+from underspec.models import RewardModel, new_t5, t5_config
+from underspec.objectives import denoising, preference
 from underspec.training import Interrupted, Recipe, train
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 VOCABULARY = 130
 RECIPE = Recipe(steps=12, batch=4, learning_rate=1e-2, warmup=3, dropout=0.1, weight_decay=0.01)
-LONG = replace(RECIPE, steps=400)  # lasts a few seconds when each step is saved
+LONG = replace(RECIPE, steps=250)  # lasts a few seconds when each step is saved
 
 
 def objective(seed=0, data_seed=0):
@@ -81,26 +74,37 @@ def test_weight_decay_counts(tmp_path):
     assert heavy["shared.weight"].norm() < light["shared.weight"].norm()
 
 
+def newest_step(checkpoints):
+    names = [path.name for path in checkpoints.glob("*/step-*") if path.name[-1].isdigit()]
+    return max((int(name.removeprefix("step-")) for name in names), default=0)
+
+
 class Stopped(Exception):
     pass
 
 
-def leave_a_checkpoint(checkpoints, recipe=RECIPE, seed=0, **options):
-    """Train to the middle, saving every step, and break off without a word."""
-    whole = objective(seed, **options)
-    model = new_t5(SHAPE, VOCABULARY, 0)
+def interrupted(whole, step, action):
+    """The objective `whole` that does `action` when the batch of `step` is asked for."""
 
-    def loss(model, batch):
-        loss.steps += 1
-        if loss.steps > recipe.steps // 2:
-            raise Stopped
-        return whole.loss(model, batch)
+    def batch(asked, rows):
+        if asked == step:
+            action()
+        return whole.batch(asked, rows)
 
-    loss.steps = 0
+    return replace(whole, batch=batch)
+
+
+def leave_a_checkpoint(checkpoints):
+    """Train for six of twelve steps, saving each, and break off without a word."""
+
+    def stop():
+        raise Stopped
+
     torch.set_num_threads(1)
+    model = new_t5(SHAPE, VOCABULARY, 0)
     with pytest.raises(Stopped):
-        train(model, replace(whole, loss=loss), recipe, seed, checkpoints, save_seconds=-1)
-    assert list(checkpoints.rglob("progress.json"))
+        train(model, interrupted(objective(), 6, stop), RECIPE, 0, checkpoints, save_seconds=-1)
+    assert newest_step(checkpoints) == 6
 
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path, caplog):
@@ -138,34 +142,41 @@ def test_the_checkpoint_of_another_run_is_not_used(tmp_path, other):
     assert equal(trained(tmp_path / "a", **other)[0], trained(tmp_path / "b", **other)[0])
 
 
-def test_the_checkpoint_of_another_objective_is_not_used(tmp_path):
-    """The same data and recipe, another loss: centring, for one, is no part of a recipe."""
-    texts = [np.array([5, 6, 7, 1])] * 8
+def test_the_checkpoint_of_another_centering_is_not_used(tmp_path):
+    """The same data and recipe, another loss."""
+    texts = [[np.array([word, 1])] * 8 for word in (5, 6, 7)]
     weights = []
-    for folder, scale in [("a", 1.0), ("a", 3.0), ("b", 3.0)]:
-        first = sft(texts, texts, RECIPE.batch, 0)
-
-        def loss(model, batch, plain=first.loss, scale=scale):
-            return plain(model, batch) ** scale
-
-        model = new_t5(SHAPE, VOCABULARY, 0)
-        train(model, replace(first, loss=loss), RECIPE, 0, tmp_path / folder, save_seconds=-1)
+    for folder, centering in [("a", 0.01), ("a", 1.0), ("b", 1.0)]:
+        torch.manual_seed(0)
+        model = RewardModel(t5_config(SHAPE, VOCABULARY))
+        compared = preference(*texts, RECIPE.batch, 0, centering)
+        train(model, compared, RECIPE, 0, tmp_path / folder, save_seconds=-1)
         weights.append(model.state_dict())
+    assert not equal(weights[0], weights[1])
     assert equal(weights[1], weights[2])
 
 
-def start(checkpoints, save_seconds, output):
-    library = str(Path(underspec.__file__).parents[1])
-    return subprocess.Popen(
-        [sys.executable, __file__, str(checkpoints), str(save_seconds), str(output)],
-        env={**os.environ, "PYTHONPATH": library},
-        stderr=subprocess.DEVNULL,
-    )
+# Real processes, forked from one that has done the slow imports.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["accelerate", "pandas", "transformers.models.t5.modeling_t5"])
 
 
-def newest_step(checkpoints):
-    names = [path.name for path in checkpoints.glob("*/step-*") if path.name[-1].isdigit()]
-    return max((int(name.removeprefix("step-")) for name in names), default=0)
+def run(checkpoints, save_seconds, output):
+    found = newest_step(checkpoints)
+    weights, _ = trained(checkpoints, LONG, save_seconds=save_seconds)
+    torch.save({"weights": weights, "checkpoint": found}, output)
+
+
+def start(*arguments):
+    process = PROCESSES.Process(target=run, args=arguments)
+    process.start()
+    return process
+
+
+def ended(process, seconds=60):
+    """The exit status; -9 is that of a process killed by signal 9."""
+    process.join(seconds)
+    return process.exitcode
 
 
 def stop_somewhere(checkpoints, number, output, seconds=60):
@@ -176,12 +187,12 @@ def stop_somewhere(checkpoints, number, output, seconds=60):
     process = start(checkpoints, -1, output)
     deadline = time.monotonic() + seconds
     while newest_step(checkpoints) <= before:
-        assert process.poll() is None, "ended before its first checkpoint"
+        assert process.is_alive(), "ended before its first checkpoint"
         assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.01)
-    time.sleep(random.uniform(0, 0.3))
-    process.send_signal(number)
-    return process.wait(seconds)
+    time.sleep(random.uniform(0, 0.2))
+    os.kill(process.pid, number)
+    return ended(process)
 
 
 def test_a_process_killed_and_stopped_ends_as_if_it_had_run_through(tmp_path):
@@ -191,7 +202,7 @@ def test_a_process_killed_and_stopped_ends_as_if_it_had_run_through(tmp_path):
     assert stop_somewhere(checkpoints, signal.SIGTERM, output) == 128 + signal.SIGTERM
     assert 0 < killed_at < newest_step(checkpoints) < LONG.steps
     assert not output.exists()
-    assert start(checkpoints, 1e9, output).wait(60) == 0
+    assert ended(start(checkpoints, 1e9, output)) == 0
     resumed = torch.load(output)
     assert resumed["checkpoint"] > killed_at
     assert equal(resumed["weights"], trained(tmp_path / "uninterrupted", LONG)[0])
@@ -200,29 +211,14 @@ def test_a_process_killed_and_stopped_ends_as_if_it_had_run_through(tmp_path):
 def test_sigterm_saves_what_there_is(tmp_path, caplog):
     """Also where nothing was saved so far; handlers are put back afterwards."""
     before = signal.getsignal(signal.SIGTERM)
-    whole = objective()
-
-    def loss(model, batch):
-        loss.steps += 1
-        if loss.steps == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return whole.loss(model, batch)
-
-    loss.steps = 0
+    stopped = interrupted(objective(), 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     torch.set_num_threads(1)
     model = new_t5(SHAPE, VOCABULARY, 0)
     with pytest.raises(Interrupted) as caught:
-        train(model, replace(whole, loss=loss), RECIPE, 0, tmp_path / "a", save_seconds=1e9)
+        train(model, stopped, RECIPE, 0, tmp_path / "a", save_seconds=1e9)
     assert caught.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
     with caplog.at_level("INFO", logger="underspec"):
         resumed, _ = trained(tmp_path / "a")
     assert "going on from step 5" in caplog.text
     assert equal(resumed, trained(tmp_path / "b")[0])
-
-
-if __name__ == "__main__":
-    folder, seconds, target = sys.argv[1:]
-    found = newest_step(Path(folder))
-    weights, _ = trained(Path(folder), LONG, save_seconds=float(seconds))
-    torch.save({"weights": weights, "checkpoint": found}, target)
