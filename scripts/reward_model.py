@@ -4,6 +4,7 @@ from pathlib import Path
 
 from underspec.artifacts import POSTS, PREFERENCES, read_table
 from underspec.command import command
+from underspec.errors import ArtifactError
 from underspec.models import new_reward_model, parameters, save
 from underspec.objectives import preference
 from underspec.scoring import pairwise_accuracy
@@ -40,6 +41,8 @@ def reward_model(
 
     def pairs(split: str) -> list[list]:
         table = compared[compared.split == split]
+        if table.empty:
+            raise ArtifactError(f"{preferences}: no comparisons of the split {split}")
         return [
             encode(trained, table.post_id.map(post_of), lengths["post"]),
             encode(trained, table.chosen, lengths["summary"]),

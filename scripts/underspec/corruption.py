@@ -9,9 +9,14 @@ def corrupted_lengths(tokens: int, density: float, mean_span: float) -> tuple[in
     return tokens - noise + spans + 1, noise + spans + 1
 
 
+def corrupted_spans(tokens: int, density: float, mean_span: float) -> int:
+    """How many spans `corrupt` replaces in `tokens` tokens: as many sentinels are needed."""
+    return _noise_and_spans(tokens, density, mean_span)[1]
+
+
 def tokens_for(input_length: int, density: float, mean_span: float) -> int:
     """The largest number of tokens whose corrupted inputs fit into `input_length`."""
-    tokens = input_length
+    tokens = 2
     while corrupted_lengths(tokens + 1, density, mean_span)[0] <= input_length:
         tokens += 1
     return tokens

@@ -114,6 +114,8 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
     Raises ArtifactError naming the folder if it is missing, damaged, or of another scale.
     """
     expected = {**shape, "vocab_size": vocabulary}
+    if not (folder / "config.json").is_file():  # else the library looks for it on the Hub
+        raise ArtifactError(f"{folder}: no checkpoint there; let Snakemake make it first")
     try:
         config = T5Config.from_pretrained(folder)
         found = {key: getattr(config, key) for key in expected}

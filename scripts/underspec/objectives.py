@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from underspec.corruption import corrupt, tokens_for
+from underspec.corruption import corrupt, corrupted_spans, tokens_for
+from underspec.errors import ArtifactError, ConfigError
 from underspec.models import RewardModel
 from underspec.order import NOISE, ORDER, examples
-from underspec.tokens import EOS, PAD, pad
+from underspec.tokens import EOS, PAD, SENTINELS, pad
 from underspec.training import Batch, Objective
 
 IGNORED = -100  # transformers leaves labels of this value out of the loss
@@ -25,11 +26,22 @@ def denoising(
     """Span corruption over the flat stream `tokens` (tokens,), cut into chunks of one length.
 
     The seed decides where the cuts lie, the order of the chunks and which spans are corrupted.
-    Inputs are exactly `input_length` long, so there is no padding and no mask.
+    Inputs are exactly `input_length` long, so there is no padding and no mask. Raises
+    ArtifactError if there are too few tokens, ConfigError if there are too few sentinels.
     """
     length = tokens_for(input_length, noise_density, mean_span_length)
     offset = int(np.random.default_rng([seed, ORDER]).integers(length))
     chunks = (len(tokens) - offset) // length
+    if chunks == 0:
+        raise ArtifactError(
+            f"pretraining text: {len(tokens)} tokens are too few for chunks of {length}; "
+            "bring more text or lower corruption.input_length"
+        )
+    if (spans := corrupted_spans(length, noise_density, mean_span_length)) > SENTINELS:
+        raise ConfigError(
+            f"corruption: {spans} spans a chunk are more than the {SENTINELS} sentinels; "
+            "lower input_length or noise_density, or raise mean_span_length"
+        )
 
     def corrupted(step: int, row: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
         start = offset + chunk * length
@@ -88,7 +100,7 @@ def preference(
         rewards = model(**batch).view(-1, 2)
         return bradley_terry(rewards[:, 0], rewards[:, 1], centering)
 
-    return Objective(make, loss)
+    return Objective(make, loss, {"centering": centering})
 
 
 def bradley_terry(chosen: Tensor, rejected: Tensor, centering: float) -> Tensor:

@@ -27,7 +27,7 @@ def label_pairs(
     table = samples.assign(utility=gold + length_bias * words, pair=samples.sample_index // 2)
     first = table[table.sample_index % 2 == 0].set_index(["post_id", "pair"])
     second = table[table.sample_index % 2 == 1].set_index(["post_id", "pair"])
-    pairs = first.join(second, rsuffix="_2", how="inner").reset_index()
+    pairs = first.merge(second, on=["post_id", "pair"], suffixes=("", "_2")).reset_index()
     pairs = pairs[pairs.text != pairs.text_2]
     rng = np.random.default_rng([seed, ORDER])
     first_chosen = rng.random(len(pairs)) < expit((pairs.utility - pairs.utility_2) / temperature)

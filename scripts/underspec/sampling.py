@@ -11,7 +11,7 @@ import torch
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.order import SAMPLING, stream_seed
-from underspec.tokens import PAD, decode, pad
+from underspec.tokens import EOS, PAD, decode, pad
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def draw(
             drawn.sequences, drawn.scores, normalize_logits=True
         )
         tokens = drawn.sequences[:, 1:]
-        log_prob = scores.masked_fill(tokens == PAD, 0).sum(1)
+        ends = (tokens == EOS).long()
+        log_prob = scores.masked_fill(ends.cumsum(1) > ends, 0).sum(1)  # nothing after eos
         tables.append(
             pd.DataFrame(
                 {

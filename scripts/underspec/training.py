@@ -14,17 +14,20 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from underspec.errors import ConfigError
 from underspec.models import set_dropout
 from underspec.order import DROPOUT, stream_seed
 
 log = logging.getLogger(__name__)
+# Tied weights are saved once; Accelerate warns of it at every checkpoint.
+logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 Batch = dict[str, Tensor]
 
@@ -48,10 +51,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a stage trains on: `batch(step, rows)` is pure, `loss(model, batch)` is scalar."""
+    """What a stage trains on: `batch(step, rows)` is pure, `loss(model, batch)` is scalar.
+
+    `settings` are those of the loss: with others, it is another run.
+    """
 
     batch: Callable[[int, range], Batch]
     loss: Callable[[nn.Module, Batch], Tensor]
+    settings: dict = field(default_factory=dict)
 
 
 class Interrupted(SystemExit):
@@ -70,7 +77,8 @@ def train(
 
     Goes on from the newest checkpoint in the folder `checkpoints` that the same run wrote, and
     saves one there every `save_seconds` and when SIGTERM or SIGINT arrives (then raises
-    Interrupted). Only a run that has reached its last step returns.
+    Interrupted). Only a run that has reached its last step returns. Raises ConfigError if the
+    batch cannot be shared equally by the processes.
     """
     accelerator = Accelerator()
     set_dropout(model, recipe.dropout)
@@ -81,7 +89,11 @@ def train(
     model, optimizer = accelerator.prepare(model, optimizer)
     model.train()
     step, rows = _resume(accelerator, run)
-    share = recipe.batch // accelerator.num_processes
+    share, left_over = divmod(recipe.batch, accelerator.num_processes)
+    if left_over:
+        raise ConfigError(
+            f"batch: {recipe.batch} rows cannot be shared by {accelerator.num_processes} processes"
+        )
     mine = range(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     progress = _Progress(recipe.steps, step)
     saved = time.monotonic()
@@ -103,10 +115,12 @@ def train(
             if step % max(1, recipe.steps // 100) == 0 or step == recipe.steps:
                 rows.append({"step": step, "loss": loss.item(), "rate": recipe.rate(step - 1)})
                 progress.show(step, rows[-1]["loss"])
-            if stop or time.monotonic() - saved > save_seconds:
+            stopping = bool(stop)
+            due = _any(accelerator, stopping or time.monotonic() - saved > save_seconds)
+            if due:
                 _save(accelerator, run, step, rows)
                 saved = time.monotonic()
-            if stop and step < recipe.steps:
+            if stopping and step < recipe.steps:
                 log.warning("stopped by signal %d; step %d is saved", stop[0], step)
                 raise Interrupted(128 + stop[0])
     model.eval()
@@ -115,7 +129,7 @@ def train(
 
 def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int) -> str:
     """A digest of what a run is: recipe, seed, data and initial weights (a sample of each)."""
-    digest = hashlib.sha256(json.dumps([vars(recipe), seed]).encode())
+    digest = hashlib.sha256(json.dumps([vars(recipe), seed, objective.settings]).encode())
     first = objective.batch(0, range(recipe.batch))
     for values in [*first.values(), *model.parameters()]:
         digest.update(values.detach().flatten()[:4096].float().cpu().numpy().tobytes())
@@ -138,9 +152,23 @@ def _save(accelerator: Accelerator, run: Path, step: int, rows: list[dict]) -> N
     final = run / f"step-{step:09d}"
     unfinished = run / f"{final.name}.unfinished"
     accelerator.save_state(str(unfinished))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        _finish(unfinished, final, step, rows)
+    accelerator.wait_for_everyone()
+
+
+def _any(accelerator: Accelerator, here: bool) -> bool:
+    """Whether `here` is true in any process, so that all of them save at the same step."""
+    if accelerator.num_processes == 1:
+        return here
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
+
+
+def _finish(unfinished: Path, final: Path, step: int, rows: list[dict]) -> None:
     (unfinished / "progress.json").write_text(json.dumps({"step": step, "rows": rows}))
     os.replace(unfinished, final)
-    for other in run.iterdir():
+    for other in final.parent.iterdir():
         if other != final:
             shutil.rmtree(other)
 

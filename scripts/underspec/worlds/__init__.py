@@ -21,7 +21,7 @@ from underspec.errors import ConfigError
 class Options(BaseModel):
     """Base of every world's options: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Splits(Options):

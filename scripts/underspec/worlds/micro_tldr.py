@@ -231,7 +231,7 @@ def _form(words: list[str]) -> float:
         total += APOLOGY_WITH_PLAN if plan else APOLOGY_ALONE
     if _first(words, FEELINGS):
         total += FEELING_WITH_DETAILS if details else FEELING_PLAIN
-    if "was" in words:
+    if any(is_passive(words, i) for i, word in enumerate(words) if word in VERBS):
         total += PASSIVE_WITH_PLAN if plan else PASSIVE_ALONE
     for filler in FILLERS:
         if filler in " ".join(words):
@@ -251,12 +251,16 @@ def _read_event(words: list[str], verb: int) -> Event:
         known = 0 <= position < len(words) and words[position] in vocabulary
         return words[position] if known else None
 
-    if at(verb - 1, ("was",)):
+    if is_passive(words, verb):
         thing, agent = verb - 2, verb + 3
     else:
         thing, agent = verb + (4 if at(verb + 3, ("'s",)) else 2), verb - 1
     owner = at(thing - 2, PEOPLE) if at(thing - 1, ("'s",)) else None
     return Event(at(agent, PEOPLE), words[verb], owner, at(thing, OBJECTS))
+
+
+def is_passive(words: list[str], verb: int) -> bool:
+    return verb > 0 and words[verb - 1] == "was"
 
 
 def _is_distraction(story: Story, event: Event) -> bool:
