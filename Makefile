@@ -27,13 +27,13 @@ report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html
 
 test: .venv/ready ## the test suite without its slow part
-	$(BIN)/pytest -n $(CORES) -m "not slow" tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(CORES) -m "not slow" tests
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
-	$(BIN)/pytest -m slow tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests
 
 test-workflow: .venv/ready ## the workflow run, changed, broken and interrupted for real
-	$(BIN)/pytest -m slow tests/workflow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/workflow
 
 picture: .venv/ready ## draw the README's picture of the DAG anew
 	$(BIN)/python tests/workflow/picture.py
