@@ -19,8 +19,11 @@ demo: report ## the miniature from nothing to its report, then where everything 
 	@echo "Tables:  results/$(EXPERIMENT)/tables/ (directions.csv: what holds here and what does not)"
 	@echo "Logs:    results/$(EXPERIMENT)/logs/"
 
+# A lock that a killed run left behind is lifted, unless another run is at work here.
 run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
-	@$(SNAKEMAKE) --unlock > /dev/null 2>&1 || true
+	@exec 9> .venv/lock; if command -v flock > /dev/null; then \
+		flock -n 9 || { echo "Another run is at work in this folder."; exit 1; }; fi; \
+	$(SNAKEMAKE) --unlock > /dev/null 2>&1; \
 	$(SNAKEMAKE) --rerun-incomplete
 
 report: run ## reports/EXPERIMENT.html, self-contained
@@ -51,7 +54,8 @@ bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which with make PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) --progress-bar off \
-		-r envs/workflow.txt -c envs/constraints.txt | grep -E "Collecting|Downloading|Successfully" || true
+	@echo "Installing the pinned packages into .venv: about two minutes"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) \
+		-r envs/workflow.txt -c envs/constraints.txt
 	$(BIN)/python -c "import snakemake, torch, transformers, papermill"
 	touch $@

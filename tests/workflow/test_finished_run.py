@@ -1,6 +1,7 @@
 """What a finished experiment does when something changes, breaks or is interrupted: real runs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -86,22 +87,19 @@ def test_an_edited_module_reruns_the_stages_that_use_it(finished, module, edit, 
         path.write_text(before)
 
 
-def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished):
-    scores = finished / RESULTS / "scores/base/pretrain0-finetune0.parquet"
-    table = finished / RESULTS / "tables/figure1.csv"
-    whole, kept = scores.read_bytes(), table.read_bytes()
-    try:
-        scores.write_bytes(whole[: len(whole) // 2])
-        done = snakemake(finished, *SMOKE, "--forcerun", "disagreement_tables", "--", str(
-            RESULTS / "tables/figure2.csv"))  # fmt: skip
-        log = (finished / RESULTS / "logs/disagreement_tables.log").read_text()
-        assert done.returncode != 0
-        assert "pretrain0-finetune0.parquet" in log and "not a whole Parquet file" in log
-        assert "Traceback" not in log
-        assert scores.read_bytes() == whole[: len(whole) // 2]
-    finally:
-        scores.write_bytes(whole)
-        table.write_bytes(kept)
+def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "damaged", symlinks=True)
+    scores = folder / RESULTS / "scores/base/pretrain0-finetune0.parquet"
+    damaged = scores.read_bytes()[: scores.stat().st_size // 2]
+    scores.write_bytes(damaged)
+    models = {path: path.read_bytes() for path in folder.glob(f"{RESULTS}/*/**/*.safetensors")}
+    done = snakemake(folder, *SMOKE, "figure1")
+    log = (folder / RESULTS / "logs/rerank/base.log").read_text()
+    assert done.returncode != 0
+    assert "pretrain0-finetune0.parquet: not a whole Parquet file" in log
+    assert "Traceback" not in log
+    assert scores.read_bytes() == damaged
+    assert models == {path: path.read_bytes() for path in models}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
