@@ -19,18 +19,15 @@ demo: report ## the miniature from nothing to its report, then where everything 
 	@echo "Tables:  results/$(EXPERIMENT)/tables/ (directions.csv: what holds here and what does not)"
 	@echo "Logs:    results/$(EXPERIMENT)/logs/"
 
-# A lock that a killed run left behind is lifted, unless another run is at work here.
 run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
-	@exec 9> .venv/lock; if command -v flock > /dev/null; then \
-		flock -n 9 || { echo "Another run is at work in this folder."; exit 1; }; fi; \
-	$(SNAKEMAKE) --unlock > /dev/null 2>&1; \
+	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(BIN)/python scripts/unlock.py $(CONFIGFILE)
 	$(SNAKEMAKE) --rerun-incomplete
 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html
 
 test: .venv/ready ## the test suite without its slow part
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(CORES) -m "not slow" tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow" tests
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests
@@ -53,7 +50,7 @@ bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 .venv/ready: envs/workflow.txt envs/train.txt envs/analysis.txt envs/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which with make PYTHON=..."; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "Installing the pinned packages into .venv: about two minutes"
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) \
 		-r envs/workflow.txt -c envs/constraints.txt

@@ -55,8 +55,10 @@ def world_code(script):
     return code(script, f"underspec/worlds/{config['world']}")
 
 
-def world_options():
-    return json.dumps(config["worlds"][config["world"]])
+def world_options(*keys):
+    """The options of the world as JSON; only those named, if any is."""
+    options = config["worlds"][config["world"]]
+    return json.dumps({key: options[key] for key in keys} if keys else options)
 
 
 def raw():

@@ -2,6 +2,7 @@
 # Out: data/posts.parquet, data/pretraining.txt, data/tokenizer/, data/pretraining.npy
 
 
+# Archives move on: what was downloaded stays until what is asked for changes, whatever is edited.
 rule fetch:
     output:
         directory(made("data/raw")),
@@ -13,8 +14,8 @@ rule fetch:
         ANALYSIS
     params:
         world=config["world"],
-        options=world_options(),
-        code=world_code("fetch"),
+        options=world_options(*WORLD.fetch_options),
+        code=code("fetch"),
     shell:
         "python scripts/fetch.py --world {params.world} --options {params.options:q}"
         " --output {output} --log {log} --label fetch"

@@ -7,7 +7,7 @@ from underspec.worlds import world_class
 def fetch(*, world: str, options: dict, output: Path) -> None:
     """Bring the raw files of a world that is not generated."""
     output.mkdir(parents=True, exist_ok=True)
-    world_class(world)(options).fetch(output)
+    world_class(world).fetch(output, **options)
 
 
 if __name__ == "__main__":

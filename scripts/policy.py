@@ -6,7 +6,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 from underspec.artifacts import POSTS, read_table
 from underspec.command import command
 from underspec.models import load, save
-from underspec.objectives import sft
+from underspec.objectives.sft import sft
 from underspec.tokens import encode, load_tokenizer
 from underspec.training import Recipe, train
 

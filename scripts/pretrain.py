@@ -5,7 +5,7 @@ import numpy as np
 
 from underspec.command import command
 from underspec.models import new_t5, save
-from underspec.objectives import denoising
+from underspec.objectives.denoising import denoising
 from underspec.tokens import load_tokenizer
 from underspec.training import Recipe, train
 

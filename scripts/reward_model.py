@@ -5,8 +5,9 @@ from pathlib import Path
 from underspec.artifacts import POSTS, PREFERENCES, read_table
 from underspec.command import command
 from underspec.errors import ArtifactError
-from underspec.models import new_reward_model, parameters, save
-from underspec.objectives import preference
+from underspec.models import parameters, save
+from underspec.objectives.preference import preference
+from underspec.reward_model import new_reward_model
 from underspec.scoring import pairwise_accuracy
 from underspec.tokens import encode, load_tokenizer
 from underspec.training import Recipe, train

@@ -35,7 +35,7 @@ def sample(
         encode(trained, table.post, lengths["post"]),
         samples,
         temperature,
-        lengths["summary"],
+        lengths["summary"] - 1,  # reward models read it with an eos, which must fit too
         seed,
     )
     write_table(drawn, output, SAMPLES)

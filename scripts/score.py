@@ -6,7 +6,8 @@ import torch
 
 from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
 from underspec.command import command
-from underspec.models import RewardModel, load
+from underspec.models import load
+from underspec.reward_model import RewardModel
 from underspec.scoring import score as score_candidates
 from underspec.tokens import encode, load_tokenizer
 

@@ -50,20 +50,6 @@ def corrupt(
     return np.concatenate([*inputs, [eos]]), np.concatenate([*targets, [eos]])
 
 
-def restore(inputs: np.ndarray, targets: np.ndarray, first_sentinel: int, spans: int) -> np.ndarray:
-    """The tokens that `corrupt` was given: its inverse."""
-    marks = first_sentinel - np.arange(spans)
-    in_inputs = [int(np.flatnonzero(inputs == mark)[0]) for mark in marks]
-    in_targets = [int(np.flatnonzero(targets == mark)[0]) for mark in marks]
-    pieces, start = [], 0
-    for at, begin, end in zip(
-        in_inputs, in_targets, [*in_targets[1:], len(targets) - 1], strict=True
-    ):
-        pieces += [inputs[start:at], targets[begin + 1 : end]]
-        start = at + 1
-    return np.concatenate([*pieces, inputs[start:-1]])
-
-
 def _noise_and_spans(tokens: int, density: float, mean_span: float) -> tuple[int, int]:
     noise = min(max(round(tokens * density), 1), tokens - 1)
     spans = min(max(round(noise / mean_span), 1), noise, tokens - noise)

@@ -3,6 +3,7 @@
 All intervals but those of accuracies reflect the finite sample of posts, paired within posts.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,14 +84,16 @@ def _accuracies(results: Results):
         "all",
         None,
         "accuracy: evaluator - best reward model (no interval)",
-        *(float(gap),) * 3,
+        float(gap),
+        math.nan,
+        math.nan,
     )
 
 
 def _figure1(summary: Summary):
     gain = summary.judged - summary.policy_judged
     for kind, values in (("reward", summary.judged), ("reward above the policy's mean", gain)):
-        for better, worse in ((ITSELF, SAME), (SAME, OTHER)):
+        for better, worse in ((ITSELF, SAME), (SAME, OTHER), (ITSELF, OTHER)):
             both = summary.has_judge[:, better] & summary.has_judge[:, worse]
             if both.any():
                 first, second = JUDGES[better], JUDGES[worse]

@@ -9,14 +9,18 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+# How a stage is called and how it fails is not what it computes.
+NOT_COMPUTING = ("underspec/command.py", "underspec/errors.py")
+
 
 def fingerprint(root: Path, *files: Path) -> str:
     """Digest of `files` and of every module below `root` that they import, directly or not.
 
+    The modules of NOT_COMPUTING, and what only they import, are left out.
     `import package.module` is package/module.py there. Anything else is installed, and the
     environments pin it.
     """
-    found, pending = {}, list(files)
+    found, pending = {root / name: "" for name in NOT_COMPUTING}, list(files)
     while pending:
         file = pending.pop()
         if file not in found:

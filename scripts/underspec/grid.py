@@ -11,7 +11,6 @@ from underspec import ensembles
 
 GRIDS = ("workshop", "full")
 AGGREGATORS = tuple(ensembles.AGGREGATORS)
-ENSEMBLES = ("single", "finetune", "pretrain")
 
 
 @dataclass(frozen=True, order=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from underspec.models import RewardModel
+from underspec.reward_model import RewardModel
 from underspec.tokens import pad
 
 POSTS_AT_ONCE = 16

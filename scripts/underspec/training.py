@@ -53,7 +53,7 @@ class Recipe:
 class Objective:
     """What a stage trains on: `batch(step, rows)` is pure, `loss(model, batch)` is scalar.
 
-    `settings` are those of the loss: with others, it is another run.
+    `settings` say which data and which loss these are: with others, it is another run.
     """
 
     batch: Callable[[int, range], Batch]
@@ -128,10 +128,9 @@ def train(
 
 
 def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int) -> str:
-    """A digest of what a run is: recipe, seed, data and initial weights (a sample of each)."""
+    """A digest of what a run is: recipe, seed, data, loss and a sample of the initial weights."""
     digest = hashlib.sha256(json.dumps([vars(recipe), seed, objective.settings]).encode())
-    first = objective.batch(0, range(recipe.batch))
-    for values in [*first.values(), *model.parameters()]:
+    for values in model.parameters():
         digest.update(values.detach().flatten()[:4096].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 

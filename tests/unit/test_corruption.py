@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.corruption import corrupt, corrupted_lengths, restore, tokens_for
+from underspec.corruption import corrupt, corrupted_lengths, tokens_for
 
 FIRST_SENTINEL, EOS = 1000, 1
 
@@ -12,6 +12,20 @@ lengths = st.integers(2, 400)
 densities = st.floats(0.05, 0.6)
 mean_spans = st.floats(1.0, 8.0)
 seeds = st.integers(0, 2**32 - 1)
+
+
+def restore(inputs: np.ndarray, targets: np.ndarray, first_sentinel: int, spans: int) -> np.ndarray:
+    """The tokens that `corrupt` was given: its inverse."""
+    marks = first_sentinel - np.arange(spans)
+    in_inputs = [int(np.flatnonzero(inputs == mark)[0]) for mark in marks]
+    in_targets = [int(np.flatnonzero(targets == mark)[0]) for mark in marks]
+    pieces, start = [], 0
+    for at, begin, end in zip(
+        in_inputs, in_targets, [*in_targets[1:], len(targets) - 1], strict=True
+    ):
+        pieces += [inputs[start:at], targets[begin + 1 : end]]
+        start = at + 1
+    return np.concatenate([*pieces, inputs[start:-1]])
 
 
 def corrupted(length, density, mean_span, seed):

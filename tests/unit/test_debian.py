@@ -32,7 +32,6 @@ OPTIONS = {
     "posts": {"policy": 12, "preferences": 16, "validation": 5, "best_of_n": 4},
     "max_words": 120,
     "documentation": [],
-    "gold_unit": 10.0,
 }
 
 PACKAGES = """\
@@ -219,15 +218,15 @@ def test_gold_reward_is_sacrebleus_chrf(raw):
     samples = pd.DataFrame(
         {"post_id": ["b", "a", "a", "a"], "text": ["web server", "a text editor", "", "a server"]}
     )
-    gold = World({**OPTIONS, "gold_unit": 5.0}, raw).gold_reward(posts, samples)
+    gold = World(OPTIONS, raw).gold_reward(posts, samples)
     expected = [
-        sentence_chrf(text, [reference]).score / 5
+        sentence_chrf(text, [reference]).score / 10
         for text, reference in zip(
             samples.text, ["web server", *["fast text editor"] * 3], strict=True
         )
     ]
     np.testing.assert_allclose(gold, expected)
-    assert gold[0] == pytest.approx(20)
+    assert gold[0] == pytest.approx(10)
     assert gold[2] == 0
 
 
@@ -300,9 +299,7 @@ def test_missing_raw_files(tmp_path):
         World(OPTIONS, tmp_path).posts()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"gold_unit": 0}, {"max_words": 14}, {"seed": -1}, {"posts": {}}, {"unknown": 1}]
-)
+@pytest.mark.parametrize("wrong", [{"max_words": 14}, {"seed": -1}, {"posts": {}}, {"unknown": 1}])
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ValidationError):
         World({**OPTIONS, **wrong})
@@ -311,7 +308,7 @@ def test_impossible_options_are_refused(wrong):
 def test_a_system_without_apt(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="apt-get: no such program; .* choose another world"):
-        World(OPTIONS).fetch(tmp_path / "raw")
+        World.fetch(tmp_path / "raw", documentation=[])
 
 
 @pytest.mark.parametrize(
@@ -327,7 +324,7 @@ def test_an_archive_that_cannot_be_had(tmp_path, monkeypatch, script, message):
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UserError, match=message):
-        World(OPTIONS).fetch(tmp_path / "raw")
+        World.fetch(tmp_path / "raw", documentation=[])
 
 
 @pytest.mark.slow

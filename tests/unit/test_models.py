@@ -11,7 +11,8 @@ import torch
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.errors import ArtifactError
-from underspec.models import RewardModel, load, new_reward_model, new_t5, parameters, save
+from underspec.models import load, new_t5, parameters, save
+from underspec.reward_model import RewardModel, new_reward_model
 from underspec.tokens import EOS, pad
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from underspec.models import new_t5
-from underspec.objectives import IGNORED, bradley_terry, denoising, preference, sft
+from underspec.objectives.denoising import denoising
+from underspec.objectives.preference import bradley_terry, preference
+from underspec.objectives.sft import IGNORED, sft
 from underspec.tokens import EOS, PAD
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}

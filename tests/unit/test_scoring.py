@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from underspec import scoring
-from underspec.models import RewardModel, t5_config
+from underspec.models import t5_config
+from underspec.reward_model import RewardModel
 from underspec.scoring import pairwise_accuracy, score
 from underspec.tokens import EOS
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from underspec.models import RewardModel, new_t5, t5_config
-from underspec.objectives import denoising, preference
+from underspec.models import new_t5, t5_config
+from underspec.objectives.denoising import denoising
+from underspec.objectives.preference import preference
+from underspec.reward_model import RewardModel
 from underspec.training import Interrupted, Recipe, train
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}

@@ -99,7 +99,7 @@ def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):
     assert "pretrain0-finetune0.parquet: not a whole Parquet file" in log
     assert "Traceback" not in log
     assert scores.read_bytes() == damaged
-    assert models == {path: path.read_bytes() for path in models}
+    assert models and models == {path: path.read_bytes() for path in models}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

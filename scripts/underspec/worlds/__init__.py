@@ -38,6 +38,7 @@ class BaseWorld(ABC):
 
     Options: ClassVar[type[Options]]
     downloads: ClassVar[bool] = False  # fetch() brings raw files that the others read
+    fetch_options: ClassVar[tuple[str, ...]] = ()  # the options that fetch() takes
     has_preferences: ClassVar[bool] = False  # preferences() exists: people compared summaries
     has_gold: ClassVar[bool] = False  # gold_reward() exists: the true utility is known
 
@@ -45,9 +46,10 @@ class BaseWorld(ABC):
         self.options = self.Options(**options)
         self.raw = raw
 
-    def fetch(self, raw: Path) -> None:
+    @classmethod
+    def fetch(cls, raw: Path, **options) -> None:
         """Bring the world's raw files into the folder `raw` (only if `downloads`)."""
-        raise NotImplementedError(f"{type(self).__module__} downloads nothing")
+        raise NotImplementedError(f"{cls.__module__} downloads nothing")
 
     @abstractmethod
     def posts(self) -> pd.DataFrame:

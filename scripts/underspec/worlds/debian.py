@@ -30,6 +30,7 @@ DESCRIPTIONS = dict.fromkeys(("source", "package", "synopsis", "description"), "
 HELD_OUT = ("validation", "best_of_n")
 LEAST_WORDS = 15  # a shorter description says no more than its synopsis
 RECURS = 5  # a paragraph in the descriptions of so many source packages is boilerplate
+CHRF_POINTS = 10  # of 100 make one unit of utility
 GRAM = 8  # words; posts that share over half of these are near-duplicates
 NOT_A_SUMMARY = r"(?i)\b(?:transitional|dummy)\b"
 log = logging.getLogger(__name__)
@@ -40,15 +41,16 @@ class DebianOptions(Options):
     posts: Splits
     max_words: Annotated[int, Field(ge=LEAST_WORDS)]  # longer posts are left out
     documentation: list[str]  # packages whose prose joins the pretraining text
-    gold_unit: Annotated[float, Field(gt=0)]  # points of chrF (0..100) a unit of utility
 
 
 class World(BaseWorld):
     Options = DebianOptions
     downloads = True
+    fetch_options = ("documentation",)
     has_gold = True
 
-    def fetch(self, raw: Path) -> None:
+    @classmethod
+    def fetch(cls, raw: Path, documentation: list[str]) -> None:
         """Write descriptions.parquet (as the archive has them), documentation.txt (a paragraph
         a line) and sources.json (their SHA-256, and the versions of the packages read).
 
@@ -67,7 +69,7 @@ class World(BaseWorld):
                     f"and that apt's sources name a Debian archive ({complaint})"
                 )
             versions, documents = {}, {}
-            for package in documentation_packages(self.options.documentation, packages):
+            for package in documentation_packages(documentation, packages):
                 log.info("reading %s", package)
                 with tempfile.TemporaryDirectory(dir=folder) as here:
                     versions[package] = apt.unpack(package, folder, Path(here))
@@ -105,7 +107,7 @@ class World(BaseWorld):
 
     def gold_reward(self, posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
         """sacreBLEU's sentence-level chrF (no word n-grams) against the reference, in units of
-        `gold_unit` points.
+        CHRF_POINTS points.
         """
         from sacrebleu.metrics import CHRF  # here, for Snakemake's own environment has it not
 
@@ -116,7 +118,7 @@ class World(BaseWorld):
             (text, reference): chrf.sentence_score(text, [reference]).score
             for text, reference in set(pairs)
         }
-        return np.array([score[pair] for pair in pairs]) / self.options.gold_unit
+        return np.array([score[pair] for pair in pairs]) / CHRF_POINTS
 
     @cached_property
     def _descriptions(self) -> pd.DataFrame:

@@ -1,0 +1,43 @@
+"""Reward models: Bradley-Terry over pairs, centred."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from underspec.objectives import digest
+from underspec.order import examples
+from underspec.reward_model import RewardModel
+from underspec.tokens import pad
+from underspec.training import Batch, Objective
+
+
+def preference(
+    posts: list[np.ndarray],
+    chosen: list[np.ndarray],
+    rejected: list[np.ndarray],
+    batch: int,
+    seed: int,
+    centering: float,
+) -> Objective:
+    """Bradley-Terry over pairs with the paper's centring term (section 2.1)."""
+
+    def make(step: int, rows: range) -> Batch:
+        pairs = examples(seed, len(posts), batch, step, rows)
+        candidates = [text[i] for i in pairs for text in (chosen, rejected)]
+        return {
+            "posts": torch.from_numpy(pad([posts[i] for i in pairs])),
+            "candidates": torch.from_numpy(pad(candidates)),
+            "post_of": torch.arange(len(pairs)).repeat_interleave(2),
+        }
+
+    def loss(model: RewardModel, batch: Batch) -> Tensor:
+        rewards = model(**batch).view(-1, 2)
+        return bradley_terry(rewards[:, 0], rewards[:, 1], centering)
+
+    return Objective(make, loss, {"centering": centering, "data": digest(posts, chosen, rejected)})
+
+
+def bradley_terry(chosen: Tensor, rejected: Tensor, centering: float) -> Tensor:
+    """Mean of -log sigmoid(r+ - r-) + centering (r+ + r-)^2 over pairs (pairs,): a scalar."""
+    likelihood = nn.functional.logsigmoid(chosen - rejected)
+    return (centering * (chosen + rejected) ** 2 - likelihood).mean()

@@ -1,0 +1,27 @@
+"""The policy: the reference given the post."""
+
+import numpy as np
+import torch
+
+from underspec.objectives import digest, language_model_loss
+from underspec.order import examples
+from underspec.tokens import PAD, pad
+from underspec.training import Batch, Objective
+
+IGNORED = -100  # transformers leaves labels of this value out of the loss
+
+
+def sft(posts: list[np.ndarray], references: list[np.ndarray], batch: int, seed: int) -> Objective:
+    """Maximum likelihood of the reference given the post (token ids, one array a text)."""
+
+    def make(step: int, rows: range) -> Batch:
+        chosen = examples(seed, len(posts), batch, step, rows)
+        inputs = torch.from_numpy(pad([posts[i] for i in chosen]))
+        labels = torch.from_numpy(pad([references[i] for i in chosen]))
+        return {
+            "input_ids": inputs,
+            "attention_mask": (inputs != PAD).long(),
+            "labels": labels.masked_fill(labels == PAD, IGNORED),
+        }
+
+    return Objective(make, language_model_loss, {"data": digest(posts, references)})

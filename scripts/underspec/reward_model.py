@@ -1,0 +1,83 @@
+"""The reward model: a T5 that reads post and candidate, and a linear head."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization
+from transformers.models.t5.configuration_t5 import T5Config
+from transformers.models.t5.modeling_t5 import (
+    T5ForConditionalGeneration,
+    T5Model,
+    T5PreTrainedModel,
+)
+
+from underspec.models import load, t5_config
+from underspec.tokens import PAD
+
+
+class RewardModel(T5PreTrainedModel):
+    """r(y; x): post x in the encoder, candidate y in the decoder, one number a candidate.
+
+    The reward is a linear function of the mean of the decoder's states over the candidate's
+    tokens (our choice: the paper does not say).
+    """
+
+    config_class = T5Config
+    base_model_prefix = "transformer"
+    _tied_weights_keys = {
+        f"transformer.{tied}": f"transformer.{source}"
+        for tied, source in T5Model._tied_weights_keys.items()
+    }
+
+    def __init__(self, config: T5Config):
+        super().__init__(config)
+        self.transformer = T5Model(config)
+        self.head = nn.Linear(config.d_model, 1)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is getattr(self, "head", None):
+            initialization.normal_(module.weight, std=self.config.d_model**-0.5)
+            initialization.zeros_(module.bias)
+
+    def forward(self, posts: Tensor, candidates: Tensor, post_of: Tensor) -> Tensor:
+        """Rewards (candidates,) of token ids `candidates` (candidates, length).
+
+        `posts` (posts, length) are encoded once; `post_of` (candidates,) says to which row of
+        `posts` a candidate belongs. Padding is PAD in both.
+        """
+        return self.judge(self.encode(posts), posts, candidates, post_of)
+
+    def encode(self, posts: Tensor) -> Tensor:
+        """Encoder states (posts, length, d_model)."""
+        mask = (posts != PAD).long()
+        return self.transformer.encoder(input_ids=posts, attention_mask=mask).last_hidden_state
+
+    def judge(self, encoded: Tensor, posts: Tensor, candidates: Tensor, post_of: Tensor) -> Tensor:
+        """`forward` given the states that `encode` made of `posts`."""
+        shifted = nn.functional.pad(candidates[:, :-1], (1, 0), value=PAD)
+        states = self.transformer.decoder(
+            input_ids=shifted,
+            encoder_hidden_states=encoded[post_of],
+            encoder_attention_mask=(posts != PAD).long()[post_of],
+            use_cache=False,
+        ).last_hidden_state
+        weight = (candidates != PAD).to(states.dtype)[:, :, None]
+        pooled = (states * weight).sum(1) / weight.sum(1)
+        return self.head(pooled)[:, 0]
+
+
+def new_reward_model(pretrain: Path, shape: dict, vocabulary: int, seed: int) -> RewardModel:
+    """The pretrain at `pretrain` with a reward head that the finetune seed `seed` draws."""
+    encoder_decoder = load(T5ForConditionalGeneration, pretrain, shape, vocabulary)
+    torch.manual_seed(seed)
+    model = RewardModel(t5_config(shape, vocabulary))
+    state = {
+        name: value
+        for name, value in encoder_decoder.state_dict().items()
+        if not name.startswith("lm_head")
+    }
+    model.transformer.load_state_dict(state)
+    return model
