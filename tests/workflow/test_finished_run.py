@@ -93,7 +93,7 @@ def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):
     damaged = scores.read_bytes()[: scores.stat().st_size // 2]
     scores.write_bytes(damaged)
     models = {path: path.read_bytes() for path in folder.glob(f"{RESULTS}/*/**/*.safetensors")}
-    done = snakemake(folder, *SMOKE, "figure1")
+    done = snakemake(folder, "figure1", *SMOKE)
     log = (folder / RESULTS / "logs/rerank/base.log").read_text()
     assert done.returncode != 0
     assert "pretrain0-finetune0.parquet: not a whole Parquet file" in log
