@@ -15,6 +15,8 @@ rule policy:
         made("benchmarks/policy.tsv")
     conda:
         TRAIN
+    resources:
+        checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
         shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
         lengths=json.dumps(config["lengths"]),
@@ -26,7 +28,7 @@ rule policy:
         "python scripts/policy.py --posts {input.posts} --tokenizer {input.tokenizer}"
         " --pretrain {input.pretrain} --shape {params.shape:q} --lengths {params.lengths:q}"
         " --recipe {params.recipe:q} --seed {params.seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {config[checkpoint_seconds]}"
+        " --save_seconds {resources.checkpoint_seconds}"
         " --output {output} --log {log} --label policy"
 
 

@@ -15,6 +15,8 @@ rule pretrain:
         made("benchmarks/pretrain/{scale}/seed{pretrain_seed}.tsv")
     conda:
         TRAIN
+    resources:
+        checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
         shape=of_scale("shape"),
         recipe=of_scale("pretrain"),
@@ -25,5 +27,5 @@ rule pretrain:
         "python scripts/pretrain.py --tokens {input.tokens} --tokenizer {input.tokenizer}"
         " --shape {params.shape:q} --corruption {params.corruption:q} --recipe {params.recipe:q}"
         " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {config[checkpoint_seconds]} --output {output}"
+        " --save_seconds {resources.checkpoint_seconds} --output {output}"
         " --log {log} --label 'pretrain {wildcards.scale} seed {wildcards.pretrain_seed}'"

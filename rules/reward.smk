@@ -46,6 +46,8 @@ rule reward_model:
         made("benchmarks/reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}.tsv")
     conda:
         TRAIN
+    resources:
+        checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
         shape=of_scale("shape"),
         recipe=of_scale("reward_model"),
@@ -65,7 +67,7 @@ rule reward_model:
         " --shape {params.shape:q} --lengths {params.lengths:q} --recipe {params.recipe:q}"
         " --centering {params.centering} --pretrain_seed {params.pretrain_seed}"
         " --finetune_seed {params.finetune_seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {config[checkpoint_seconds]}"
+        " --save_seconds {resources.checkpoint_seconds}"
         " --output {output} --log {log} --label {params.label:q}"
 
 

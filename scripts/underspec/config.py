@@ -110,7 +110,7 @@ class Config(Section):
     evaluator: Evaluator
     aggregators: Annotated[list[Literal[AGGREGATORS]], Field(min_length=1)]
     best_of_n: Annotated[list[Count], Field(min_length=2)]
-    checkpoint_seconds: Positive
+    checkpoint_seconds: Count
 
 
 def validate(config: dict) -> None:

@@ -43,6 +43,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize(
     ("change", "rerun"),
     [
+        ({"checkpoint_seconds": 7}, set()),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
         ({"centering": 0.1}, AFTER_PREFERENCES),
