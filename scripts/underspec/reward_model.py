@@ -15,6 +15,9 @@ from transformers.models.t5.modeling_t5 import (
 from underspec.models import load, t5_config
 from underspec.tokens import PAD
 
+# A batch's candidates are decoded in groups of like length: most are half as long as the longest.
+LENGTH_GROUPS = 2
+
 
 class RewardModel(T5PreTrainedModel):
     """r(y; x): post x in the encoder, candidate y in the decoder, one number a candidate.
@@ -46,9 +49,16 @@ class RewardModel(T5PreTrainedModel):
         """Rewards (candidates,) of token ids `candidates` (candidates, length).
 
         `posts` (posts, length) are encoded once; `post_of` (candidates,) says to which row of
-        `posts` a candidate belongs. Padding is PAD in both.
+        `posts` a candidate belongs. Padding is PAD in both, at the end.
         """
-        return self.judge(self.encode(posts), posts, candidates, post_of)
+        encoded = self.encode(posts)
+        lengths = (candidates != PAD).sum(1)
+        order = lengths.argsort(stable=True)
+        rewards = [
+            self.judge(encoded, posts, candidates[rows, : lengths[rows[-1]]], post_of[rows])
+            for rows in order.tensor_split(min(LENGTH_GROUPS, len(order)))
+        ]
+        return torch.cat(rewards)[order.argsort()]
 
     def encode(self, posts: Tensor) -> Tensor:
         """Encoder states (posts, length, d_model)."""
