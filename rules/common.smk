@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from underspec import grid
+from underspec import gold_raters, grid
 from underspec.config import validate
 from underspec.errors import ConfigError
 from underspec.fingerprint import fingerprint
@@ -30,6 +30,7 @@ REWARD_MODELS = grid.reward_models(
 NAMES = [model.name for model in REWARD_MODELS]
 RANKERS = [ranker.name for ranker in grid.rankers(REWARD_MODELS, config["aggregators"])]
 WORLD = world_class(config["world"])
+HAS_GOLD = gold_raters.exists(config["world"])
 TRAIN = "../envs/train.yaml"
 ANALYSIS = "../envs/analysis.yaml"
 
@@ -51,8 +52,8 @@ def code(script, *modules):
     return fingerprint(SCRIPTS, *(SCRIPTS / f"{name}.py" for name in (script, *modules)))
 
 
-def world_code(script):
-    return code(script, f"underspec/worlds/{config['world']}")
+def world_code(script, package="worlds"):
+    return code(script, f"underspec/{package}/{config['world']}")
 
 
 def world_options(*keys):

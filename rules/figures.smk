@@ -2,7 +2,7 @@
 # Out: figures/*.{svg,pdf}, tables/table1.{tex,html}, tables/directions.html, by notebooks that
 # only draw. A notebook that fails is left, partly run, beside the logs.
 
-DRAWN = ["figure1", "figure2", "figure3", "figure4", "accuracy"] + ["gold"] * WORLD.has_gold
+DRAWN = ["figure1", "figure2", "figure3", "figure4", "accuracy"] + ["gold"] * HAS_GOLD
 CATEGORIES = {
     "figure1": "2 Underspecification",
     "figure2": "2 Underspecification",

@@ -25,7 +25,7 @@ rule preferences:
         raw=raw_option,
         labels=json.dumps(config["labels"]),
         samples=json.dumps(compared_samples()),
-        code=world_code("preferences"),
+        code=world_code("preferences", "worlds" if WORLD.has_preferences else "gold_raters"),
     shell:
         "python scripts/preferences.py --world {params.world} --options {params.options:q}"
         " {params.raw} --labels {params.labels:q} --posts {input.posts}"
@@ -153,7 +153,6 @@ rule gold_score:
     input:
         posts=made("data/posts.parquet"),
         samples=made("samples/best_of_n.parquet"),
-        raw=raw(),
     output:
         made("scores/gold.parquet"),
     log:
@@ -164,10 +163,7 @@ rule gold_score:
         ANALYSIS
     params:
         world=config["world"],
-        options=world_options(),
-        raw=raw_option,
-        code=world_code("gold_score"),
+        code=world_code("gold_score", "gold_raters"),
     shell:
-        "python scripts/gold_score.py --world {params.world} --options {params.options:q}"
-        " {params.raw} --posts {input.posts} --samples {input.samples}"
-        " --output {output} --log {log} --label 'score gold'"
+        "python scripts/gold_score.py --world {params.world}"
+        " --posts {input.posts} --samples {input.samples} --output {output} --log {log} --label 'score gold'"

@@ -11,8 +11,8 @@ EXPERIMENT = {
         "aggregators",
         "best_of_n",
     )
-} | {"gold": WORLD.has_gold}
-EVALUATION_TABLES = ["accuracy", "figure4", "table1", "directions"] + ["gold"] * WORLD.has_gold
+} | {"gold": HAS_GOLD}
+EVALUATION_TABLES = ["accuracy", "figure4", "table1", "directions"] + ["gold"] * HAS_GOLD
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
 )
@@ -51,7 +51,7 @@ rule evaluation_tables:
         MATRIX,
         made("evaluator"),
         made("scores/evaluator.parquet"),
-        made("scores/gold.parquet") if WORLD.has_gold else [],
+        made("scores/gold.parquet") if HAS_GOLD else [],
         published="reports/published/table1.csv",
     output:
         expand(made("tables/{table}.csv"), table=EVALUATION_TABLES),

@@ -4,6 +4,7 @@ import pandas as pd
 
 from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table, write_table
 from underspec.command import command
+from underspec.gold_raters import gold_reward
 from underspec.preferences import label_pairs
 from underspec.worlds import world_class
 
@@ -19,14 +20,14 @@ def preferences(
     raw: Path | None = None,
 ) -> None:
     """Write comparisons of summaries: the world's own, or a simulated rater's of `samples`."""
-    source = world_class(world)(options, raw)
+    source = world_class(world)
     if source.has_preferences:
-        compared = source.preferences()
+        compared = source(options, raw).preferences()
     else:
         table = read_table(posts, POSTS)
         drawn = pd.concat([read_table(path, SAMPLES) for path in samples], ignore_index=True)
         split_of = table.set_index("post_id").split
-        compared = label_pairs(drawn, split_of, source.gold_reward(table, drawn), **labels)
+        compared = label_pairs(drawn, split_of, gold_reward(world, table, drawn), **labels)
     write_table(compared, output, PREFERENCES)
 
 

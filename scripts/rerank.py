@@ -5,7 +5,7 @@ from underspec.artifacts import RERANK, write_table
 from underspec.command import command
 from underspec.errors import ArtifactError
 from underspec.rerank import rerank as choose
-from underspec.rerank import to_table, with_policy
+from underspec.rerank import to_table
 from underspec.reward_matrix import read_rewards
 
 
@@ -26,10 +26,9 @@ def rerank(
         raise ArtifactError(f"{output}: no scores given for {', '.join(sorted(missing))}")
     layout, rewards = read_rewards(scores)
     by_name = dict(zip((path.stem for path in scores), rewards, strict=True))
-    ns = with_policy(best_of_n)
-    chosen = choose(by_name, grids.rankers(models, aggregators), ns)
+    chosen = choose(by_name, grids.rankers(models, aggregators), best_of_n)
     for ranker, choices in chosen.items():
-        table = to_table(choices, layout.post_ids, ns)
+        table = to_table(choices, layout.post_ids, best_of_n)
         write_table(table, output / f"{ranker}.parquet", RERANK)
 
 

@@ -10,8 +10,6 @@ import pyarrow.parquet as pq
 
 from underspec.errors import ArtifactError
 
-SPLITS = ("policy", "preferences", "validation", "best_of_n")
-
 POSTS = {"post_id": "string", "split": "string", "post": "string", "reference": "string"}
 PREFERENCES = {
     "post_id": "string",

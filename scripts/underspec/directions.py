@@ -25,7 +25,7 @@ ITSELF, SAME, OTHER = range(len(JUDGES))
 YARDSTICKS = {
     "reward": ("figure4", "the evaluator's reward"),
     "win_rate": ("figure4", "win rate over the policy"),
-    "gold": ("gold", "the gold score"),
+    "gold": ("gold", "the gold reward"),
 }
 KINDS = {
     ("single", "single"): "single reward models",

@@ -42,7 +42,17 @@ def _read(file: Path) -> tuple[str, tuple[str, ...]]:
             imported += [f"{node.module}.{alias.name}" for alias in node.names]
         elif _has_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), tuple(imported)
+    return hashlib.sha256(repr(_meaning(tree)).encode()).hexdigest(), tuple(imported)
+
+
+def _meaning(node):
+    """`node` as nested tuples. Empty fields are left out: newer Pythons add such to old code,
+    and a new interpreter shall not rerun everything.
+    """
+    if isinstance(node, ast.AST):
+        fields = [(name, _meaning(value)) for name, value in ast.iter_fields(node)]
+        return type(node).__name__, *(field for field in fields if field[1] not in (None, []))
+    return [_meaning(value) for value in node] if isinstance(node, list) else node
 
 
 def _has_docstring(node: ast.AST) -> bool:

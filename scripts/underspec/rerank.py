@@ -22,11 +22,6 @@ class Choices:
     reward: np.ndarray
 
 
-def with_policy(best_of_n: list[int]) -> list[int]:
-    """The n to rerank at, ascending: n = 1, which is the policy itself, always comes first."""
-    return sorted({1, *best_of_n})
-
-
 def best_of_n(rewards: np.ndarray, ns: list[int]) -> np.ndarray:
     """The index of the highest reward among the first n samples, ties to the lower index.
 

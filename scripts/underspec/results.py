@@ -8,7 +8,7 @@ import numpy as np
 
 from underspec.artifacts import RERANK, read_table
 from underspec.grid import Ranker, RewardModel, rankers, reward_models
-from underspec.rerank import from_table, with_policy
+from underspec.rerank import from_table
 from underspec.reward_matrix import Layout, read_metrics, read_rewards, read_samples
 from underspec.statistics import win_probability
 
@@ -76,7 +76,7 @@ def _read_scale(
         experiment["grid"], experiment["pretrain_seeds"], experiment["finetune_seeds"]
     )
     every_ranker = rankers(models, experiment["aggregators"])
-    ns = with_policy(experiment["best_of_n"])
+    ns = experiment["best_of_n"]
     _, rewards = read_rewards(
         [results / "scores" / scale / f"{model.name}.parquet" for model in models], layout
     )

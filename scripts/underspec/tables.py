@@ -93,7 +93,7 @@ def figure4(summary: Summary) -> pd.DataFrame:
 
 
 def gold(summary: Summary) -> pd.DataFrame:
-    """The gold score of every choice, of the policy and of the best possible choice."""
+    """The gold reward of every choice, of the policy and of the best possible choice."""
     axes, values = _by_kind(summary, "gold")
     best = summary.best_possible["gold"].astype(np.float64)
     axes["kind"] = [*axes["kind"], ("best possible",) * 2, ("policy",) * 2]

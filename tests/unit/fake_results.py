@@ -22,7 +22,7 @@ EXPERIMENT = {
     "pretrain_seeds": [0, 1, 2],
     "finetune_seeds": [0, 1],
     "aggregators": ["mean", "min"],
-    "best_of_n": [2, 4, 16],
+    "best_of_n": [1, 2, 4, 16],
     "gold": True,
 }
 GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "best_of_n")

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from sacrebleu import sentence_chrf
 
 from underspec.apt import parse_stanzas
-from underspec.artifacts import POSTS, SPLITS, read_table, write_table
+from underspec.artifacts import POSTS, read_table, write_table
 from underspec.documentation import glosses, prose, read_documents
 from underspec.errors import ArtifactError, ConfigError, UserError
+from underspec.gold_raters import gold_reward
 from underspec.worlds.debian import (
     DESCRIPTIONS,
     World,
@@ -190,7 +191,7 @@ def test_more_posts_than_there_are():
 def test_posts_keep_the_contract(raw, tmp_path):
     posts = World(OPTIONS, raw).posts()
     assert posts.split.value_counts().to_dict() == OPTIONS["posts"]
-    assert set(posts.split) == set(SPLITS)
+    assert set(posts.split) == {"policy", "preferences", "validation", "best_of_n"}
     assert posts.post_id.is_unique
     assert posts.post.str.split().str.len().between(15, 120).all()
     assert not posts.post.str.contains("Seen in").any()
@@ -213,12 +214,12 @@ def test_pretraining_text_holds_nothing_held_out(raw):
     assert all(line and "\n" not in line for line in lines)
 
 
-def test_gold_reward_is_sacrebleus_chrf(raw):
+def test_gold_reward_is_sacrebleus_chrf():
     posts = pd.DataFrame({"post_id": ["a", "b"], "reference": ["fast text editor", "web server"]})
     samples = pd.DataFrame(
         {"post_id": ["b", "a", "a", "a"], "text": ["web server", "a text editor", "", "a server"]}
     )
-    gold = World(OPTIONS, raw).gold_reward(posts, samples)
+    gold = gold_reward("debian", posts, samples)
     expected = [
         sentence_chrf(text, [reference]).score / 10
         for text, reference in zip(

@@ -35,7 +35,7 @@ def tables(folder):
         {"pretrain_seeds": [0]},
         {"grid": "full", "finetune_seeds": [0, 1, 2]},
         {"aggregators": ["min"], "scales": ["small"]},
-        {"best_of_n": [2]},
+        {"best_of_n": [1, 2]},
         {"pretrain_seeds": [0], "finetune_seeds": [0], "best_of_n": [1]},
     ],
     ids=str,

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,7 +39,6 @@ class BaseWorld(ABC):
     downloads: ClassVar[bool] = False  # fetch() brings raw files that the others read
     fetch_options: ClassVar[tuple[str, ...]] = ()  # the options that fetch() takes
     has_preferences: ClassVar[bool] = False  # preferences() exists: people compared summaries
-    has_gold: ClassVar[bool] = False  # gold_reward() exists: the true utility is known
 
     def __init__(self, options: dict, raw: Path | None = None):
         self.options = self.Options(**options)
@@ -64,14 +62,10 @@ class BaseWorld(ABC):
 
     def preferences(self) -> pd.DataFrame:
         """Comparisons with the columns of artifacts.PREFERENCES, of the splits preferences and
-        validation (only if `has_preferences`; else a simulated rater who goes by the gold reward
-        compares samples of the policy).
+        validation (only if `has_preferences`; else a simulated rater who goes by the world's gold
+        reward compares samples of the policy).
         """
         raise NotImplementedError(f"{type(self).__module__} has no comparisons of its own")
-
-    def gold_reward(self, posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
-        """True utility of each row of `samples`, (rows,) float64 (only if `has_gold`)."""
-        raise NotImplementedError(f"{type(self).__module__} has no gold rater")
 
 
 def names() -> list[str]:

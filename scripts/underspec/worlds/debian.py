@@ -1,8 +1,8 @@
 """Text written by people: package descriptions of Debian, each to be told in one line.
 
-A post is the long description of a source package, its reference the maintainer's own synopsis;
-the gold rater is the overlap with that reference (chrF). The texts carry the licences of their
-packages, so nobody ships them: `fetch` reads them from the archive the machine already uses.
+A post is the long description of a source package, its reference the maintainer's own synopsis.
+The texts carry the licences of their packages, so nobody ships them: `fetch` reads them from the
+archive the machine already uses.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -30,7 +29,6 @@ DESCRIPTIONS = dict.fromkeys(("source", "package", "synopsis", "description"), "
 HELD_OUT = ("validation", "best_of_n")
 LEAST_WORDS = 15  # a shorter description says no more than its synopsis
 RECURS = 5  # a paragraph in the descriptions of so many source packages is boilerplate
-CHRF_POINTS = 10  # of 100 make one unit of utility
 GRAM = 8  # words; posts that share over half of these are near-duplicates
 NOT_A_SUMMARY = r"(?i)\b(?:transitional|dummy)\b"
 log = logging.getLogger(__name__)
@@ -47,7 +45,6 @@ class World(BaseWorld):
     Options = DebianOptions
     downloads = True
     fetch_options = ("documentation",)
-    has_gold = True
 
     @classmethod
     def fetch(cls, raw: Path, documentation: list[str]) -> None:
@@ -104,21 +101,6 @@ class World(BaseWorld):
             told.update(new)
             if new:
                 yield " ".join(new)
-
-    def gold_reward(self, posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
-        """sacreBLEU's sentence-level chrF (no word n-grams) against the reference, in units of
-        CHRF_POINTS points.
-        """
-        from sacrebleu.metrics import CHRF  # here, for Snakemake's own environment has it not
-
-        chrf = CHRF()
-        references = dict(zip(posts.post_id, posts.reference, strict=True))
-        pairs = list(zip(samples.text, samples.post_id.map(references), strict=True))
-        score = {
-            (text, reference): chrf.sentence_score(text, [reference]).score
-            for text, reference in set(pairs)
-        }
-        return np.array([score[pair] for pair in pairs]) / CHRF_POINTS
 
     @cached_property
     def _descriptions(self) -> pd.DataFrame:

@@ -1,9 +1,10 @@
 """A generated world: short posts about who did what to whose thing, and what to do now.
 
 Everything is our construction. Difficulty is spread on purpose, so that a larger reward model
-can know more: length and form are easy to see; whether a named word occurs in the post is
-harder; whether it is bound to the right role (who did it, whose thing, the event asked about
-rather than the distracting one, said sorry or never did) needs order and reference.
+can know more (`gold_raters.micro_tldr` says what of): length and form are easy to see; whether a
+named word occurs in the post is harder; whether it is bound to the right role (who did it, whose
+thing, the event asked about rather than the distracting one, said sorry or never did) needs
+order and reference.
 Words are separated by spaces, punctuation included.
 """
 
@@ -40,18 +41,6 @@ FILLERS = (
     "i have a lot of work right now .",
 )
 
-# What a careful reader wants of a summary, in units of utility. Truth: a role of the event told
-# right is worth its weight, told wrong it costs as much; other facts cost when they are wrong.
-EVENT_WEIGHTS = {"agent": 0.25, "verb": 0.15, "owner": 0.2, "object": 0.2}
-WRONG_FACT_PENALTY, DISTRACTION_PENALTY, PRONOUN_PENALTY = 0.4, 0.5, 0.6
-# Form: what a part is worth depends on what else is told, so that form is not learned at once.
-PLAN_WORTH = 0.4
-APOLOGY_WITH_PLAN, APOLOGY_ALONE = 0.7, -0.5
-FEELING_PLAIN, FEELING_WITH_DETAILS = 0.6, -0.5
-FILLER_FIRST, FILLER_LATER = -0.9, -0.1
-PASSIVE_WITH_PLAN, PASSIVE_ALONE = -0.5, 0.3
-FREE_WORDS, WORD_PENALTY, REPEAT_PENALTY, UNFINISHED_PENALTY = 24, 0.05, 0.3, 0.4
-
 
 @dataclass(frozen=True)
 class Event:
@@ -61,9 +50,6 @@ class Event:
     verb: str | None
     owner: str | None
     object: str | None
-
-    def matches(self, other: "Event") -> int:
-        return sum(getattr(self, role) == getattr(other, role) for role in EVENT_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,6 @@ class MicroOptions(Options):
 
 class World(BaseWorld):
     Options = MicroOptions
-    has_gold = True
 
     def posts(self) -> pd.DataFrame:
         rng = np.random.default_rng([self.options.seed, 0])
@@ -113,15 +98,6 @@ class World(BaseWorld):
         for _ in range(self.options.pretraining_documents):
             story, post = _new_post(rng, seen)
             yield f"{post} {write_reply(rng, story)}" if rng.random() < 0.8 else post
-
-    def gold_reward(self, posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
-        stories = {row.post_id: _story(row) for row in posts.itertuples()}
-        return np.array(
-            [
-                utility(stories[post_id], text)
-                for post_id, text in zip(samples.post_id, samples.text, strict=True)
-            ]
-        )
 
 
 def draw_story(rng: np.random.Generator) -> Story:
@@ -194,102 +170,6 @@ def tell(rng: np.random.Generator, event: Event, writer: str = "my") -> str:
     return f"{writer} {event.agent} {event.verb} {thing}"
 
 
-def utility(story: Story, text: str) -> float:
-    """Gold utility of a summary: whether it is true, and whether it is well told."""
-    words = text.split()
-    return _truth(story, words) + _form(words)
-
-
-def _truth(story: Story, words: list[str]) -> float:
-    total = 0.0
-    told = read_events(words)
-    best = max(told, key=story.event.matches, default=None)
-    for event in told:
-        if event is best and not _is_distraction(story, event):
-            total += _event_utility(story.event, event)
-        else:
-            total -= DISTRACTION_PENALTY
-    for claimed, truth in (
-        (_said_sorry(words), story.sorry),
-        (_first(words, PLANS), story.plan),
-        (_first(words, FEELINGS), story.feeling),
-        (_first(words, PLACES), story.place),
-    ):
-        total -= WRONG_FACT_PENALTY * (claimed not in (None, truth))
-    for pronouns in (("him", "her"), ("he", "she")):
-        pronoun = _first(words, pronouns)
-        agrees = (pronoun == pronouns[0]) == (story.event.agent in MEN)
-        total -= PRONOUN_PENALTY * (pronoun is not None and not agrees)
-    return total
-
-
-def _form(words: list[str]) -> float:
-    plan = _first(words, PLANS) is not None
-    details = _first(words, PLACES) is not None or any(time in " ".join(words) for time in TIMES)
-    total = PLAN_WORTH * plan
-    if "sorry" in words:
-        total += APOLOGY_WITH_PLAN if plan else APOLOGY_ALONE
-    if _first(words, FEELINGS):
-        total += FEELING_WITH_DETAILS if details else FEELING_PLAIN
-    if any(is_passive(words, i) for i, word in enumerate(words) if word in VERBS):
-        total += PASSIVE_WITH_PLAN if plan else PASSIVE_ALONE
-    for filler in FILLERS:
-        if filler in " ".join(words):
-            total += FILLER_FIRST if " ".join(words).startswith(filler) else FILLER_LATER
-    total -= WORD_PENALTY * max(0, len(words) - FREE_WORDS)
-    total -= REPEAT_PENALTY * _repeats(words)
-    return total - UNFINISHED_PENALTY * (not words or words[-1] not in ".?")
-
-
-def read_events(words: list[str]) -> list[Event]:
-    """The events that a summary tells, in active or passive voice; unreadable roles are None."""
-    return [_read_event(words, i) for i, word in enumerate(words) if word in VERBS]
-
-
-def _read_event(words: list[str], verb: int) -> Event:
-    def at(position: int, vocabulary: tuple[str, ...]) -> str | None:
-        known = 0 <= position < len(words) and words[position] in vocabulary
-        return words[position] if known else None
-
-    if is_passive(words, verb):
-        thing, agent = verb - 2, verb + 3
-    else:
-        thing, agent = verb + (4 if at(verb + 3, ("'s",)) else 2), verb - 1
-    owner = at(thing - 2, PEOPLE) if at(thing - 1, ("'s",)) else None
-    return Event(at(agent, PEOPLE), words[verb], owner, at(thing, OBJECTS))
-
-
-def is_passive(words: list[str], verb: int) -> bool:
-    return verb > 0 and words[verb - 1] == "was"
-
-
-def _is_distraction(story: Story, event: Event) -> bool:
-    other = story.distraction
-    return other is not None and event.matches(other) > event.matches(story.event)
-
-
-def _event_utility(truth: Event, told: Event) -> float:
-    return sum(
-        weight * (1 if getattr(told, role) == getattr(truth, role) else -1)
-        for role, weight in EVENT_WEIGHTS.items()
-    )
-
-
-def _said_sorry(words: list[str]) -> bool | None:
-    if "sorry" not in words:
-        return None
-    return "never" not in words
-
-
-def _repeats(words: list[str]) -> int:
-    pairs = list(zip(words, words[1:], strict=False))
-    return len(pairs) - len(set(pairs))
-
-
-def _first(words: list[str], vocabulary: tuple[str, ...]) -> str | None:
-    return next((word for word in words if word in vocabulary), None)
-
-
 def _apology(story: Story) -> str:
     if story.sorry is None:
         return ""
@@ -333,20 +213,3 @@ def _attributes(story: Story) -> dict:
 
 def _join(event: Event) -> str:
     return " ".join([event.agent, event.verb, event.owner or "-", event.object])
-
-
-def _split(text: str) -> Event:
-    agent, verb, owner, thing = text.split()
-    return Event(agent, verb, None if owner == "-" else owner, thing)
-
-
-def _story(row) -> Story:
-    return Story(
-        event=_split(row.gold_event),
-        distraction=_split(row.gold_distraction) if row.gold_distraction else None,
-        place=row.gold_place,
-        time=row.gold_time,
-        feeling=row.gold_feeling,
-        sorry={"": None, "yes": True, "no": False}[row.gold_sorry],
-        plan=row.gold_plan,
-    )
