@@ -100,5 +100,5 @@ def test_several_files_at_once_and_in_any_order(tmp_path):
 
 
 def test_every_python_finds_the_same_digest(digest):
-    """Another digest reruns every stage of every experiment that somebody has: weeks of GPU time."""
+    """Another digest reruns every stage that anybody has finished: weeks of GPU time."""
     assert digest() == "2874e7702442b200"
