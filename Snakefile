@@ -19,6 +19,7 @@ report: "reports/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/compute.smk"
 include: "rules/data.smk"
 include: "rules/pretrain.smk"
 include: "rules/policy.smk"

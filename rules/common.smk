@@ -9,7 +9,7 @@ SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from underspec import gold_raters, grid
-from underspec.config import validate
+from underspec.config import need, recipe, validate
 from underspec.errors import ConfigError
 from underspec.fingerprint import fingerprint
 from underspec.worlds import world_class
@@ -81,6 +81,13 @@ def of_scale(*keys):
         return json.dumps(part)
 
     return section
+
+
+def recipe_of(*place):
+    """A recipe as JSON; `{scale}` in its place is what the wildcard names."""
+    return lambda wildcards: json.dumps(
+        recipe(config, *(key.format(**dict(wildcards.items())) for key in place))
+    )
 
 
 def pretrained(scale, pretrain_seed):

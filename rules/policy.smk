@@ -15,20 +15,22 @@ rule policy:
         made("benchmarks/policy.tsv")
     conda:
         TRAIN
+    threads: cpus("policy", config["policy"]["scale"])
     resources:
+        **asks("policy", config["policy"]["scale"]),
         checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
         shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
         lengths=json.dumps(config["lengths"]),
-        recipe=json.dumps(config["policy"]["recipe"]),
+        recipe=recipe_of("policy", "recipe"),
         seed=config["policy"]["seed"],
         checkpoints=made("checkpoints/policy"),
         code=code("policy"),
     shell:
-        "python scripts/policy.py --posts {input.posts} --tokenizer {input.tokenizer}"
+        "{resources.launcher} scripts/policy.py --posts {input.posts} --tokenizer {input.tokenizer}"
         " --pretrain {input.pretrain} --shape {params.shape:q} --lengths {params.lengths:q}"
         " --recipe {params.recipe:q} --seed {params.seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {resources.checkpoint_seconds}"
+        " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q}"
         " --output {output} --log {log} --label policy"
 
 
@@ -45,6 +47,9 @@ rule sample:
         made("benchmarks/sample/{split}.tsv")
     conda:
         TRAIN
+    threads: cpus("sample", config["policy"]["scale"])
+    resources:
+        **asks("sample", config["policy"]["scale"]),
     params:
         shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
         lengths=json.dumps(config["lengths"]),

@@ -15,17 +15,19 @@ rule pretrain:
         made("benchmarks/pretrain/{scale}/seed{pretrain_seed}.tsv")
     conda:
         TRAIN
+    threads: cpus("pretrain")
     resources:
+        **asks("pretrain"),
         checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
         shape=of_scale("shape"),
-        recipe=of_scale("pretrain"),
+        recipe=recipe_of("models", "{scale}", "pretrain"),
         corruption=json.dumps(config["corruption"]),
         checkpoints=made("checkpoints/pretrain/{scale}/seed{pretrain_seed}"),
         code=code("pretrain"),
     shell:
-        "python scripts/pretrain.py --tokens {input.tokens} --tokenizer {input.tokenizer}"
+        "{resources.launcher} scripts/pretrain.py --tokens {input.tokens} --tokenizer {input.tokenizer}"
         " --shape {params.shape:q} --corruption {params.corruption:q} --recipe {params.recipe:q}"
         " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {resources.checkpoint_seconds} --output {output}"
+        " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q} --output {output}"
         " --log {log} --label 'pretrain {wildcards.scale} seed {wildcards.pretrain_seed}'"

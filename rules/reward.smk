@@ -46,11 +46,13 @@ rule reward_model:
         made("benchmarks/reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}.tsv")
     conda:
         TRAIN
+    threads: cpus("reward_model")
     resources:
+        **asks("reward_model"),
         checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
         shape=of_scale("shape"),
-        recipe=of_scale("reward_model"),
+        recipe=recipe_of("models", "{scale}", "reward_model"),
         lengths=json.dumps(config["lengths"]),
         centering=config["centering"],
         checkpoints=made(
@@ -62,12 +64,12 @@ rule reward_model:
         label="reward model {scale} pretrain {pretrain_seed} finetune {finetune_seed}",
         code=code("reward_model"),
     shell:
-        "python scripts/reward_model.py --posts {input.posts} --preferences {input.preferences}"
+        "{resources.launcher} scripts/reward_model.py --posts {input.posts} --preferences {input.preferences}"
         " --tokenizer {input.tokenizer} --pretrain {input.pretrain} --scale {params.scale}"
         " --shape {params.shape:q} --lengths {params.lengths:q} --recipe {params.recipe:q}"
         " --centering {params.centering} --pretrain_seed {params.pretrain_seed}"
         " --finetune_seed {params.finetune_seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {resources.checkpoint_seconds}"
+        " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q}"
         " --output {output} --log {log} --label {params.label:q}"
 
 
@@ -83,9 +85,13 @@ use rule reward_model as evaluator with:
         made("logs/evaluator.log"),
     benchmark:
         made("benchmarks/evaluator.tsv")
+    threads: cpus("reward_model", EVALUATOR["scale"])
+    resources:
+        checkpoint_seconds=config["checkpoint_seconds"],
+        **asks("reward_model", EVALUATOR["scale"]),
     params:
         shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
-        recipe=json.dumps(config["models"][EVALUATOR["scale"]]["reward_model"]),
+        recipe=recipe_of("models", EVALUATOR["scale"], "reward_model"),
         lengths=json.dumps(config["lengths"]),
         centering=config["centering"],
         checkpoints=made("checkpoints/evaluator"),
@@ -112,6 +118,9 @@ rule score:
         made("benchmarks/score/{scale}.tsv")
     conda:
         TRAIN
+    threads: cpus("score")
+    resources:
+        **asks("score"),
     params:
         shape=of_scale("shape"),
         lengths=json.dumps(config["lengths"]),
@@ -139,6 +148,9 @@ use rule score as score_evaluator with:
         made("logs/score/evaluator.log"),
     benchmark:
         made("benchmarks/score/evaluator.tsv")
+    threads: cpus("score", EVALUATOR["scale"])
+    resources:
+        **asks("score", EVALUATOR["scale"]),
     params:
         shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
         lengths=json.dumps(config["lengths"]),

@@ -7,6 +7,7 @@ from underspec.artifacts import POSTS, read_table
 from underspec.command import command
 from underspec.models import load, save
 from underspec.objectives.sft import sft
+from underspec.parallel import Placement
 from underspec.tokens import encode, load_tokenizer
 from underspec.training import Recipe, train
 
@@ -22,6 +23,7 @@ def policy(
     seed: int,
     checkpoints: Path,
     save_seconds: float,
+    placement: dict,
     output: Path,
 ) -> None:
     """Finetune a pretrain on posts and references: the SFT policy (paper, section 2.1)."""
@@ -31,7 +33,18 @@ def policy(
     targets = encode(trained, table.reference, lengths["summary"])
     model = load(T5ForConditionalGeneration, pretrain, shape, trained.get_vocab_size())
     objective = sft(inputs, targets, recipe["batch"], seed)
-    rows = train(model, objective, Recipe(**recipe), seed, checkpoints, save_seconds)
+    result = train(
+        model,
+        objective,
+        Recipe(**recipe),
+        seed,
+        checkpoints,
+        save_seconds,
+        Placement(**placement),
+    )
+    if result is None:  # the first process of this job has it
+        return
+    model, rows = result
     save(model, output, rows, {"stage": "policy", "seed": seed, "recipe": recipe})
     shutil.rmtree(checkpoints, ignore_errors=True)
 

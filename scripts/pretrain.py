@@ -6,6 +6,7 @@ import numpy as np
 from underspec.command import command
 from underspec.models import new_t5, save
 from underspec.objectives.denoising import denoising
+from underspec.parallel import Placement
 from underspec.tokens import load_tokenizer
 from underspec.training import Recipe, train
 
@@ -20,6 +21,7 @@ def pretrain(
     seed: int,
     checkpoints: Path,
     save_seconds: float,
+    placement: dict,
     output: Path,
 ) -> None:
     """Pretrain a T5 from random initialisation by span corruption (paper, section 2.1).
@@ -30,7 +32,18 @@ def pretrain(
     stream = np.load(tokens, mmap_mode="r")
     objective = denoising(stream, vocabulary, recipe["batch"], seed, **corruption)
     model = new_t5(shape, vocabulary, seed)
-    rows = train(model, objective, Recipe(**recipe), seed, checkpoints, save_seconds)
+    result = train(
+        model,
+        objective,
+        Recipe(**recipe),
+        seed,
+        checkpoints,
+        save_seconds,
+        Placement(**placement),
+    )
+    if result is None:  # the first process of this job has it
+        return
+    model, rows = result
     about = {"stage": "pretrain", "seed": seed, "recipe": recipe, "corruption": corruption}
     save(model, output, rows, about)
     shutil.rmtree(checkpoints, ignore_errors=True)

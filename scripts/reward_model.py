@@ -7,6 +7,7 @@ from underspec.command import command
 from underspec.errors import ArtifactError
 from underspec.models import parameters, save
 from underspec.objectives.preference import preference
+from underspec.parallel import Placement
 from underspec.reward_model import new_reward_model
 from underspec.scoring import pairwise_accuracy
 from underspec.tokens import encode, load_tokenizer
@@ -30,6 +31,7 @@ def reward_model(
     finetune_seed: int,
     checkpoints: Path,
     save_seconds: float,
+    placement: dict,
     output: Path,
 ) -> None:
     """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
@@ -53,7 +55,18 @@ def reward_model(
     training, held_out = pairs("preferences"), pairs("validation")
     model = new_reward_model(pretrain, shape, trained.get_vocab_size(), finetune_seed)
     objective = preference(*training, recipe["batch"], finetune_seed, centering)
-    rows = train(model, objective, Recipe(**recipe), finetune_seed, checkpoints, save_seconds)
+    result = train(
+        model,
+        objective,
+        Recipe(**recipe),
+        finetune_seed,
+        checkpoints,
+        save_seconds,
+        Placement(**placement),
+    )
+    if result is None:  # the first process of this job has it
+        return
+    model, rows = result
     accuracy = pairwise_accuracy(model, *held_out)
     log.info("held-out pairwise accuracy %.3f on %d pairs", accuracy, len(held_out[0]))
     identity = {"scale": scale, "pretrain_seed": pretrain_seed, "finetune_seed": finetune_seed}

@@ -1,6 +1,7 @@
 """A stage as a command: arguments from its signature, a log on file, errors in one line."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +27,9 @@ def command(stage: Callable[..., None]) -> None:
     parser.add_argument("--log", type=Path, default=None, help="file for all messages")
     parser.add_argument("--label", default=stage.__name__, help="what to call this job")
     arguments = vars(parser.parse_args())
-    _log_to(arguments.pop("log"), arguments.pop("label"))
+    path, label = arguments.pop("log"), arguments.pop("label")
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of one training
+    _log_to(path if first else None, label, logging.INFO if first else logging.WARNING)
     startup = time.process_time()
     try:
         stage(**arguments)
@@ -39,9 +42,9 @@ def command(stage: Callable[..., None]) -> None:
     log.debug("CPU seconds: %.2f to start, %.2f in all", startup, time.process_time())
 
 
-def _log_to(path: Path | None, label: str) -> None:
+def _log_to(path: Path | None, label: str, level: int) -> None:
     terminal = logging.StreamHandler()
-    terminal.setLevel(logging.INFO)
+    terminal.setLevel(level)
     terminal.setFormatter(logging.Formatter(f"[{label}] %(message)s"))
     handlers: list[logging.Handler] = [terminal]
     if path:

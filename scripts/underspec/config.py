@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from underspec.errors import ConfigError
 from underspec.grid import AGGREGATORS, GRIDS
@@ -28,6 +28,12 @@ class Shape(Section):
     num_layers: Count
 
 
+def some_of(section: type[Section]) -> type[Section]:
+    """A section with the keys of `section`, each of which may be left out."""
+    keys = {name: (kind | None, None) for name, kind in section.__annotations__.items()}
+    return create_model(f"Some{section.__name__}", __base__=Section, **keys)
+
+
 class Recipe(Section):
     steps: Count
     batch: Count
@@ -35,12 +41,44 @@ class Recipe(Section):
     warmup: Annotated[int, Field(ge=0)]
     dropout: Rate
     weight_decay: Annotated[float, Field(ge=0)]
+    optimizer: Literal["adamw", "adafactor"]
+    schedule: Literal["linear", "constant", "inverse_sqrt"]
+    precision: Literal["fp32", "bf16"]
+
+
+class Need(Section):
+    """What a job asks for, and how a training is laid on its GPUs."""
+
+    gpus: Annotated[int, Field(ge=0)]
+    nodes: Count
+    cpus: Count
+    mem_mb: Count
+    minutes: Count
+    growth: Annotated[float, Field(ge=1)]
+    micro_batch: Count | None
+    sharded: bool
+    activation_checkpointing: bool
+
+
+SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
+
+
+STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # whose jobs may want GPUs
+
+
+class Compute(Section):
+    default: Need
+    pretrain: dict[str, SomeNeed]
+    policy: dict[str, SomeNeed]
+    sample: dict[str, SomeNeed]
+    reward_model: dict[str, SomeNeed]
+    score: dict[str, SomeNeed]
 
 
 class Scale(Section):
     shape: Shape
-    pretrain: Recipe
-    reward_model: Recipe
+    pretrain: SomeRecipe
+    reward_model: SomeRecipe
 
 
 class Labels(Section):
@@ -70,7 +108,7 @@ class Policy(Section):
     scale: str
     pretrain_seed: Seed
     seed: Seed
-    recipe: Recipe
+    recipe: SomeRecipe
 
 
 class Samples(Section):
@@ -103,6 +141,7 @@ class Config(Section):
     grid: Literal[GRIDS]
     pretrain_seeds: Annotated[list[Seed], Field(min_length=2)]
     finetune_seeds: Annotated[list[Seed], Field(min_length=2)]
+    recipe: SomeRecipe
     corruption: Corruption
     policy: Policy
     sampling: Sampling
@@ -111,18 +150,75 @@ class Config(Section):
     aggregators: Annotated[list[Literal[AGGREGATORS]], Field(min_length=1)]
     best_of_n: Annotated[list[Count], Field(min_length=2)]
     checkpoint_seconds: Count
+    compute: Compute
+
+
+def recipe(config: dict, *place: str) -> dict:
+    """The recipe at `place` of the config (as "policy", "recipe"), with what all have in common."""
+    own = config
+    for key in place:
+        own = own[key]
+    return {**config["recipe"], **own}
+
+
+def need(config: dict, stage: str, scale: str) -> dict:
+    """What a job of `stage` asks for at `scale`, with the keys of Need."""
+    return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
+
+
+def recipe_places(config: dict) -> list[tuple[str, ...]]:
+    """Where the recipes of all trainings stand."""
+    of_scales = [
+        ("models", scale, stage)
+        for scale in config["models"]
+        for stage in ("pretrain", "reward_model")
+    ]
+    return [*of_scales, ("policy", "recipe")]
 
 
 def validate(config: dict) -> None:
     """Raises ConfigError with one line that names the key and says what is allowed."""
-    try:
-        checked = Config(**config)
-        world_class(checked.world).Options(**config["worlds"].get(checked.world, {}))
-    except ValidationError as error:
-        raise ConfigError(_one_line(error, config)) from None
-    for key, broken, allowed in _contradictions(checked):
+    checked = _checked(Config, config)
+    world = checked.world
+    _checked(world_class(world).Options, config["worlds"].get(world, {}), "worlds", world)
+    recipes = {
+        place: _checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)
+    }
+    for key, broken, allowed in (*_contradictions(checked), *_impossible_shares(config, recipes)):
         if broken:
             raise ConfigError(f"{key}: {allowed}")
+
+
+def _checked(schema: type[BaseModel], section: dict, *place: str) -> BaseModel:
+    try:
+        return schema(**section)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, place)) from None
+
+
+def _impossible_shares(config: dict, recipes: dict[tuple[str, ...], Recipe]):
+    """As _contradictions: trainings that their processes cannot share."""
+    for stage in STAGES:
+        for scale in config["compute"][stage]:
+            yield (
+                f"compute.{stage}",
+                scale not in config["models"],
+                f"{scale} is unknown; allowed are {', '.join(config['models'])}",
+            )
+    for place, its_recipe in recipes.items():
+        stage, scale = place[::-1][:2] if place[0] == "models" else ("policy", None)
+        asked = need(config, stage, scale or config["policy"]["scale"])
+        processes = max(1, asked["gpus"]) * asked["nodes"]
+        yield (
+            f"{'.'.join(place)}.batch",
+            its_recipe.batch % processes,
+            f"{its_recipe.batch} rows cannot be shared by the {processes} GPUs of compute.{stage}",
+        )
+        yield (
+            f"{'.'.join(place)}.optimizer",
+            its_recipe.optimizer == "adafactor" and asked["sharded"],
+            f"adafactor cannot be sharded (compute.{stage}); take adamw, or do not shard",
+        )
 
 
 def _contradictions(config: Config):
@@ -175,12 +271,9 @@ def _contradictions(config: Config):
     )
 
 
-def _one_line(error: ValidationError, config: dict) -> str:
+def _one_line(error: ValidationError, place: tuple[str, ...]) -> str:
     first = error.errors()[0]
-    place = list(first["loc"])
-    if error.title not in ("Config",):
-        place = ["worlds", config["world"], *place]
-    key = ".".join(str(part) for part in place)
+    key = ".".join(str(part) for part in (*place, *first["loc"]))
     message = first["msg"]
     if first["type"] == "extra_forbidden":
         message = "no such key; see config.yaml for every key there is"

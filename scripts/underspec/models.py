@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 
 import pandas as pd
@@ -88,10 +89,10 @@ def save(
 ) -> None:
     """Write the model as a Hugging Face folder with its training log, provenance and metrics.
 
-    The folder appears under its name only when it is whole.
+    The folder appears under its name only when it is whole; a second copy of the job, which
+    writes the same, does no harm.
     """
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.unfinished")
     model.save_pretrained(unfinished)
     pd.DataFrame(rows).to_csv(unfinished / "training.csv", index=False)
     provenance = {
@@ -105,7 +106,10 @@ def save(
     if metrics is not None:
         (unfinished / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # the second copy was faster
+        shutil.rmtree(unfinished)
 
 
 def parameters(model: nn.Module) -> int:

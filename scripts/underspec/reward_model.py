@@ -76,7 +76,7 @@ class RewardModel(T5PreTrainedModel):
         ).last_hidden_state
         weight = (candidates != PAD).to(states.dtype)[:, :, None]
         pooled = (states * weight).sum(1) / weight.sum(1)
-        return self.head(pooled)[:, 0]
+        return self.head(pooled)[:, 0].float()
 
 
 def new_reward_model(pretrain: Path, shape: dict, vocabulary: int, seed: int) -> RewardModel:

@@ -8,8 +8,6 @@ integer, and an interrupted run ends with the weights of an uninterrupted one.
 import hashlib
 import json
 import logging
-import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -21,43 +19,49 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from underspec import checkpoints as checkpointing
 from underspec.errors import ConfigError
 from underspec.models import set_dropout
+from underspec.optimizers import OPTIMIZERS, SCHEDULES
 from underspec.order import DROPOUT, stream_seed
+from underspec.parallel import ALONE, Placement, place, sum_over_processes, whole_model
 
 log = logging.getLogger(__name__)
-# Tied weights are saved once; Accelerate warns of it at every checkpoint.
-logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast: rate rises linearly over `warmup` steps, then falls to zero."""
+    """How long, how fast and how exactly to train."""
 
     steps: int
-    batch: int
+    batch: int  # rows a step, over all processes
     learning_rate: float
-    warmup: int
+    warmup: int  # steps; what they do is the schedule's
     dropout: float
     weight_decay: float
+    optimizer: str = "adamw"  # one of OPTIMIZERS
+    schedule: str = "linear"  # one of SCHEDULES
+    precision: str = "fp32"  # or bf16: matrix products in bfloat16, weights and sums in single
 
     def rate(self, step: int) -> float:
-        rising = (step + 1) / max(1, self.warmup)
-        falling = (self.steps - step) / max(1, self.steps - self.warmup)
-        return self.learning_rate * min(1.0, rising, falling)
+        return self.learning_rate * SCHEDULES[self.schedule](step, self.steps, self.warmup)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a stage trains on: `batch(step, rows)` is pure, `loss(model, batch)` is scalar.
+    """What a stage trains on. All are pure.
 
-    `settings` say which data and which loss these are: with others, it is another run.
+    `batch(step, rows)` gives rows of the batch of a step; `loss(model, batch)` is a scalar, the
+    sum of the losses of its `terms(batch)` terms (tokens, or pairs). A step's loss is the mean
+    over the terms of the whole batch, however many processes share it. `settings` say which data
+    and which loss these are: with others, it is another run.
     """
 
     batch: Callable[[int, range], Batch]
     loss: Callable[[nn.Module, Batch], Tensor]
+    terms: Callable[[Batch], int | Tensor]
     settings: dict = field(default_factory=dict)
 
 
@@ -72,59 +76,93 @@ def train(
     seed: int,
     checkpoints: Path,
     save_seconds: float,
-) -> list[dict]:
-    """Train `model` in place to `recipe.steps`; returns the log, a row every few steps.
+    placement: Placement = ALONE,
+) -> tuple[nn.Module, list[dict]] | None:
+    """Train `model` to `recipe.steps`: the trained one and the log, a row every few steps.
 
-    Goes on from the newest checkpoint in the folder `checkpoints` that the same run wrote, and
-    saves one there every `save_seconds` and when SIGTERM or SIGINT arrives (then raises
-    Interrupted). Only a run that has reached its last step returns. Raises ConfigError if the
-    batch cannot be shared equally by the processes.
+    In a job of several processes the first one gets them, and the others None. Goes on from the
+    newest checkpoint in the folder `checkpoints` that the same run wrote, with however many
+    processes, and saves one there every `save_seconds` and when SIGTERM or SIGINT arrives in any
+    process (then raises Interrupted). Only a run that has reached its last step returns. Raises
+    ConfigError if the batch cannot be shared equally by the processes.
     """
-    accelerator = Accelerator()
-    set_dropout(model, recipe.dropout)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
     run = checkpoints / _identity(model, objective, recipe, seed)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    model.train()
-    step, rows = _resume(accelerator, run)
-    share, left_over = divmod(recipe.batch, accelerator.num_processes)
-    if left_over:
-        raise ConfigError(
-            f"batch: {recipe.batch} rows cannot be shared by {accelerator.num_processes} processes"
-        )
-    mine = range(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    shares = _shares(recipe.batch, accelerator, placement)
+    set_dropout(model, recipe.dropout)
+    kind = type(model)
+    trained = place(model, accelerator, placement)
+    optimizer = OPTIMIZERS[recipe.optimizer](
+        trained.parameters(), recipe.learning_rate, recipe.weight_decay
+    )
+    trained.train()
+    step, rows = checkpointing.resume(accelerator, run, trained, optimizer)
     progress = _Progress(recipe.steps, step)
     saved = time.monotonic()
     with _stop_requested() as stop:
         while step < recipe.steps:
+            batches = [objective.batch(step, share) for share in shares]
+            terms, stopping, due = sum_over_processes(
+                accelerator,
+                sum(map(objective.terms, batches)),
+                bool(stop),
+                time.monotonic() - saved > save_seconds,
+            )
             torch.manual_seed(stream_seed(seed, DROPOUT, step, accelerator.process_index))
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(step)
-            batch = {
-                name: value.to(accelerator.device)
-                for name, value in objective.batch(step, mine).items()
-            }
-            loss = objective.loss(model, batch)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            loss = _backward(accelerator, trained, objective, batches, terms)
+            nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
             if step % max(1, recipe.steps // 100) == 0 or step == recipe.steps:
-                rows.append({"step": step, "loss": loss.item(), "rate": recipe.rate(step - 1)})
-                progress.show(step, rows[-1]["loss"])
-            stopping = bool(stop)
-            due = _any(accelerator, stopping or time.monotonic() - saved > save_seconds)
-            if due:
-                _save(accelerator, run, step, rows)
+                (value,) = sum_over_processes(accelerator, loss.item())
+                rows.append({"step": step, "loss": value, "rate": recipe.rate(step - 1)})
+                progress.show(step, value)
+            if due or stopping:
+                checkpointing.save(accelerator, run, step, rows, trained, optimizer)
                 saved = time.monotonic()
             if stopping and step < recipe.steps:
-                log.warning("stopped by signal %d; step %d is saved", stop[0], step)
-                raise Interrupted(128 + stop[0])
-    model.eval()
-    return rows
+                log.warning("stopped by a signal; step %d is saved", step)
+                raise Interrupted(128 + (stop[0] if stop else signal.SIGTERM))
+    finished = whole_model(kind, trained, accelerator)
+    return (finished.eval(), rows) if finished else None
+
+
+def _shares(batch: int, accelerator: Accelerator, placement: Placement) -> list[range]:
+    """The rows of a batch that are this process's, in micro-batches."""
+    rows, left_over = divmod(batch, accelerator.num_processes)
+    if left_over:
+        raise ConfigError(
+            f"batch: {batch} rows cannot be shared by {accelerator.num_processes} processes"
+        )
+    start, size = accelerator.process_index * rows, placement.micro_batch or rows
+    return [
+        range(first, min(first + size, start + rows)) for first in range(start, start + rows, size)
+    ]
+
+
+def _backward(
+    accelerator: Accelerator,
+    model: nn.Module,
+    objective: Objective,
+    batches: list[Batch],
+    terms: float,
+) -> Tensor:
+    """Add up the gradients of `batches`; this process's part of the loss.
+
+    Gradients are averaged over processes, so that each has to contribute its part times their
+    number.
+    """
+    loss = torch.zeros((), device=accelerator.device)
+    for batch in batches:
+        batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+        with accelerator.autocast():
+            part = objective.loss(model, batch) / terms
+        accelerator.backward(part * accelerator.num_processes)
+        loss += part.detach()
+    return loss
 
 
 def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int) -> str:
@@ -133,43 +171,6 @@ def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int)
     for values in model.parameters():
         digest.update(values.detach().flatten()[:4096].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _resume(accelerator: Accelerator, run: Path) -> tuple[int, list[dict]]:
-    """Load the newest whole checkpoint of `run`; (0, []) if there is none."""
-    finished = sorted(run.glob("step-*[0-9]"))
-    if not finished:
-        return 0, []
-    accelerator.load_state(str(finished[-1]))
-    state = json.loads((finished[-1] / "progress.json").read_text())
-    log.info("going on from step %d", state["step"])
-    return state["step"], state["rows"]
-
-
-def _save(accelerator: Accelerator, run: Path, step: int, rows: list[dict]) -> None:
-    """Write a checkpoint under a temporary name, rename it, then drop older ones."""
-    final = run / f"step-{step:09d}"
-    unfinished = run / f"{final.name}.unfinished"
-    accelerator.save_state(str(unfinished))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        _finish(unfinished, final, step, rows)
-    accelerator.wait_for_everyone()
-
-
-def _any(accelerator: Accelerator, here: bool) -> bool:
-    """Whether `here` is true in any process, so that all of them save at the same step."""
-    if accelerator.num_processes == 1:
-        return here
-    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
-
-
-def _finish(unfinished: Path, final: Path, step: int, rows: list[dict]) -> None:
-    (unfinished / "progress.json").write_text(json.dumps({"step": step, "rows": rows}))
-    os.replace(unfinished, final)
-    for other in final.parent.iterdir():
-        if other != final:
-            shutil.rmtree(other)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def loss_of(pairs, centering):
 def test_bradley_terry_is_the_paper_s_formula(pairs, centering):
     chosen, rejected = np.array(pairs).T
     likelihood = np.logaddexp(0, -(chosen - rejected))  # -log sigmoid
-    expected = np.mean(likelihood + centering * (chosen + rejected) ** 2)
+    expected = np.sum(likelihood + centering * (chosen + rejected) ** 2)
     assert loss_of(pairs, centering) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
@@ -140,18 +140,18 @@ def test_sft_labels_ignore_padding():
         assert (labels[len(references[text]) :] == IGNORED).all()
 
 
-def test_the_sft_loss_is_the_mean_over_tokens_of_texts_judged_alone():
-    """So padding is in neither the inputs nor the loss (single precision: 1e-5)."""
+def test_the_sft_loss_is_the_sum_over_tokens_of_texts_judged_alone():
+    """So padding is in neither the inputs nor the loss (single precision: a part in a million)."""
     model = new_t5(SHAPE, VOCABULARY, 0).eval()
     posts, references = texts(4, 0), texts(4, 1)
 
     def loss(which, batch):
         objective = sft([posts[i] for i in which], [references[i] for i in which], batch, seed=0)
-        return objective.loss(model, objective.batch(0, range(batch))).item()
+        rows = objective.batch(0, range(batch))
+        assert objective.terms(rows) == sum(len(references[i]) for i in which)
+        return objective.loss(model, rows).item()
 
-    lengths = [len(reference) for reference in references]
-    alone = [loss([i], 1) for i in range(4)]
-    assert loss(range(4), 4) == pytest.approx(np.average(alone, weights=lengths), abs=1e-5)
+    assert loss(range(4), 4) == pytest.approx(sum(loss([i], 1) for i in range(4)), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["denoising", "sft", "preference"])

@@ -32,7 +32,7 @@ def trained(checkpoints, recipe=RECIPE, seed=0, save_seconds=1e9, **options):
     """The weights after training, and the log."""
     torch.set_num_threads(1)
     model = new_t5(SHAPE, VOCABULARY, options.pop("start", 0))
-    rows = train(model, objective(seed, **options), recipe, seed, checkpoints, save_seconds)
+    model, rows = train(model, objective(seed, **options), recipe, seed, checkpoints, save_seconds)
     return {name: value.cpu() for name, value in model.state_dict().items()}, rows
 
 
@@ -121,8 +121,8 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, caplog):
 
 def test_an_unfinished_checkpoint_is_not_used(tmp_path, caplog):
     leave_a_checkpoint(tmp_path / "a")
-    (checkpoint,) = (tmp_path / "a").glob("*/step-*")
-    checkpoint.rename(checkpoint.with_name("step-000000007.unfinished"))
+    for checkpoint in (tmp_path / "a").glob("*/step-*"):
+        checkpoint.rename(checkpoint.with_name(f"{checkpoint.name}.x.unfinished"))
     with caplog.at_level("INFO", logger="underspec"):
         resumed, _ = trained(tmp_path / "a")
     assert "going on" not in caplog.text
@@ -152,7 +152,7 @@ def test_the_checkpoint_of_another_centering_is_not_used(tmp_path):
         torch.manual_seed(0)
         model = RewardModel(t5_config(SHAPE, VOCABULARY))
         compared = preference(*texts, RECIPE.batch, 0, centering)
-        train(model, compared, RECIPE, 0, tmp_path / folder, save_seconds=-1)
+        model, _ = train(model, compared, RECIPE, 0, tmp_path / folder, save_seconds=-1)
         weights.append(model.state_dict())
     assert not equal(weights[0], weights[1])
     assert equal(weights[1], weights[2])

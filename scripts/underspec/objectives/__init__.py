@@ -9,10 +9,17 @@ from torch import Tensor, nn
 
 from underspec.training import Batch
 
+IGNORED = -100  # transformers leaves labels of this value out of the loss
+
 
 def language_model_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """transformers' own cross-entropy: a mean over all target tokens of the batch."""
-    return model(**batch, use_cache=False).loss
+    """transformers' own cross-entropy, summed over all target tokens of the batch."""
+    return model(**batch, use_cache=False).loss * target_tokens(batch)
+
+
+def target_tokens(batch: Batch) -> Tensor:
+    """How many there are, where the batch is: a GPU is not waited for."""
+    return (batch["labels"] != IGNORED).sum()
 
 
 def digest(*texts: Iterable[np.ndarray]) -> str:

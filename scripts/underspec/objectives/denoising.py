@@ -5,7 +5,7 @@ import torch
 
 from underspec.corruption import corrupt, corrupted_spans, tokens_for
 from underspec.errors import ArtifactError, ConfigError
-from underspec.objectives import digest, language_model_loss
+from underspec.objectives import digest, language_model_loss, target_tokens
 from underspec.order import NOISE, ORDER, examples
 from underspec.tokens import EOS, SENTINELS
 from underspec.training import Batch, Objective
@@ -56,6 +56,5 @@ def denoising(
         }
 
     slices = np.linspace(0, len(tokens) - length, 1000, dtype=np.int64)
-    return Objective(
-        make, language_model_loss, {"data": digest(tokens[i : i + length] for i in slices)}
-    )
+    settings = {"data": digest(tokens[i : i + length] for i in slices)}
+    return Objective(make, language_model_loss, target_tokens, settings)

@@ -34,10 +34,14 @@ def preference(
         rewards = model(**batch).view(-1, 2)
         return bradley_terry(rewards[:, 0], rewards[:, 1], centering)
 
-    return Objective(make, loss, {"centering": centering, "data": digest(posts, chosen, rejected)})
+    def pairs(batch: Batch) -> int:
+        return len(batch["posts"])
+
+    settings = {"centering": centering, "data": digest(posts, chosen, rejected)}
+    return Objective(make, loss, pairs, settings)
 
 
 def bradley_terry(chosen: Tensor, rejected: Tensor, centering: float) -> Tensor:
-    """Mean of -log sigmoid(r+ - r-) + centering (r+ + r-)^2 over pairs (pairs,): a scalar."""
+    """Sum of -log sigmoid(r+ - r-) + centering (r+ + r-)^2 over pairs (pairs,): a scalar."""
     likelihood = nn.functional.logsigmoid(chosen - rejected)
-    return (centering * (chosen + rejected) ** 2 - likelihood).mean()
+    return (centering * (chosen + rejected) ** 2 - likelihood).sum()

@@ -3,12 +3,10 @@
 import numpy as np
 import torch
 
-from underspec.objectives import digest, language_model_loss
+from underspec.objectives import IGNORED, digest, language_model_loss, target_tokens
 from underspec.order import examples
 from underspec.tokens import PAD, pad
 from underspec.training import Batch, Objective
-
-IGNORED = -100  # transformers leaves labels of this value out of the loss
 
 
 def sft(posts: list[np.ndarray], references: list[np.ndarray], batch: int, seed: int) -> Objective:
@@ -24,4 +22,5 @@ def sft(posts: list[np.ndarray], references: list[np.ndarray], batch: int, seed:
             "labels": labels.masked_fill(labels == PAD, IGNORED),
         }
 
-    return Objective(make, language_model_loss, {"data": digest(posts, references)})
+    settings = {"data": digest(posts, references)}
+    return Objective(make, language_model_loss, target_tokens, settings)

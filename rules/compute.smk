@@ -1,0 +1,56 @@
+# What a job asks for, by the config's `compute`. All of it are resources: with others, nothing
+# that is finished runs again. Reads config; makes nothing.
+
+
+def asks(stage, scale=None):
+    """The resources of a rule of `stage`; `scale` if no wildcard names it."""
+
+    def of(resource):
+        def asked(wildcards, attempt):
+            return resource(need(config, stage, scale or wildcards.scale), attempt)
+
+        return asked
+
+    return {name: of(resource) for name, resource in RESOURCES.items()}
+
+
+def cpus(stage, scale=None):
+    return lambda wildcards: need(config, stage, scale or wildcards.scale)["cpus"]
+
+
+def grown(key):
+    return lambda asked, attempt: int(asked[key] * asked["growth"] ** (attempt - 1))
+
+
+def launcher(asked, attempt):
+    """What starts the processes of a training: one a GPU, by PyTorch's launcher on each node."""
+    if asked["gpus"] <= 1 and asked["nodes"] == 1:
+        return "python"
+    torchrun = f"python -m torch.distributed.run --nproc-per-node={max(1, asked['gpus'])}"
+    torchrun = f"env OMP_NUM_THREADS=1 {torchrun}"
+    if asked["nodes"] == 1:
+        return f"{torchrun} --standalone"
+    return (
+        f"srun -N {asked['nodes']} -n {asked['nodes']} --ntasks-per-node=1 --kill-on-bad-exit=1"
+        f" {torchrun} --nnodes={asked['nodes']} --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID"
+        ' --rdzv-endpoint=$(scontrol show hostnames "$(squeue -h -j $SLURM_JOB_ID -o %N)"'
+        " | head -n 1):$((20000 + SLURM_JOB_ID % 10000))"
+    )
+
+
+def placement(asked, attempt):
+    keys = ("micro_batch", "sharded", "activation_checkpointing")
+    return json.dumps({key: asked[key] for key in keys})
+
+
+RESOURCES = {
+    "mem_mb": grown("mem_mb"),
+    "runtime": grown("minutes"),
+    "gpu": lambda asked, attempt: asked["gpus"] * asked["nodes"],
+    "nodes": lambda asked, attempt: asked["nodes"],
+    "tasks": lambda asked, attempt: asked["nodes"],
+    "tasks_per_gpu": lambda asked, attempt: 0,  # else Slurm is asked for `tasks` a GPU
+    "mpi": lambda asked, attempt: "srun" if asked["nodes"] > 1 else "",
+    "launcher": launcher,
+    "placement": placement,
+}

@@ -1,0 +1,130 @@
+"""Checkpoints of a training: whole or not there, and the same for any number of processes.
+
+PyTorch's distributed checkpoints: every process writes what it holds, under names that do not
+tell how many there were, so that a run may go on with more or fewer processes than it began.
+"""
+
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+import warnings
+from pathlib import Path
+
+import torch.distributed.checkpoint as distributed_checkpoint
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.optim import Optimizer
+
+from underspec.errors import ArtifactError, UserError
+
+log = logging.getLogger(__name__)
+# Said at every checkpoint of a single process, which is what is asked for.
+warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
+
+KEPT = 2  # the last ones: a second copy of the job may be reading the one before the newest
+STALE_SECONDS = 3600.0  # a checkpoint that was begun so long ago will not be finished
+
+
+def save(
+    accelerator: Accelerator,
+    run: Path,
+    step: int,
+    rows: list[dict],
+    model: nn.Module,
+    optimizer: Optimizer,
+) -> None:
+    """Write the checkpoint of `step` to the folder `run`, and delete all but the last KEPT.
+
+    It is written under a name that no other process uses, and gets its own when it is whole: a
+    second copy of the same job, which writes the same, does no harm. Raises UserError, and
+    leaves nothing behind, if it cannot be written.
+    """
+    final = run / f"step-{step:09d}"
+    (mark,) = broadcast_object_list([uuid.uuid4().hex])
+    unfinished = run / f"{final.name}.{mark}.unfinished"
+    try:
+        distributed_checkpoint.save(
+            _state(model, optimizer),
+            checkpoint_id=unfinished,
+            no_dist=accelerator.num_processes == 1,
+        )
+        if accelerator.is_main_process:
+            (unfinished / "progress.json").write_text(json.dumps({"step": step, "rows": rows}))
+    except (OSError, CheckpointException) as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UserError(
+            f"{run}: the checkpoint of step {step} could not be written ({_cause(error)}); "
+            "see that the disk is not full, then run Snakemake again: it goes on from the one "
+            "before"
+        ) from None
+    if accelerator.is_main_process:
+        _finish(unfinished, final)
+    accelerator.wait_for_everyone()
+
+
+def resume(
+    accelerator: Accelerator, run: Path, model: nn.Module, optimizer: Optimizer
+) -> tuple[int, list[dict]]:
+    """Load the newest checkpoint in `run`: its step and its log; (0, []) if there is none.
+
+    Raises ArtifactError, naming the checkpoint, if it is damaged.
+    """
+    (newest,) = broadcast_object_list([max(_finished(run), default=None)])
+    if newest is None:
+        return 0, []
+    state = _state(model, optimizer)
+    try:
+        distributed_checkpoint.load(
+            state, checkpoint_id=newest, no_dist=accelerator.num_processes == 1
+        )
+        progress = json.loads((newest / "progress.json").read_text())
+    except (OSError, ValueError, CheckpointException) as error:
+        raise ArtifactError(
+            f"{newest}: not a whole checkpoint ({_cause(error)}); delete it, and training goes on "
+            "from the one before it, or from its start"
+        ) from None
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=state["model"],
+        optim_state_dict=state["optimizer"],
+    )
+    log.info("going on from step %d", progress["step"])
+    return progress["step"], progress["rows"]
+
+
+def _state(model: nn.Module, optimizer: Optimizer) -> dict:
+    weights, moments = get_state_dict(model, optimizer)
+    return {"model": weights, "optimizer": moments}
+
+
+def _finished(run: Path) -> list[Path]:
+    return sorted(run.glob("step-*[0-9]"))
+
+
+def _finish(unfinished: Path, final: Path) -> None:
+    try:
+        os.replace(unfinished, final)
+    except OSError:  # a second copy of this job has written the same, and was faster
+        shutil.rmtree(unfinished)
+    superseded = _finished(final.parent)[:-KEPT]
+    begun_long_ago = [
+        path
+        for path in final.parent.glob("*.unfinished")
+        if path.stat().st_mtime < time.time() - STALE_SECONDS
+    ]
+    for path in [*superseded, *begun_long_ago]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _cause(error: BaseException) -> str:
+    """In a line; a CheckpointException tells what went wrong in which processes."""
+    if isinstance(error, CheckpointException):
+        error, _ = next(iter(error.failures.values()))
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,65 @@
+"""How the processes of a training share its model; changes a result by rounding alone."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import fully_shard
+from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a training is laid on its devices."""
+
+    micro_batch: int | None = None  # rows that a process takes at once; None: all that are its
+    sharded: bool = False  # weights, gradients and moments spread over the processes (FSDP2)
+    activation_checkpointing: bool = False  # compute activations twice and do not keep them
+
+
+ALONE = Placement()
+
+
+def place(model: T5PreTrainedModel, accelerator: Accelerator, placement: Placement) -> nn.Module:
+    """`model` on this process's device, replicated (DDP) or sharded over all processes."""
+    if placement.activation_checkpointing:
+        model.gradient_checkpointing_enable()
+    if not placement.sharded or accelerator.num_processes == 1:
+        return accelerator.prepare(model)
+    # PyTorch's own, as Accelerate shards on GPUs only and this has to be tested on CPUs too.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")
+    for block in [module for module in model.modules() if isinstance(module, T5Block)]:
+        fully_shard(block)
+    return fully_shard(model)
+
+
+def whole_model(
+    kind: type[T5PreTrainedModel], trained: nn.Module, accelerator: Accelerator
+) -> T5PreTrainedModel | None:
+    """The model, of class `kind`, that `place` made `trained` of: in the first process, that is,
+    and None in the others, whose part ends here.
+    """
+    if accelerator.num_processes == 1:
+        return accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
+    weights = get_model_state_dict(
+        trained, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
+    config = accelerator.unwrap_model(trained).config
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        return None
+    model = kind(config)
+    model.load_state_dict(weights)
+    return model.to(accelerator.device)
+
+
+def sum_over_processes(accelerator: Accelerator, *numbers: float) -> list[float]:
+    """The sum of each number over all processes, in every process."""
+    if accelerator.num_processes == 1:
+        return [float(number) for number in numbers]
+    return accelerator.reduce(
+        torch.tensor(numbers, dtype=torch.float32, device=accelerator.device)
+    ).tolist()
