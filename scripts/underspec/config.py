@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from underspec.errors import ConfigError
 from underspec.grid import AGGREGATORS, GRIDS
+from underspec.sources import checkpoint_of
 from underspec.worlds import names, world_class
 
 Count = Annotated[int, Field(gt=0)]
@@ -21,6 +22,7 @@ class Section(BaseModel):
 class Shape(Section):
     """Hugging Face's names; num_layers is that of the encoder, and of the decoder."""
 
+    version: Literal["v1.0", "v1.1"]
     d_model: Count
     d_ff: Count
     d_kv: Count
@@ -98,6 +100,17 @@ class Lengths(Section):
     summary: Count
 
 
+class Checkpoint(Section):
+    path: Annotated[str, Field(min_length=1)]
+    source: Literal["released", "hub"] | None = None
+    revision: str | None = None
+
+
+class Pretrain(Section):
+    source: Literal["scratch", "released", "hub"]
+    checkpoints: dict[Annotated[str, Field(pattern=r"^[^/]+(/\d+)?$")], Checkpoint]
+
+
 class Corruption(Section):
     input_length: Annotated[int, Field(ge=8)]
     noise_density: Annotated[float, Field(gt=0, lt=1)]
@@ -142,6 +155,7 @@ class Config(Section):
     pretrain_seeds: Annotated[list[Seed], Field(min_length=2)]
     finetune_seeds: Annotated[list[Seed], Field(min_length=2)]
     recipe: SomeRecipe
+    pretrain: Pretrain
     corruption: Corruption
     policy: Policy
     sampling: Sampling
@@ -258,6 +272,7 @@ def _contradictions(config: Config):
         evaluator == policy,
         f"{evaluator[1]} is the policy's pretrain; the evaluator needs one that it does not share",
     )
+    yield from _imported_pretrains(config, [*sorted(pretrains), policy, evaluator])
     yield (
         "best_of_n",
         max(config.best_of_n) > drawn,
@@ -269,6 +284,27 @@ def _contradictions(config: Config):
         config.best_of_n != sorted(config.best_of_n) or config.best_of_n[0] != 1,
         f"{config.best_of_n} must rise and begin with 1, the policy itself",
     )
+
+
+def _imported_pretrains(config: Config, needed: list[tuple[str, int]]):
+    """As `_contradictions`, of where the pretrains `needed` (scale, seed) come from."""
+    scales = ", ".join(config.models)
+    for key in config.pretrain.checkpoints:
+        scale = key.split("/")[0]
+        unknown = f"{scale} is unknown; allowed are {scales}"
+        yield f"pretrain.checkpoints.{key}", scale not in config.models, unknown
+    if config.pretrain.source == "scratch":
+        return
+    first: dict[tuple, str] = {}
+    for scale, seed in needed:
+        where = checkpoint_of(config.pretrain.model_dump(), scale, seed)
+        name, same = f"{scale}/{seed}", first.get(tuple(where.values()))
+        first[tuple(where.values())] = name
+        yield (
+            "pretrain.checkpoints",
+            same,
+            f"{same} and {name} are both {where['path']}; each needs a pretrain of its own",
+        )
 
 
 def _one_line(error: ValidationError, place: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
+from transformers import initialization
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import (
     T5ForConditionalGeneration,
@@ -22,11 +23,47 @@ from underspec.tokens import EOS, PAD
 # Eager attention is the faster one on a CPU at these sizes, PyTorch's fused one on a GPU.
 ATTENTION = "sdpa" if torch.cuda.is_available() else "eager"
 
+# v1.1: a gated feed-forward layer, and a head of its own. T5Config reads "not tied" as "do not
+# scale the head's inputs" and ties all the same; UntiedT5 is what unties.
+VERSIONS = {
+    "v1.0": {"feed_forward_proj": "relu"},
+    "v1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+}
+# What makes two T5s with the same weights the same function.
+ARCHITECTURE = (
+    *("d_model", "d_ff", "d_kv", "num_heads", "num_layers", "num_decoder_layers", "vocab_size"),
+    *("feed_forward_proj", "scale_decoder_outputs", "layer_norm_epsilon"),
+    *("relative_attention_num_buckets", "relative_attention_max_distance"),
+    *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
+)
+
+
+class UntiedT5(T5ForConditionalGeneration):
+    """T5 v1.1: encoder and decoder share their embeddings; the head is a matrix of its own.
+
+    Its initial weights are T5X's, so that an untrained model gives logits of variance one.
+    """
+
+    _tied_weights_keys = {
+        tied: source
+        for tied, source in T5ForConditionalGeneration._tied_weights_keys.items()
+        if tied != "lm_head.weight"
+    }
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is getattr(self, "lm_head", None):
+            initialization.normal_(module.weight, std=self.config.d_model**-0.5)
+
 
 def t5_config(shape: dict, vocabulary: int) -> T5Config:
-    """T5 v1.0 of a scale's `shape` (d_model, d_ff, d_kv, num_heads, num_layers a side)."""
+    """The T5 of a scale's `shape`: version (v1.0 unless given), d_model, d_ff, d_kv, num_heads,
+    num_layers a side.
+    """
+    sizes = {key: value for key, value in shape.items() if key != "version"}
     return T5Config(
-        **shape,
+        **sizes,
+        **VERSIONS[shape.get("version", "v1.0")],
         vocab_size=vocabulary,
         pad_token_id=PAD,
         eos_token_id=EOS,
@@ -38,15 +75,25 @@ def t5_config(shape: dict, vocabulary: int) -> T5Config:
 def new_t5(shape: dict, vocabulary: int, seed: int) -> T5ForConditionalGeneration:
     """A T5 of the given shape with the random weights that `seed` draws."""
     torch.manual_seed(seed)
-    return T5ForConditionalGeneration(t5_config(shape, vocabulary))
+    config = t5_config(shape, vocabulary)
+    return encoder_decoder(config)(config)
+
+
+def encoder_decoder(config: T5Config) -> type[T5ForConditionalGeneration]:
+    """The class that holds a T5 of the config's version."""
+    return T5ForConditionalGeneration if config.scale_decoder_outputs else UntiedT5
 
 
 def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: int):
     """The model of class `kind` in `folder`, which must have the given shape and vocabulary.
 
-    Raises ArtifactError naming the folder if it is missing, damaged, or of another scale.
+    T5ForConditionalGeneration stands for UntiedT5 where the shape is of v1.1. Raises
+    ArtifactError naming the folder if it is missing, damaged, or of another scale.
     """
-    expected = {**shape, "vocab_size": vocabulary}
+    wanted = t5_config(shape, vocabulary)
+    expected = {key: getattr(wanted, key) for key in ARCHITECTURE}
+    if kind is T5ForConditionalGeneration:
+        kind = encoder_decoder(wanted)
     if not (folder / "config.json").is_file():  # else the library looks for it on the Hub
         raise ArtifactError(f"{folder}: no checkpoint there; let Snakemake make it first")
     try:
@@ -62,7 +109,7 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
             folder, attn_implementation=ATTENTION, output_loading_info=True
         )
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise ArtifactError(f"{folder}: not a whole checkpoint ({_first_line(error)})") from None
+        raise ArtifactError(f"{folder}: not a whole checkpoint ({first_line(error)})") from None
     if report["missing_keys"] or report["unexpected_keys"]:
         raise ArtifactError(
             f"{folder}: not a {kind.__name__}: missing {sorted(report['missing_keys'])[:3]}, "
@@ -94,7 +141,8 @@ def save(
     """
     unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.unfinished")
     model.save_pretrained(unfinished)
-    pd.DataFrame(rows).to_csv(unfinished / "training.csv", index=False)
+    if rows:  # an imported model was not trained here
+        pd.DataFrame(rows).to_csv(unfinished / "training.csv", index=False)
     provenance = {
         **about,
         "parameters": parameters(model),
@@ -117,5 +165,6 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an exception says in its first line, or its type if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

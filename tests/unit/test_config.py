@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from underspec.config import Config, Recipe, validate
 from underspec.errors import ConfigError
 from underspec.optimizers import OPTIMIZERS, SCHEDULES
+from underspec.sources import checkpoint_of
 from underspec.worlds import world_class
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +130,18 @@ MISTAKES = [
     ("best_of_n", [2, 4], "best_of_n", "begin with 1"),
     ("best_of_n", [1, 2, 2], "best_of_n", "twice"),
     ("best_of_n", [1], "best_of_n", "at least 2"),
+    ("models.base.shape.version", "v2", "models.base.shape.version", "'v1.0' or 'v1.1'"),
+    ("pretrain.source", "bought", "pretrain.source", "'scratch', 'released' or 'hub'"),
+    ("pretrain.source", "released", "pretrain.checkpoints", "base/0 is missing.*{seed}"),
+    ("pretrain.checkpoints", {"huge": {"path": "/x"}}, "pretrain.checkpoints.huge", "allowed are"),
+    ("pretrain.checkpoints", {"base/x": {"path": "/x"}}, "pretrain.checkpoints.base/x", "match"),
+    ("pretrain.checkpoints", {"base": {"at": "/x"}}, "pretrain.checkpoints.base.path", "missing"),
+    (
+        "pretrain.checkpoints",
+        {"base": {"path": "/x", "seed": 1}},
+        "pretrain.checkpoints.base.seed",
+        "no such key",
+    ),
     ("centering", -0.1, "centering", "greater than or equal to 0"),
     ("models.base.pretrain.dropout", 1.0, "models.base.pretrain.dropout", "less than 1"),
     ("models.base.pretrain.steps", 0, "models.base.pretrain.steps", "greater than 0"),
@@ -183,3 +196,49 @@ def test_a_missing_key_is_named(key):
 def test_the_number_of_other_mistakes_is_told():
     with pytest.raises(ConfigError, match="and 1 more"):
         validate(changed("models.base.pretrain", {"steps": 0, "batch": 0}))
+
+
+EVERYWHERE = {scale: {"path": f"/models/{scale}-{{seed}}"} for scale in MINIATURE["models"]}
+
+
+def imported(checkpoints):
+    return merged(MINIATURE, {"pretrain": {"source": "released", "checkpoints": checkpoints}})
+
+
+def test_pretrains_from_elsewhere():
+    validate(imported(EVERYWHERE))
+    validate(imported({**EVERYWHERE, "large/5": {"source": "hub", "path": "google-t5/t5-large"}}))
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"), [("xl", "xl/0"), ("large", "large/0"), ("xxl", "xxl/6")]
+)
+def test_every_pretrain_needs_a_place(missing, named):
+    others = {scale: where for scale, where in EVERYWHERE.items() if scale != missing}
+    with pytest.raises(ConfigError, match=f"^pretrain.checkpoints: {named} is missing"):
+        validate(imported(others))
+
+
+def test_the_policy_needs_a_place_too():
+    large = {f"large/{seed}": {"path": f"/models/{seed}"} for seed in range(5)}
+    others = {scale: where for scale, where in EVERYWHERE.items() if scale != "large"}
+    with pytest.raises(ConfigError, match="^pretrain.checkpoints: large/5 is missing"):
+        validate(imported({**others, **large}))
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "first", "second"),
+    [("base", "/models/base", "base/0", "base/1"), ("large/5", "/models/xl-3", "xl/3", "large/5")],
+)
+def test_two_pretrains_cannot_be_one(key, path, first, second):
+    cause = f"^pretrain.checkpoints: {first} and {second} are both {path}"
+    with pytest.raises(ConfigError, match=cause):
+        validate(imported({**EVERYWHERE, key: {"path": path}}))
+
+
+def test_the_entry_of_a_seed_comes_before_that_of_the_scale():
+    section = {"source": "released", "checkpoints": {"base": {"path": "/{seed}/{seed}"}}}
+    section["checkpoints"]["base/3"] = {"path": "t5", "source": "hub", "revision": "v2"}
+    found = [checkpoint_of(section, "base", seed) for seed in (2, 3)]
+    assert found[0] == {"source": "released", "path": "/2/2", "revision": "main"}
+    assert found[1] == {"source": "hub", "path": "t5", "revision": "v2"}

@@ -26,4 +26,8 @@ def test_every_pin_is_the_one_of_the_constraints():
 
 
 def test_the_analysis_needs_no_torch():
-    assert not [pin for pin in pins(ENVS / "analysis.txt") if pin.startswith(("torch", "transf"))]
+    assert not [
+        pin
+        for pin in pins(ENVS / "analysis.txt")
+        if pin.startswith(("torch", "transf", "tensorst"))
+    ]

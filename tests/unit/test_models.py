@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.errors import ArtifactError
@@ -16,6 +17,7 @@ from underspec.reward_model import RewardModel, new_reward_model
 from underspec.tokens import EOS, pad
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
+NEWER = {**SHAPE, "version": "v1.1"}
 VOCABULARY = 120
 
 
@@ -125,6 +127,59 @@ def test_tied_parameters_count_once(pretrain, reward_models):
     expected = VOCABULARY * width + 3 * attention + 2 * feed_forward + norms + positions
     assert parameters(model) == expected
     assert parameters(reward_models[0]) == expected + width + 1
+
+
+@pytest.fixture(scope="module")
+def newer():
+    """T5 v1.1, not trained."""
+    return new_t5(NEWER, VOCABULARY, 0).eval()
+
+
+def test_an_untrained_model_of_the_newer_version_guesses():
+    """Its loss is log(vocabulary), and half a nat for logits of variance one."""
+    model = new_t5({**NEWER, "d_model": 64, "num_heads": 16}, VOCABULARY, 0).eval()
+    tokens = torch.from_numpy(np.random.default_rng(0).integers(3, VOCABULARY, (2, 32, 20)))
+    with torch.inference_mode():
+        loss = model(input_ids=tokens[0], labels=tokens[1]).loss
+    assert abs(loss.item() - np.log(VOCABULARY)) < 0.8
+
+
+def test_the_newer_version_has_a_head_of_its_own_and_shared_embeddings(newer, pretrain, tmp_path):
+    save(newer, tmp_path / "newer", [], {})
+    for model in (newer, load(T5ForConditionalGeneration, tmp_path / "newer", NEWER, VOCABULARY)):
+        model.tie_weights()  # as Accelerate does on the way
+        assert model.lm_head.weight is not model.shared.weight
+        assert model.encoder.embed_tokens.weight is model.shared.weight
+        assert model.decoder.embed_tokens.weight is model.shared.weight
+        assert torch.equal(model.lm_head.weight, newer.lm_head.weight)
+        assert model.config.scale_decoder_outputs is False
+    older = load(T5ForConditionalGeneration, pretrain, SHAPE, VOCABULARY)
+    assert older.lm_head.weight is older.shared.weight
+
+
+def test_the_plain_library_opens_the_newer_version_as_it_is(newer, tmp_path):
+    save(newer, tmp_path / "newer", [], {})
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "newer").eval()
+    ids = torch.arange(3, 9)[None]
+    with torch.inference_mode():
+        ours, theirs = (
+            each(input_ids=ids, decoder_input_ids=ids).logits for each in (newer, model)
+        )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_reward_model_on_the_newer_version(newer, tmp_path):
+    save(newer, tmp_path / "newer", [], {})
+    model = new_reward_model(tmp_path / "newer", NEWER, VOCABULARY, 0).eval()
+    save(model, tmp_path / "model", [], {})
+    again = load(RewardModel, tmp_path / "model", NEWER, VOCABULARY).eval()
+    judged = rewards(model, texts(0, [6]), texts(1, [4, 2]), [0, 0])
+    assert torch.equal(judged, rewards(again, texts(0, [6]), texts(1, [4, 2]), [0, 0]))
+    assert model.transformer.decoder.embed_tokens.weight is model.transformer.shared.weight
+
+
+def test_a_checkpoint_of_another_version(saved):
+    assert_refused(RewardModel, saved, NEWER, "feed_forward_proj is relu, not gated-gelu")
 
 
 def truncate(folder):

@@ -1,0 +1,62 @@
+"""An experiment that starts from pretrains that exist already: dry runs, and one real import."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from t5x_checkpoint import write_t5x
+from workflow import REPOSITORY, copy_repository, overlay, scheduled, snakemake
+
+from underspec.models import new_t5
+from underspec.tokens import load_tokenizer
+
+RESULTS = Path("results/smoke")
+
+
+def from_elsewhere(folder, checkpoints=None):
+    """Arguments for the smoke experiment on T5X checkpoints in `folder`."""
+    scales = ("base", "large", "xxl")
+    places = {scale: {"path": f"{folder}/{scale}-{{seed}}"} for scale in scales}
+    section = {"source": "released", "checkpoints": checkpoints or places}
+    return overlay(folder, {"pretrain": section})
+
+
+def test_nothing_is_pretrained(tmp_path):
+    rules = scheduled(REPOSITORY, *from_elsewhere(tmp_path), "--forceall", "all")
+    assert rules >= {"import_pretrain", "reward_model", "policy", "evaluator", "tokenizer"}
+    assert not rules & {"pretrain", "tokens"}
+
+
+def test_a_pretrain_without_a_place_ends_before_any_job(tmp_path):
+    arguments = from_elsewhere(tmp_path, {"base": {"path": "/models/{seed}"}})
+    done = snakemake(REPOSITORY, "--dry-run", *arguments)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "config: pretrain.checkpoints: large/0 is missing" in output
+    assert "Job stats" not in output
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_imported_for_real_and_only_once(tmp_path):
+    (tmp_path / "repository").mkdir()
+    folder = copy_repository(tmp_path / "repository")
+    arguments = from_elsewhere(tmp_path)
+    done = snakemake(folder, str(RESULTS / "data/tokenizer"), *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    vocabulary = load_tokenizer(folder / RESULTS / "data/tokenizer").get_vocab_size()
+    shape = yaml.safe_load((folder / "config.yaml").read_text())["models"]["base"]["shape"]
+    write_t5x(new_t5(shape, vocabulary, 0), tmp_path / "base-0")
+    target = str(RESULTS / "pretrain/base/seed0")
+    done = snakemake(folder, target, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    provenance = json.loads((folder / target / "provenance.json").read_text())
+    assert provenance["path"] == str(tmp_path / "base-0")
+    assert (folder / target / "model.safetensors").exists()
+    assert (folder / RESULTS / "benchmarks/pretrain/base/seed0.tsv").exists()
+    assert scheduled(folder, target, *arguments) == set()
+    done = snakemake(folder, str(RESULTS / "pretrain/base/seed1"), *arguments)
+    log = (folder / RESULTS / "logs/pretrain/base/seed1.log").read_text()
+    assert done.returncode != 0
+    assert "base-1: no such folder" in log and "Traceback" not in log
+    assert not (folder / RESULTS / "pretrain/base/seed1").exists()
