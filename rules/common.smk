@@ -12,6 +12,7 @@ from underspec import gold_raters, grid
 from underspec.config import need, recipe, validate
 from underspec.errors import ConfigError
 from underspec.fingerprint import fingerprint
+from underspec.sources import checkpoint_of, pretrains
 from underspec.worlds import world_class
 
 try:

@@ -1,5 +1,6 @@
-# In: data/pretraining.npy, data/tokenizer/.
-# Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 from random initialisation.
+# In: data/pretraining.npy, data/tokenizer/; pretrains that exist already (pretrain.checkpoints).
+# Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 trained here from random initialisation, or taken
+# over.
 # Checkpoints on the way live outside of the output, which Snakemake deletes when a job fails.
 
 
@@ -31,3 +32,40 @@ rule pretrain:
         " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints}"
         " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q} --output {output}"
         " --log {log} --label 'pretrain {wildcards.scale} seed {wildcards.pretrain_seed}'"
+
+
+# As {scale}/seed{pretrain_seed}: the pretrains that are not trained here, and where they are.
+IMPORTED = {
+    f"{scale}/seed{seed}": checkpoint
+    for scale, seed in pretrains(config)
+    if (checkpoint := checkpoint_of(config["pretrain"], scale, seed))
+}
+
+
+# What was imported stays until its place in the config changes, whatever changes there.
+rule import_pretrain:
+    input:
+        tokenizer=made("data/tokenizer"),
+    output:
+        directory(made("pretrain/{imported}")),
+    log:
+        made("logs/pretrain/{imported}.log"),
+    benchmark:
+        made("benchmarks/pretrain/{imported}.tsv")
+    wildcard_constraints:
+        imported="|".join(IMPORTED) or "none",
+    conda:
+        TRAIN
+    params:
+        checkpoint=lambda wildcards: json.dumps(IMPORTED[wildcards.imported]),
+        shape=lambda wildcards: json.dumps(
+            config["models"][wildcards.imported.split("/")[0]]["shape"]
+        ),
+        code=code("import_pretrain"),
+    shell:
+        "python scripts/import_pretrain.py --checkpoint {params.checkpoint:q}"
+        " --tokenizer {input.tokenizer} --shape {params.shape:q} --output {output}"
+        " --log {log} --label 'import {wildcards.imported}'"
+
+
+ruleorder: import_pretrain > pretrain

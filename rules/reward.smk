@@ -87,8 +87,8 @@ use rule reward_model as evaluator with:
         made("benchmarks/evaluator.tsv")
     threads: cpus("reward_model", EVALUATOR["scale"])
     resources:
-        checkpoint_seconds=config["checkpoint_seconds"],
         **asks("reward_model", EVALUATOR["scale"]),
+        checkpoint_seconds=config["checkpoint_seconds"],
     params:
         shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
         recipe=recipe_of("models", EVALUATOR["scale"], "reward_model"),

@@ -14,7 +14,7 @@ def at_work() -> list[int]:
     for process in psutil.process_iter(["cwd", "cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
         here = process.info["cwd"] == os.getcwd() and process.pid not in own
-        if here and ("snakemake" in line or "python scripts/" in line):
+        if here and ("snakemake" in line or ("python" in line and "scripts/" in line)):
             found.append(process.pid)
     return found
 

@@ -6,13 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from underspec.errors import ConfigError
 from underspec.grid import AGGREGATORS, GRIDS
-from underspec.sources import checkpoint_of
+from underspec.sources import checkpoint_of, pretrains
 from underspec.worlds import names, world_class
 
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -75,6 +76,13 @@ class Compute(Section):
     sample: dict[str, SomeNeed]
     reward_model: dict[str, SomeNeed]
     score: dict[str, SomeNeed]
+
+
+class Estimate(Section):
+    tflops: Positive
+    training: Share
+    sampling: Share
+    scoring: Share
 
 
 class Scale(Section):
@@ -165,6 +173,7 @@ class Config(Section):
     best_of_n: Annotated[list[Count], Field(min_length=2)]
     checkpoint_seconds: Count
     compute: Compute
+    estimate: Estimate
 
 
 def recipe(config: dict, *place: str) -> dict:
@@ -238,7 +247,7 @@ def _impossible_shares(config: dict, recipes: dict[tuple[str, ...], Recipe]):
 def _contradictions(config: Config):
     """(key, whether it is broken, what is allowed), in the order a reader meets the keys."""
     scales = ", ".join(config.models)
-    pretrains = {(scale, seed) for scale in config.scales for seed in config.pretrain_seeds}
+    rankers = {(scale, seed) for scale in config.scales for seed in config.pretrain_seeds}
     policy = (config.policy.scale, config.policy.pretrain_seed)
     evaluator = (config.evaluator.scale, config.evaluator.pretrain_seed)
     unknown_worlds = set(config.worlds) - set(names())
@@ -259,12 +268,12 @@ def _contradictions(config: Config):
         yield key, len(set(values)) < len(values), f"{values} names something twice"
     yield (
         "policy.pretrain_seed",
-        policy in pretrains,
+        policy in rankers,
         f"{policy[1]} is the pretrain of a reward model; the policy needs one that none shares",
     )
     yield (
         "evaluator.pretrain_seed",
-        evaluator in pretrains,
+        evaluator in rankers,
         f"{evaluator[1]} is the pretrain of a ranker; the evaluator needs one that none shares",
     )
     yield (
@@ -272,7 +281,7 @@ def _contradictions(config: Config):
         evaluator == policy,
         f"{evaluator[1]} is the policy's pretrain; the evaluator needs one that it does not share",
     )
-    yield from _imported_pretrains(config, [*sorted(pretrains), policy, evaluator])
+    yield from _imported_pretrains(config)
     yield (
         "best_of_n",
         max(config.best_of_n) > drawn,
@@ -286,18 +295,19 @@ def _contradictions(config: Config):
     )
 
 
-def _imported_pretrains(config: Config, needed: list[tuple[str, int]]):
-    """As `_contradictions`, of where the pretrains `needed` (scale, seed) come from."""
+def _imported_pretrains(config: Config):
+    """As `_contradictions`, of where pretrains come from."""
     scales = ", ".join(config.models)
     for key in config.pretrain.checkpoints:
         scale = key.split("/")[0]
         unknown = f"{scale} is unknown; allowed are {scales}"
         yield f"pretrain.checkpoints.{key}", scale not in config.models, unknown
-    if config.pretrain.source == "scratch":
-        return
     first: dict[tuple, str] = {}
-    for scale, seed in needed:
-        where = checkpoint_of(config.pretrain.model_dump(), scale, seed)
+    plain = config.model_dump()
+    for scale, seed in pretrains(plain):
+        where = checkpoint_of(plain["pretrain"], scale, seed)
+        if where is None:
+            continue
         name, same = f"{scale}/{seed}", first.get(tuple(where.values()))
         first[tuple(where.values())] = name
         yield (

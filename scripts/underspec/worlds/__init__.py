@@ -60,6 +60,10 @@ class BaseWorld(ABC):
     def pretraining_text(self) -> Iterator[str]:
         """Documents, one line of text each, none of them from a validation or best-of-n post."""
 
+    def sizes(self) -> dict[str, int]:
+        """How many posts each split has, about, before anything is fetched."""
+        return self.options.posts.model_dump()
+
     def preferences(self) -> pd.DataFrame:
         """Comparisons with the columns of artifacts.PREFERENCES, of the splits preferences and
         validation (only if `has_preferences`; else a simulated rater who goes by the world's gold

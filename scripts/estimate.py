@@ -1,0 +1,78 @@
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from jsonargparse import auto_cli
+from snakemake.utils import update_config
+
+from underspec.config import validate
+from underspec.cost import parameters, stages
+from underspec.errors import UserError
+from underspec.worlds import world_class
+
+GB = 1e9
+
+
+def estimate(*, configfile: Path | None = None, output: Path | None = None) -> None:
+    """Print what an experiment costs, by stage: jobs, GPU-hours, disk. Runs nothing.
+
+    Args:
+        configfile: the experiment's overlay, as Snakemake's --configfile
+        output: a CSV file to write the table to as well
+    """
+    config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+    if configfile:
+        update_config(config, yaml.safe_load(configfile.read_text(encoding="utf-8")))
+    validate(config)
+    table = estimated(config)
+    settings = config["estimate"]
+    print(
+        f"{config['experiment']}: what it costs, reckoned with {settings['tflops']:g} TFLOP/s a GPU,"
+    )
+    print(", ".join(f"{settings[kind]:.0%} of it in {kind}" for kind in table.kind.unique()) + "\n")
+    shown = table.drop(columns="kind").round({"GPU-hours": 1, "GPU-hours a job": 2, "GB left": 1})
+    print(shown.to_string(index=False))
+    total = table[["jobs", "GPU-hours", "GB left"]].sum()
+    peak = table["GB while it runs"].max()
+    print(
+        f"\n{total['jobs']:.0f} jobs on GPUs, {total['GPU-hours']:,.1f} GPU-hours, "
+        f"{total['GB left']:,.1f} GB left on disk, and up to {peak:,.1f} GB more a running job"
+    )
+    for scale, model in config["models"].items():
+        print(
+            f"{scale}: {parameters(model['shape'], config['tokenizer']['vocabulary']):,} parameters"
+        )
+    if output:
+        table.to_csv(output, index=False)
+
+
+def estimated(config: dict) -> pd.DataFrame:
+    """A row a stage and scale."""
+    posts = world_class(config["world"])(config["worlds"][config["world"]]).sizes()
+    settings = config["estimate"]
+    rows = []
+    for stage in stages(config, posts):
+        hours = stage.gpu_hours(settings["tflops"], settings)
+        rows.append(
+            {
+                "stage": stage.stage,
+                "scale": stage.scale,
+                "jobs": stage.jobs,
+                "PFLOP a job": stage.operations / 1e15,
+                "GPU-hours a job": hours / stage.jobs,
+                "GPU-hours": hours,
+                "GB left": stage.jobs * stage.disk / GB,
+                "GB while it runs": stage.scratch / GB,
+                "kind": stage.kind,
+                "operations": stage.arithmetic,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    try:
+        auto_cli(estimate, as_positional=False)
+    except UserError as error:
+        sys.exit(str(error))

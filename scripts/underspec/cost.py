@@ -1,0 +1,160 @@
+"""What an experiment costs before it is run: floating-point operations, GPU time, disk.
+
+Operations are counted in matrix products alone, two for a multiplication and an addition; a
+training step is three forward passes (Kaplan et al., 2020). All numbers follow from the config.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from underspec.config import recipe
+from underspec.corruption import corrupted_lengths, tokens_for
+from underspec.grid import reward_models
+from underspec.sources import checkpoint_of, pretrains
+
+BYTES = 4  # a weight in single precision, as everything is written
+# What a checkpoint holds a weight: itself, and AdamW's two moments; of Adafactor's there is a row
+# and a column a matrix. There are two at a time, and a third while it is written.
+CHECKPOINT_BYTES = {"adamw": 3 * 12, "adafactor": 3 * 4}
+TOKEN_BYTES = 2
+SCORE_BYTES = 12  # a sample's reward in Parquet, at most
+SAMPLE_BYTES = 5  # a token of a sample in Parquet, at most
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Jobs of one stage and scale, all alike."""
+
+    stage: str
+    scale: str
+    jobs: int
+    operations: float  # a job
+    kind: str  # of work: training, sampling or scoring, which use a GPU more or less well
+    disk: float  # bytes that a job leaves
+    scratch: float  # bytes that a job needs while it runs
+    arithmetic: str  # what `operations` is made of
+
+    def gpu_hours(self, tflops: float, efficiency: dict[str, float]) -> float:
+        """Of all its jobs, on GPUs whose peak is so many TFLOP/s, used to this share."""
+        seconds = self.operations / (tflops * 1e12 * efficiency[self.kind])
+        return self.jobs * seconds / 3600
+
+
+def parameters(shape: dict, vocabulary: int) -> int:
+    """Parameters of a T5 of `shape`, biases of relative positions (32 buckets) included."""
+    encoder, decoder, cross = _layer_weights(shape)
+    layers, width = shape["num_layers"], shape["d_model"]
+    norms = (2 + 3) * width * layers + 2 * width
+    head = vocabulary * width * (2 if shape["version"] == "v1.1" else 1)
+    positions = 2 * 32 * shape["num_heads"]
+    return layers * (encoder + decoder + cross) + norms + head + positions
+
+
+def forward(shape: dict, vocabulary: int, post: int, summary: int, summaries: int = 1) -> float:
+    """Operations to encode `post` tokens once and decode `summaries` of `summary` tokens.
+
+    `vocabulary` is that of a language model's head, 0 for a reward model.
+    """
+    encoder, decoder, cross = _layer_weights(shape)
+    layers, width = shape["num_layers"], shape["d_model"]
+    inner = shape["d_kv"] * shape["num_heads"]
+    decoded = summaries * summary
+    attention = post * post + decoded * summary + decoded * post  # pairs of positions
+    weights = (
+        layers * (encoder * post + decoder * decoded)
+        + layers * cross * (post + decoded) / 2  # keys and values of the post, queries and output
+        + vocabulary * width * decoded
+    )
+    return 2 * weights + 4 * layers * inner * attention
+
+
+def _layer_weights(shape: dict) -> tuple[int, int, int]:
+    """Of one encoder layer, of one decoder layer without cross-attention, of cross-attention."""
+    attention = 4 * shape["d_model"] * shape["d_kv"] * shape["num_heads"]
+    feed_forward = (3 if shape["version"] == "v1.1" else 2) * shape["d_model"] * shape["d_ff"]
+    return attention + feed_forward, attention + feed_forward, attention
+
+
+def stages(config: dict, posts: dict[str, int]) -> Iterator[Stage]:
+    """The stages that compute on GPUs; `posts` says how many each split has, about.
+
+    Texts count as long as they may be, so that finetuning, sampling and scoring cost less.
+    """
+    vocabulary = config["tokenizer"]["vocabulary"]
+    lengths = config["lengths"]["post"], config["lengths"]["summary"]
+    size = {
+        scale: parameters(model["shape"], vocabulary) for scale, model in config["models"].items()
+    }
+    trained = Counter(
+        scale
+        for scale, seed in pretrains(config)
+        if checkpoint_of(config["pretrain"], scale, seed) is None
+    )
+    for scale, jobs in trained.items():
+        its_recipe = recipe(config, "models", scale, "pretrain")
+        inputs, targets = corrupted(config["corruption"])
+        each = forward(config["models"][scale]["shape"], vocabulary, inputs, targets)
+        yield _training(
+            "pretrain", scale, jobs, its_recipe, size[scale], each, f"inputs of {inputs} tokens"
+        )
+    scale = config["policy"]["scale"]
+    shape = config["models"][scale]["shape"]
+    its_recipe = recipe(config, "policy", "recipe")
+    each = forward(shape, vocabulary, *lengths)
+    yield _training("policy", scale, 1, its_recipe, size[scale], each, "posts")
+    for split, samples in config["sampling"]["samples"].items():
+        if split in posts:
+            yield Stage(
+                f"sample {split}",
+                scale,
+                1,
+                posts[split] * forward(shape, vocabulary, *lengths, samples),
+                "sampling",
+                posts[split] * samples * lengths[1] * SAMPLE_BYTES,
+                0,
+                f"{posts[split]:,} posts x {samples} samples",
+            )
+    models = len(reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"]))
+    judges = {scale: models for scale in config["scales"]}
+    evaluator = config["evaluator"]["scale"]
+    judges[evaluator] = judges.get(evaluator, 0) + 1
+    for scale, jobs in judges.items():
+        its_recipe = recipe(config, "models", scale, "reward_model")
+        each = forward(config["models"][scale]["shape"], 0, *lengths, 2)
+        yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, "pairs")
+    samples = config["sampling"]["samples"]["best_of_n"]
+    for scale, count in judges.items():
+        each = forward(config["models"][scale]["shape"], 0, *lengths, samples)
+        yield Stage(
+            "score",
+            scale,
+            1,
+            count * posts["best_of_n"] * each,
+            "scoring",
+            count * posts["best_of_n"] * samples * SCORE_BYTES,
+            0,
+            f"{count} reward models x {posts['best_of_n']:,} posts x {samples} samples",
+        )
+
+
+def corrupted(corruption: dict) -> tuple[int, int]:
+    """Lengths of the inputs and targets of pretraining."""
+    spans = corruption["noise_density"], corruption["mean_span_length"]
+    return corrupted_lengths(tokens_for(corruption["input_length"], *spans), *spans)
+
+
+def _training(
+    stage: str, scale: str, jobs: int, its_recipe: dict, size: int, each: float, rows: str
+) -> Stage:
+    steps, batch = its_recipe["steps"], its_recipe["batch"]
+    return Stage(
+        stage,
+        scale,
+        jobs,
+        3 * steps * batch * each,
+        "training",
+        BYTES * size,
+        CHECKPOINT_BYTES[its_recipe["optimizer"]] * size,
+        f"3 x {steps:,} steps x {batch} {rows} x {each:.3g}",
+    )
