@@ -21,6 +21,9 @@ rule import_pretrain:
         made("benchmarks/pretrain/{scale}/seed{pretrain_seed}.tsv")
     conda:
         TRAIN
+    resources:
+        mem_mb=asks("pretrain")["mem_mb"],
+        runtime=asks("pretrain")["runtime"],
     params:
         checkpoint=imported_from,
         shape=of_scale("shape"),
