@@ -7,7 +7,7 @@ EXPERIMENT ?= miniature
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow test-workflow picture lint bench help
+.PHONY: demo run report test test-slow test-workflow picture lint estimate bench help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -43,6 +43,9 @@ lint: .venv/ready ## ruff, snakefmt and Snakemake's own lint
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+
+estimate: .venv/ready ## what EXPERIMENT would cost: jobs, GPU-hours, disk, by stage
+	@$(BIN)/python scripts/estimate.py $(CONFIGFILE)
 
 bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)

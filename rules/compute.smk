@@ -2,12 +2,16 @@
 # that is finished runs again. Reads config; makes nothing.
 
 
+def scale_of(wildcards):
+    return wildcards.get("scale") or wildcards.imported.split("/")[0]
+
+
 def asks(stage, scale=None):
-    """The resources of a rule of `stage`; `scale` if no wildcard names it."""
+    """The resources of a rule of `stage`; `scale` if no wildcard tells it."""
 
     def of(resource):
         def asked(wildcards, attempt):
-            return resource(need(config, stage, scale or wildcards.scale), attempt)
+            return resource(need(config, stage, scale or scale_of(wildcards)), attempt)
 
         return asked
 

@@ -56,11 +56,12 @@ rule import_pretrain:
         imported="|".join(IMPORTED) or "none",
     conda:
         TRAIN
+    resources:
+        mem_mb=asks("pretrain")["mem_mb"],
+        runtime=asks("pretrain")["runtime"],
     params:
         checkpoint=lambda wildcards: json.dumps(IMPORTED[wildcards.imported]),
-        shape=lambda wildcards: json.dumps(
-            config["models"][wildcards.imported.split("/")[0]]["shape"]
-        ),
+        shape=lambda wildcards: json.dumps(config["models"][scale_of(wildcards)]["shape"]),
         code=code("import_pretrain"),
     shell:
         "python scripts/import_pretrain.py --checkpoint {params.checkpoint:q}"

@@ -27,17 +27,15 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
     validate(config)
     table = estimated(config)
     settings = config["estimate"]
-    print(
-        f"{config['experiment']}: what it costs, reckoned with {settings['tflops']:g} TFLOP/s a GPU,"
-    )
-    print(", ".join(f"{settings[kind]:.0%} of it in {kind}" for kind in table.kind.unique()) + "\n")
-    shown = table.drop(columns="kind").round({"GPU-hours": 1, "GPU-hours a job": 2, "GB left": 1})
-    print(shown.to_string(index=False))
+    shares = ", ".join(f"{settings[kind]:.0%} in {kind}" for kind in table.kind.unique())
+    print(f"{config['experiment']}, at {settings['tflops']:g} TFLOP/s a GPU ({shares}):\n")
+    shown = table.drop(columns="kind")
+    print(shown.to_string(index=False, float_format=lambda value: f"{value:,.3g}") + "\n")
     total = table[["jobs", "GPU-hours", "GB left"]].sum()
     peak = table["GB while it runs"].max()
     print(
-        f"\n{total['jobs']:.0f} jobs on GPUs, {total['GPU-hours']:,.1f} GPU-hours, "
-        f"{total['GB left']:,.1f} GB left on disk, and up to {peak:,.1f} GB more a running job"
+        f"{total['jobs']:.0f} jobs on GPUs, {total['GPU-hours']:,.1f} GPU-hours, "
+        f"{total['GB left']:,.1f} GB left on disk, up to {peak:,.1f} GB more a running job"
     )
     for scale, model in config["models"].items():
         print(
