@@ -87,8 +87,8 @@ use rule reward_model as evaluator with:
         made("benchmarks/evaluator.tsv")
     threads: cpus("reward_model", EVALUATOR["scale"])
     resources:
-        checkpoint_seconds=config["checkpoint_seconds"],
         **asks("reward_model", EVALUATOR["scale"]),
+        checkpoint_seconds=config["checkpoint_seconds"],
     params:
         shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
         recipe=recipe_of("models", EVALUATOR["scale"], "reward_model"),
@@ -161,21 +161,23 @@ use rule score as score_evaluator with:
         code=code("score"),
 
 
-rule gold_score:
-    input:
-        posts=made("data/posts.parquet"),
-        samples=made("samples/best_of_n.parquet"),
-    output:
-        made("scores/gold.parquet"),
-    log:
-        made("logs/score/gold.log"),
-    benchmark:
-        made("benchmarks/score/gold.tsv")
-    conda:
-        ANALYSIS
-    params:
-        world=config["world"],
-        code=world_code("gold_score", "gold_raters"),
-    shell:
-        "python scripts/gold_score.py --world {params.world}"
-        " --posts {input.posts} --samples {input.samples} --output {output} --log {log} --label 'score gold'"
+if HAS_GOLD:
+
+    rule gold_score:
+        input:
+            posts=made("data/posts.parquet"),
+            samples=made("samples/best_of_n.parquet"),
+        output:
+            made("scores/gold.parquet"),
+        log:
+            made("logs/score/gold.log"),
+        benchmark:
+            made("benchmarks/score/gold.tsv")
+        conda:
+            ANALYSIS
+        params:
+            world=config["world"],
+            code=world_code("gold_score", "gold_raters"),
+        shell:
+            "python scripts/gold_score.py --world {params.world}"
+            " --posts {input.posts} --samples {input.samples} --output {output} --log {log} --label 'score gold'"
