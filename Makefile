@@ -7,7 +7,7 @@ EXPERIMENT ?= miniature
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow test-workflow picture lint estimate bench help
+.PHONY: demo run report test test-slow test-workflow picture lint estimate bench bench-input help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -49,6 +49,9 @@ estimate: .venv/ready ## what EXPERIMENT would cost: jobs, GPU-hours, disk, by s
 
 bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
+
+bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's lengths
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/pretraining_input.py
 
 .venv/ready: envs/workflow.txt envs/train.txt envs/analysis.txt envs/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

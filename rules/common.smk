@@ -9,7 +9,7 @@ SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from underspec import gold_raters, grid
-from underspec.config import need, recipe, validate
+from underspec.config import need, recipe, text_world, validate
 from underspec.errors import ConfigError
 from underspec.fingerprint import fingerprint
 from underspec.sources import checkpoint_of, pretrains
@@ -31,12 +31,16 @@ REWARD_MODELS = grid.reward_models(
 NAMES = [model.name for model in REWARD_MODELS]
 RANKERS = [ranker.name for ranker in grid.rankers(REWARD_MODELS, config["aggregators"])]
 WORLD = world_class(config["world"])
+TEXT_WORLD = text_world(config)
+SHARDS = range(config["pretraining"]["shards"])
 HAS_GOLD = gold_raters.exists(config["world"])
 TRAIN = "../envs/train.yaml"
 ANALYSIS = "../envs/analysis.yaml"
 
 
 wildcard_constraints:
+    world="|".join({config["world"]: 0, TEXT_WORLD: 0}),
+    shard=r"\d+",
     scale="|".join(config["models"]),
     split="preferences|validation|best_of_n",
     pretrain_seed=r"\d+",
@@ -53,23 +57,31 @@ def code(script, *modules):
     return fingerprint(SCRIPTS, *(SCRIPTS / f"{name}.py" for name in (script, *modules)))
 
 
-def world_code(script, package="worlds"):
-    return code(script, f"underspec/{package}/{config['world']}")
+def world_code(script, package="worlds", world=config["world"]):
+    return code(script, f"underspec/{package}/{world}")
 
 
-def world_options(*keys):
-    """The options of the world as JSON; only those named, if any is."""
-    options = config["worlds"][config["world"]]
+def world_options(*keys, world=config["world"]):
+    """The options of a world as JSON; only those named, if any is."""
+    options = config["worlds"][world]
     return json.dumps({key: options[key] for key in keys} if keys else options)
 
 
-def raw():
-    """The world's raw files, if it has any."""
-    return [made("data/raw")] if WORLD.downloads else []
+def fetch_options(wildcards):
+    return world_options(*world_class(wildcards.world).fetch_options, world=wildcards.world)
+
+
+def raw(world=config["world"]):
+    """A world's raw files, if it has any."""
+    return [made(f"data/raw/{world}")] if world_class(world).downloads else []
 
 
 def raw_option(wildcards, input):
-    return f"--raw {input.raw[0]}" if WORLD.downloads else ""
+    return f"--raw {input.raw[0]}" if input.raw else ""
+
+
+def pretraining_tokens():
+    return expand(made("data/pretraining/{shard}.npy"), shard=SHARDS)
 
 
 def of_scale(*keys):

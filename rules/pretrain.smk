@@ -1,4 +1,5 @@
-# In: data/pretraining.npy, data/tokenizer/; pretrains that exist already (pretrain.checkpoints).
+# In: data/pretraining/{shard}.npy, data/tokenizer/; pretrains that exist already
+# (pretrain.checkpoints).
 # Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 trained here from random initialisation, or taken
 # over.
 # Checkpoints on the way live outside of the output, which Snakemake deletes when a job fails.
@@ -6,7 +7,7 @@
 
 rule pretrain:
     input:
-        tokens=made("data/pretraining.npy"),
+        tokens=pretraining_tokens(),
         tokenizer=made("data/tokenizer"),
     output:
         directory(made("pretrain/{scale}/seed{pretrain_seed}")),
@@ -21,13 +22,15 @@ rule pretrain:
         **asks("pretrain"),
         checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
+        tokens=json.dumps(pretraining_tokens()),
         shape=of_scale("shape"),
         recipe=recipe_of("models", "{scale}", "pretrain"),
         corruption=json.dumps(config["corruption"]),
         checkpoints=made("checkpoints/pretrain/{scale}/seed{pretrain_seed}"),
         code=code("pretrain"),
     shell:
-        "{resources.launcher} scripts/pretrain.py --tokens {input.tokens} --tokenizer {input.tokenizer}"
+        "{resources.launcher} scripts/pretrain.py --tokens {params.tokens:q}"
+        " --tokenizer {input.tokenizer}"
         " --shape {params.shape:q} --corruption {params.corruption:q} --recipe {params.recipe:q}"
         " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints}"
         " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q} --output {output}"

@@ -161,21 +161,23 @@ use rule score as score_evaluator with:
         code=code("score"),
 
 
-rule gold_score:
-    input:
-        posts=made("data/posts.parquet"),
-        samples=made("samples/best_of_n.parquet"),
-    output:
-        made("scores/gold.parquet"),
-    log:
-        made("logs/score/gold.log"),
-    benchmark:
-        made("benchmarks/score/gold.tsv")
-    conda:
-        ANALYSIS
-    params:
-        world=config["world"],
-        code=world_code("gold_score", "gold_raters"),
-    shell:
-        "python scripts/gold_score.py --world {params.world}"
-        " --posts {input.posts} --samples {input.samples} --output {output} --log {log} --label 'score gold'"
+if HAS_GOLD:
+
+    rule gold_score:
+        input:
+            posts=made("data/posts.parquet"),
+            samples=made("samples/best_of_n.parquet"),
+        output:
+            made("scores/gold.parquet"),
+        log:
+            made("logs/score/gold.log"),
+        benchmark:
+            made("benchmarks/score/gold.tsv")
+        conda:
+            ANALYSIS
+        params:
+            world=config["world"],
+            code=world_code("gold_score", "gold_raters"),
+        shell:
+            "python scripts/gold_score.py --world {params.world}"
+            " --posts {input.posts} --samples {input.samples} --output {output} --log {log} --label 'score gold'"

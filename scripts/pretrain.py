@@ -7,13 +7,13 @@ from underspec.command import command
 from underspec.models import new_t5, save
 from underspec.objectives.denoising import denoising
 from underspec.parallel import Placement
-from underspec.tokens import load_tokenizer
+from underspec.tokens import first_sentinel, load_tokenizer
 from underspec.training import Recipe, train
 
 
 def pretrain(
     *,
-    tokens: Path,
+    tokens: list[Path],
     tokenizer: Path,
     shape: dict,
     corruption: dict,
@@ -28,10 +28,10 @@ def pretrain(
 
     The seed sets the initialisation and the data and its order; nothing else differs.
     """
-    vocabulary = load_tokenizer(tokenizer).get_vocab_size()
-    stream = np.load(tokens, mmap_mode="r")
-    objective = denoising(stream, vocabulary, recipe["batch"], seed, **corruption)
-    model = new_t5(shape, vocabulary, seed)
+    trained = load_tokenizer(tokenizer)
+    shards = [np.load(path, mmap_mode="r") for path in tokens]
+    objective = denoising(shards, first_sentinel(trained), recipe["batch"], seed, **corruption)
+    model = new_t5(shape, trained.get_vocab_size(), seed)
     result = train(
         model,
         objective,

@@ -1,6 +1,10 @@
-"""Tables on disk: Parquet with a fixed schema, written atomically, checked when read."""
+"""Tables on disk: Parquet with a fixed schema, written atomically, checked when read.
+
+And arrays too long for memory: .npy files, written piece by piece.
+"""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +40,27 @@ def write_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None
     unfinished = path.with_name(path.name + ".unfinished")
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), unfinished)
     os.replace(unfinished, path)
+
+
+def write_flat_array(pieces: Iterable[np.ndarray], path: Path, kind: np.dtype) -> None:
+    """Write `pieces` (any, ...) of type `kind` one after the other as one .npy array (total,).
+
+    The file appears under its name only when it is whole.
+    """
+    unfinished, total = path.with_name(path.name + ".unfinished"), 0
+    with unfinished.open("wb") as file:
+        _npy_header(file, kind, total)
+        for piece in pieces:
+            piece.astype(kind, copy=False).tofile(file)
+            total += len(piece)
+        file.seek(0)
+        _npy_header(file, kind, total)  # of the same length: NumPy leaves room for a longer axis
+    os.replace(unfinished, path)
+
+
+def _npy_header(file, kind: np.dtype, total: int) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(file, {**header, "shape": (total,)})
 
 
 def read_table(path: Path, schema: dict[str, str]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from underspec.downloads import Source
 from underspec.errors import ConfigError
 from underspec.grid import AGGREGATORS, GRIDS
 from underspec.sources import checkpoint_of, pretrains
@@ -98,9 +99,15 @@ class Labels(Section):
     length_bias: float
 
 
+class Pretraining(Section):
+    world: str | None
+    shards: Count
+
+
 class Tokenizer(Section):
-    kind: Literal["word", "unigram"]
+    kind: Literal["word", "unigram", "t5"]
     vocabulary: Annotated[int, Field(gt=110)]
+    source: Source
 
 
 class Lengths(Section):
@@ -154,6 +161,7 @@ class Config(Section):
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     world: str
     worlds: dict[str, dict]
+    pretraining: Pretraining
     labels: Labels
     tokenizer: Tokenizer
     lengths: Lengths
@@ -199,11 +207,27 @@ def recipe_places(config: dict) -> list[tuple[str, ...]]:
     return [*of_scales, ("policy", "recipe")]
 
 
+def text_world(config: dict) -> str:
+    """The world that gives the pretraining text."""
+    return config["pretraining"]["world"] or config["world"]
+
+
 def validate(config: dict) -> None:
     """Raises ConfigError with one line that names the key and says what is allowed."""
     checked = _checked(Config, config)
-    world = checked.world
-    _checked(world_class(world).Options, config["worlds"].get(world, {}), "worlds", world)
+    text = text_world(config)
+    _require(checked.world, "world", "has_posts", "posts")
+    _require(text, "pretraining.world", "has_pretraining_text", "pretraining text")
+    for world in (checked.world, text):
+        options = _checked(
+            world_class(world).Options, config["worlds"].get(world, {}), "worlds", world
+        )
+    most, asked = options.most_shards, checked.pretraining.shards
+    if most and asked > most:
+        raise ConfigError(
+            f"pretraining.shards: {asked} is more than the {most} files of the world {text} "
+            f"(worlds.{text}.files)"
+        )
     recipes = {
         place: _checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)
     }
@@ -217,6 +241,13 @@ def _checked(schema: type[BaseModel], section: dict, *place: str) -> BaseModel:
         return schema(**section)
     except ValidationError as error:
         raise ConfigError(_one_line(error, place)) from None
+
+
+def _require(world: str, key: str, flag: str, part: str) -> None:
+    """Raises ConfigError if the world that `key` names lacks a part."""
+    if not getattr(world_class(world, key), flag):
+        able = ", ".join(name for name in names() if getattr(world_class(name), flag))
+        raise ConfigError(f"{key}: {world} has no {part}; worlds that have are {able}")
 
 
 def _impossible_shares(config: dict, recipes: dict[tuple[str, ...], Recipe]):

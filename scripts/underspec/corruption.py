@@ -40,14 +40,11 @@ def corrupt(
     kept_lengths = _segment(len(tokens) - noise, spans, rng)
     noise_lengths = _segment(noise, spans, rng)
     lengths = np.stack([kept_lengths, noise_lengths], axis=1).ravel()
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    inputs, targets = [], []
-    for span in range(spans):
-        kept_start, noise_start, end = starts[2 * span : 2 * span + 3]
-        sentinel = [first_sentinel - span]
-        inputs += [tokens[kept_start:noise_start], sentinel]
-        targets += [sentinel, tokens[noise_start:end]]
-    return np.concatenate([*inputs, [eos]]), np.concatenate([*targets, [eos]])
+    is_noise = np.repeat(np.arange(2 * spans) % 2 == 1, lengths)
+    sentinels = first_sentinel - np.arange(spans)
+    inputs = np.insert(tokens[~is_noise], np.cumsum(kept_lengths), sentinels)
+    targets = np.insert(tokens[is_noise], np.cumsum(noise_lengths) - noise_lengths, sentinels)
+    return np.append(inputs, eos), np.append(targets, eos)
 
 
 def _noise_and_spans(tokens: int, density: float, mean_span: float) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 from underspec.errors import ArtifactError
 from underspec.imported import fits
 from underspec.models import first_line, load
-from underspec.tokens import load_tokenizer
+from underspec.tokens import load_tokenizer, used_tokens
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def read_hub(folder: Path, shape: dict, tokenizer: tokenizers.Tokenizer) -> dict
     vocabulary = tokenizer.get_vocab_size()
     if not (folder / "tokenizer.json").is_file():
         log.warning("%s has no tokenizer.json: whether its tokens are ours is not checked", folder)
-    elif load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
+    elif used_tokens(load_tokenizer(folder)) != used_tokens(tokenizer):
         raise ArtifactError(
             f"{folder}: pretrained with another tokenizer than the experiment's; see tokenizer"
         )

@@ -1,4 +1,4 @@
-"""Tokenizers trained on the pretraining text, and texts as arrays of token ids."""
+"""Tokenizers, trained on the pretraining text or T5's own, and texts as arrays of token ids."""
 
 import logging
 from collections.abc import Iterable
@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, ConfigError
 
 log = logging.getLogger(__name__)
 
 PAD, EOS, UNK = 0, 1, 2
 SENTINELS = 100
+UNUSED = "<unused_"
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 
 
@@ -45,12 +47,67 @@ def train_tokenizer(lines: Iterable[str], kind: str, vocabulary: int) -> tokeniz
     return tokenizer
 
 
+def import_t5(file: Path, vocabulary: int) -> tokenizers.Tokenizer:
+    """The published T5 tokenizer in `file`, filled up to exactly `vocabulary` tokens.
+
+    T5's embeddings have more rows (32,128) than its tokenizer has tokens (32,100). The rest
+    become special tokens <unused_0>, <unused_1>, ... after the sentinels, so that the tokenizer
+    alone says how large the vocabulary is. Raises ArtifactError if the ids in `file` are not
+    T5's, ConfigError if it has more than `vocabulary` tokens.
+    """
+    tokenizer = read_tokenizer(file)
+    tokenizer.no_truncation()  # texts are cut where they are read
+    tokenizer.no_padding()
+    size = tokenizer.get_vocab_size()
+    ids = {"<pad>": PAD, "</s>": EOS, "<unk>": UNK}
+    ids |= {f"<extra_id_{i}>": size - 1 - i for i in range(SENTINELS)}
+    for token, expected in ids.items():
+        if (found := tokenizer.token_to_id(token)) != expected:
+            raise ArtifactError(f"{file}: not T5's: the id of {token} is {found}, not {expected}")
+    if tokenizer.encode("").ids != [EOS]:
+        raise ArtifactError(f"{file}: not T5's: it does not end a text with </s>")
+    if size > vocabulary:
+        raise ConfigError(
+            f"tokenizer.vocabulary: {vocabulary} is less than the {size} tokens of {file}"
+        )
+    tokenizer.add_special_tokens([f"{UNUSED}{i}>" for i in range(vocabulary - size)])
+    return tokenizer
+
+
+def used_tokens(tokenizer: tokenizers.Tokenizer) -> dict[str, int]:
+    """Token -> id, without the tokens that `import_t5` fills up with."""
+    vocabulary = tokenizer.get_vocab()
+    return {token: id for token, id in vocabulary.items() if not token.startswith(UNUSED)}
+
+
+def first_sentinel(tokenizer: tokenizers.Tokenizer) -> int:
+    """The id of <extra_id_0>, from which the other sentinels count down.
+
+    Raises ArtifactError if there is none.
+    """
+    found = tokenizer.token_to_id("<extra_id_0>")
+    if found is None:
+        raise ArtifactError("the tokenizer has no <extra_id_0>; span corruption needs sentinels")
+    return found
+
+
 def load_tokenizer(folder: Path) -> tokenizers.Tokenizer:
     """The tokenizer of a Hugging Face folder. Raises ArtifactError if it cannot be read."""
+    return read_tokenizer(folder / "tokenizer.json")
+
+
+def read_tokenizer(file: Path) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
-        raise ArtifactError(f"{folder / 'tokenizer.json'}: no tokenizer ({error})") from None
+        raise ArtifactError(f"{file}: no tokenizer ({error})") from None
+
+
+def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
+    """Write the tokenizer as a folder that AutoTokenizer reads."""
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
 
 
 def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from underspec.artifacts import SCORES, read_table, write_table
+from underspec.artifacts import SCORES, read_table, write_flat_array, write_table
 from underspec.errors import ArtifactError
 
 
@@ -80,3 +80,25 @@ def test_a_table_that_breaks_the_schema_overwrites_nothing(tmp_path, bad):
         write_table(bad, path, SCORES)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["scores.parquet"]
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [3], [1, 0, 5], [70_000] * 40])
+@pytest.mark.parametrize("kind", ["uint16", "uint32"])
+def test_an_array_written_in_pieces_is_one_array(tmp_path, lengths, kind):
+    pieces = [np.random.default_rng(i).integers(0, 2**16, n) for i, n in enumerate(lengths)]
+    path = tmp_path / "tokens.npy"
+    write_flat_array(iter(pieces), path, np.dtype(kind))
+    read = np.load(path, mmap_mode="r")
+    assert read.dtype == kind
+    np.testing.assert_array_equal(read, np.concatenate([[], *pieces]))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_array_that_was_not_finished_is_not_there(tmp_path):
+    def pieces():
+        yield np.zeros(3)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_flat_array(pieces(), tmp_path / "tokens.npy", np.dtype("uint16"))
+    assert not (tmp_path / "tokens.npy").exists()

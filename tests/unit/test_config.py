@@ -8,11 +8,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from underspec.config import Config, Recipe, validate
+from underspec.config import Config, Recipe, text_world, validate
 from underspec.errors import ConfigError
 from underspec.optimizers import OPTIMIZERS, SCHEDULES
 from underspec.sources import checkpoint_of
-from underspec.worlds import world_class
+from underspec.worlds import names, world_class
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -73,8 +73,8 @@ def missing_keys(model, section, place=""):
 
 def test_config_yaml_lists_every_key_there_is():
     assert list(missing_keys(Config, MINIATURE)) == []
-    world = MINIATURE["world"]
-    assert list(missing_keys(world_class(world).Options, MINIATURE["worlds"][world])) == []
+    for world in names():
+        assert list(missing_keys(world_class(world).Options, MINIATURE["worlds"][world])) == []
 
 
 def test_the_drift_test_sees_what_is_missing():
@@ -92,6 +92,13 @@ MISTAKES = [
     ("worlds.micro_tldr.posts.test", 1, "worlds.micro_tldr.posts.test", "no such key"),
     ("worlds.micro_tldr.seed", -1, "worlds.micro_tldr.seed", "greater than or equal to 0"),
     ("worlds.micro_tldr.posts.policy", -3, "worlds.micro_tldr.posts.policy", "greater than 0"),
+    ("world", "c4", "world", "c4 has no posts; worlds that have are debian, micro_tldr, tldr$"),
+    ("world", "tldr", "pretraining.world", "tldr has no .* have are c4, debian, micro_tldr$"),
+    ("pretraining.world", "tldr", "pretraining.world", "tldr has no pretraining text"),
+    ("pretraining.world", "atlantis", "pretraining.world", "'atlantis' is unknown.*c4, debian"),
+    ("pretraining.shards", 0, "pretraining.shards", "greater than 0"),
+    ("pretraining", {"world": "c4", "shards": 2}, "pretraining.shards", "2 .* the 1 files"),
+    ("tokenizer.source.revision", None, "tokenizer.source.revision", "string"),
     ("worlds.atlantis", {}, "worlds", "atlantis.*debian, micro_tldr"),
     ("world", "atlantis", "world", "atlantis.*debian, micro_tldr"),
     ("aggregators", ["mean", "mode"], "aggregators", "'mode'.*'mean', 'median', 'min'"),
@@ -149,7 +156,7 @@ MISTAKES = [
     # YAML reads 1e-2, unlike 1.0e-2, as text; a stage would get that text
     ("models.base.pretrain.learning_rate", "1e-2", "models.base.pretrain.learning_rate", "number"),
     ("models.base.pretrain.steps", True, "models.base.pretrain.steps", "integer"),
-    ("tokenizer.kind", "letters", "tokenizer.kind", "'word' or 'unigram'"),
+    ("tokenizer.kind", "letters", "tokenizer.kind", "'word', 'unigram' or 't5'"),
     ("tokenizer.vocabulary", 100, "tokenizer.vocabulary", "greater than 110"),
     ("corruption.noise_density", 1.0, "corruption.noise_density", "less than 1"),
     ("experiment", "../elsewhere", "experiment", "'../elsewhere'"),
@@ -191,6 +198,26 @@ def test_the_config_knows_the_optimizers_and_schedules_that_exist():
 def test_a_missing_key_is_named(key):
     with pytest.raises(ConfigError, match=f"^{key}: missing"):
         validate(without(key))
+
+
+PAPER = {
+    "world": "tldr",
+    "pretraining": {"world": "c4", "shards": 2},
+    "worlds": {"c4": {"files": 3}},
+}
+
+
+def test_posts_and_pretraining_text_of_different_worlds():
+    config = merged(MINIATURE, PAPER)
+    validate(config)
+    assert text_world(config) == "c4"
+    assert text_world(MINIATURE) == "micro_tldr"
+
+
+@pytest.mark.parametrize("world, key", [("tldr", "best_of_n"), ("c4", "files")])
+def test_the_options_of_both_worlds_are_checked(world, key):
+    with pytest.raises(ConfigError, match=rf"^worlds\.{world}\.{key}: 0 is not allowed"):
+        validate(merged(merged(MINIATURE, PAPER), {"worlds": {world: {key: 0}}}))
 
 
 def test_the_number_of_other_mistakes_is_told():

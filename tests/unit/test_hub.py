@@ -5,13 +5,14 @@ import json
 import huggingface_hub.constants
 import pytest
 import torch
+from published import write_t5
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from import_pretrain import import_pretrain
 from underspec.errors import ArtifactError
 from underspec.imported import digest, t5_of
 from underspec.models import load, new_t5
-from underspec.tokens import train_tokenizer
+from underspec.tokens import import_t5, save_tokenizer, train_tokenizer
 
 SHAPE = {"d_model": 12, "d_ff": 20, "d_kv": 4, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120
@@ -93,6 +94,23 @@ def test_a_model_with_other_position_buckets_is_another_function(tmp_path):
 def test_a_model_with_another_tokenizer(tmp_path):
     new_t5(SHAPE, VOCABULARY, 3).save_pretrained(tokenizer(tmp_path / "given", "v"))
     refused(tmp_path, "given: pretrained with another tokenizer", tmp_path / "given")
+
+
+def test_t5_as_published_goes_with_its_tokenizer_filled_up(tmp_path):
+    """The published model has more rows than the published tokenizer has tokens."""
+    write_t5(tmp_path / "given")
+    ours = import_t5(tmp_path / "given" / "tokenizer.json", 192)
+    save_tokenizer(ours, tmp_path / "tokenizer")
+    model = new_t5(SHAPE, 192, 3)
+    model.save_pretrained(tmp_path / "given")
+    import_pretrain(
+        checkpoint={"source": "hub", "path": str(tmp_path / "given"), "revision": "main"},
+        tokenizer=tmp_path / "tokenizer",
+        shape={**SHAPE, "version": "v1.0"},
+        output=tmp_path / "seed0",
+    )
+    imported = load(T5ForConditionalGeneration, tmp_path / "seed0", SHAPE, 192)
+    assert digest(imported) == digest(model)
 
 
 def test_a_model_whose_head_is_scaled_otherwise(tmp_path):

@@ -6,10 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from underspec.corruption import tokens_for
+from underspec.errors import ArtifactError
 from underspec.models import new_t5
-from underspec.objectives.denoising import denoising
+from underspec.objectives.denoising import Chunks, denoising
 from underspec.objectives.preference import bradley_terry, preference
 from underspec.objectives.sft import IGNORED, sft
+from underspec.order import ORDER
 from underspec.tokens import EOS, PAD
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
@@ -57,7 +60,7 @@ def stream(tokens=400):
 
 
 def test_denoising_batches_have_one_length_and_no_padding():
-    objective = denoising(stream(), VOCABULARY, 4, 0, **CORRUPTION)
+    objective = denoising([stream()], VOCABULARY - 1, 4, 0, **CORRUPTION)
     shapes = set()
     for step in range(12):
         batch = objective.batch(step, range(4))
@@ -73,11 +76,68 @@ def test_denoising_batches_have_one_length_and_no_padding():
 
 def test_denoising_depends_on_seed_and_step_and_on_nothing_else():
     def batch(seed, step):
-        return denoising(stream(), VOCABULARY, 4, seed, **CORRUPTION).batch(step, range(4))
+        return denoising([stream()], VOCABULARY - 1, 4, seed, **CORRUPTION).batch(step, range(4))
 
     assert_same(batch(0, 3), batch(0, 3))
     assert not torch.equal(batch(0, 3)["input_ids"], batch(1, 3)["input_ids"])
     assert not torch.equal(batch(0, 3)["input_ids"], batch(0, 4)["input_ids"])
+
+
+def shards(*sizes):
+    """Arrays of these sizes; no token comes twice."""
+    ends = np.cumsum([0, *sizes])
+    return [np.arange(a, b, dtype=np.uint32) for a, b in zip(ends, ends[1:], strict=False)]
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=5), st.integers(1, 20), st.integers(0, 9))
+def test_chunks_are_the_shards_cut_at_their_offsets(sizes, length, seed):
+    chunks = Chunks(shards(*sizes), length, seed)
+    assert all(0 <= offset < length for offset in chunks.offsets)
+    expected = [
+        tokens[start : start + length].tolist()
+        for tokens, offset in zip(shards(*sizes), chunks.offsets, strict=True)
+        for start in range(offset, len(tokens) - length + 1, length)
+    ]
+    assert [chunks[i].tolist() for i in range(len(chunks))] == expected
+
+
+def test_one_shard_is_cut_and_read_as_ever():
+    """Chunk, order and cut by their definition: results shall outlive the code that makes them."""
+    (tokens,), length = shards(500), tokens_for(*CORRUPTION.values())
+    offset = int(np.random.default_rng([3, ORDER]).integers(length))
+    order = np.random.default_rng([3, ORDER, 0]).permutation((500 - offset) // length)
+    batch = denoising([tokens], 10_000, 4, 3, **CORRUPTION).batch(1, range(4))
+    for ids, chunk in zip(batch["input_ids"].numpy(), order[4:8], strict=True):
+        start = offset + chunk * length
+        kept = ids[(ids < 10_000) & (ids != EOS)]
+        assert set(kept) < set(range(start, start + length))
+
+
+def test_every_shard_is_read_and_seeds_differ():
+    def read(seed):
+        objective = denoising(shards(90, 3, 200, 40), 10_000, 1, seed, **CORRUPTION)
+        batches = [objective.batch(step, range(1)) for step in range(18)]
+        return [int(batch["input_ids"][0, 0]) for batch in batches]  # always a kept token
+
+    firsts = read(0)
+    assert {"first": min(firsts) < 90, "last": max(firsts) >= 293} == {"first": True, "last": True}
+    assert firsts == read(0)
+    assert firsts != read(1)
+
+
+def test_the_setting_of_t5_in_batches():
+    """Inputs of 512 and targets of 114 tokens, with T5's ids, from memory-mapped shards."""
+    tokens = [np.random.default_rng(i).integers(3, 32_000, 3000).astype(np.uint16) for i in (0, 1)]
+    batch = denoising(tokens, 32_099, 8, 0, 512, 0.15, 3.0).batch(0, range(8))
+    assert (batch["input_ids"].shape, batch["labels"].shape) == ((8, 512), (8, 114))
+    sentinels = 32_099 - np.arange(28)
+    for ids in [*batch["input_ids"].numpy(), *batch["labels"].numpy()]:
+        np.testing.assert_array_equal(ids[ids >= 32_000], sentinels)
+
+
+def test_shards_that_are_all_too_short():
+    with pytest.raises(ArtifactError, match="10 tokens are too few for chunks of"):
+        denoising(shards(5, 5), 10_000, 1, 0, **CORRUPTION)
 
 
 def assert_same(batch, other):
@@ -158,7 +218,7 @@ def test_the_sft_loss_is_the_sum_over_tokens_of_texts_judged_alone():
 def test_halves_of_a_batch_are_the_batch(kind):
     """Rows are what they are on however many processes the batch is spread."""
     objective = {
-        "denoising": lambda: denoising(stream(), VOCABULARY, 4, 0, **CORRUPTION),
+        "denoising": lambda: denoising([stream()], VOCABULARY - 1, 4, 0, **CORRUPTION),
         "sft": lambda: sft(texts(9, 0), texts(9, 1), 4, 0),
         "preference": lambda: preference(texts(9, 0), texts(9, 1), texts(9, 2), 4, 0, 0.01),
     }[kind]()

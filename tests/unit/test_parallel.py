@@ -51,7 +51,7 @@ def task(name):
     if name == "sft":  # processes have different numbers of target tokens
         return model, sft(texts(0), texts(1), RECIPE.batch, 0)
     tokens = np.random.default_rng(0).integers(3, 30, 2000)
-    return model, denoising(tokens, VOCABULARY, RECIPE.batch, 0, 12, 0.15, 3.0)
+    return model, denoising([tokens], VOCABULARY - 1, RECIPE.batch, 0, 12, 0.15, 3.0)
 
 
 def run(name, recipe, placement, checkpoints, output, stop_at=None):

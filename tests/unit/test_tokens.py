@@ -4,11 +4,24 @@ import logging
 
 import numpy as np
 import pytest
+from published import t5_tokenizer, write_t5
 from transformers import AutoTokenizer
 
+import import_tokenizer as importer
 import tokenizer as adapter
-from underspec.errors import ArtifactError
-from underspec.tokens import EOS, PAD, SENTINELS, UNK, decode, encode, load_tokenizer, pad
+import tokens as encoder
+from underspec.errors import ArtifactError, ConfigError
+from underspec.tokens import (
+    EOS,
+    PAD,
+    SENTINELS,
+    UNK,
+    decode,
+    encode,
+    first_sentinel,
+    load_tokenizer,
+    pad,
+)
 
 TEXT = [
     "my brother sold my bike .",
@@ -48,6 +61,7 @@ def test_the_last_ids_are_a_hundred_sentinels_counting_down(trained):
     ids = [trained.token_to_id(f"<extra_id_{i}>") for i in range(SENTINELS)]
     assert ids == [size - 1 - i for i in range(SENTINELS)]
     assert sorted(trained.get_vocab().values()) == list(range(size))
+    assert first_sentinel(trained) == size - 1
 
 
 def test_text_comes_back(trained):
@@ -106,3 +120,97 @@ def test_a_folder_without_a_whole_tokenizer_is_named(trained, tmp_path, damage):
         load_tokenizer(tmp_path)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+PUBLISHED = t5_tokenizer().get_vocab_size()
+
+
+def import_from(folder, vocabulary=PUBLISHED + 28):
+    importer.import_tokenizer(
+        source={"name": str(folder), "revision": "unused"},
+        vocabulary=vocabulary,
+        output=folder / "imported",
+    )
+    return folder / "imported"
+
+
+@pytest.fixture
+def published(tmp_path):
+    return write_t5(tmp_path)
+
+
+def test_the_published_tokenizer_is_filled_up(published):
+    imported = load_tokenizer(import_from(published))
+    size = imported.get_vocab_size()
+    assert size == PUBLISHED + 28
+    assert sorted(imported.get_vocab().values()) == list(range(size))
+    assert [imported.token_to_id(token) for token in ("<pad>", "</s>", "<unk>")] == [PAD, EOS, UNK]
+    assert first_sentinel(imported) == PUBLISHED - 1
+    assert [imported.token_to_id(f"<unused_{i}>") for i in (0, 27)] == [PUBLISHED, size - 1]
+
+
+def test_the_published_tokenizer_reads_as_before(published):
+    folder = import_from(published)
+    text = "my brother sold\nmy  bike so i am sad"
+    expected = t5_tokenizer().encode(text).ids
+    assert encode(load_tokenizer(folder), [text], 100)[0].tolist() == expected
+    opened = AutoTokenizer.from_pretrained(folder)
+    assert opened(text)["input_ids"] == expected
+    assert len(opened) == PUBLISHED + 28
+    assert opened.decode(expected, skip_special_tokens=True) == " ".join(text.split())
+
+
+def test_a_published_tokenizer_that_would_cut_does_not(tmp_path):
+    tokenizer = t5_tokenizer()
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    ids = load_tokenizer(import_from(tmp_path)).encode_batch(["my brother sold my bike", "so"])
+    assert [len(each.ids) for each in ids] == [6, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"special": ("</s>", "<pad>", "<unk>")}, "the id of <pad> is 1, not 0"),
+        ({"sentinels": 0}, "the id of <extra_id_0> is None"),
+        ({"sentinels": 99}, "the id of <extra_id_99> is None"),
+    ],
+)
+def test_another_tokenizer_is_refused(tmp_path, changes, message):
+    t5_tokenizer(**changes).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ArtifactError, match=rf"tokenizer\.json: not T5's: {message}"):
+        import_from(tmp_path, 500)
+
+
+def test_sentinels_in_another_order_are_refused(published):
+    file = published / "tokenizer.json"
+    text = (
+        file.read_text().replace("<extra_id_3>", "<swap>").replace("<extra_id_4>", "<extra_id_3>")
+    )
+    file.write_text(text.replace("<swap>", "<extra_id_4>"))
+    with pytest.raises(ArtifactError, match="the id of <extra_id_3> is"):
+        import_from(published)
+
+
+def test_a_tokenizer_that_does_not_end_texts_is_refused(tmp_path):
+    tokenizer = t5_tokenizer()
+    tokenizer.post_processor = None
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ArtifactError, match="it does not end a text with </s>"):
+        import_from(tmp_path)
+
+
+def test_a_vocabulary_that_is_too_small(published):
+    with pytest.raises(ConfigError, match=rf"tokenizer\.vocabulary: 111 .* the {PUBLISHED} tokens"):
+        import_from(published, 111)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_tokens_of_a_text(folder, trained, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(encoder, "LINES_AT_ONCE", at_once)
+    (tmp_path / "text.txt").write_text("".join(f"{line}\n" for line in TEXT))
+    encoder.tokens(text=tmp_path / "text.txt", tokenizer=folder, output=tmp_path / "0.npy")
+    read = np.load(tmp_path / "0.npy", mmap_mode="r")
+    np.testing.assert_array_equal(read, np.concatenate(encode(trained, TEXT, limit=100)))
+    assert read.dtype == np.uint16

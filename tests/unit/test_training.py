@@ -25,7 +25,7 @@ LONG = replace(RECIPE, steps=250)  # lasts a few seconds when each step is saved
 
 def objective(seed=0, data_seed=0):
     tokens = np.random.default_rng(data_seed).integers(3, VOCABULARY - 100, 2000)
-    return denoising(tokens, VOCABULARY, RECIPE.batch, seed, 12, 0.15, 3.0)
+    return denoising([tokens], VOCABULARY - 1, RECIPE.batch, seed, 12, 0.15, 3.0)
 
 
 def trained(checkpoints, recipe=RECIPE, seed=0, save_seconds=1e9, **options):

@@ -2,6 +2,7 @@
 
 import pytest
 from picture import README, picture
+from published import paper_data
 from workflow import REPOSITORY, overlay, scheduled, snakemake
 
 TARGETS = ["all", "figure1", "figure2", "figure3", "figure4", "table1", "tables"]
@@ -27,6 +28,12 @@ def test_every_experiment_dry_runs(experiment):
     assert ("fetch" in rules) == (experiment == "debian")
 
 
+def test_the_paper_s_data_dry_runs(tmp_path):
+    rules = scheduled(REPOSITORY, "--forceall", "all", *overlay(tmp_path, paper_data(tmp_path)))
+    assert rules >= TRAINING | {"fetch", "import_tokenizer", "pretraining_text", "tokens"}
+    assert not rules & {"tokenizer", "gold_score", "draw_gold"}  # people's comparisons, no gold
+
+
 def test_figures_of_underspecification_need_no_evaluator():
     for figure in ("figure1", "figure2", "figure3"):
         rules = scheduled(REPOSITORY, *SMOKE, "--forceall", figure)
@@ -41,6 +48,7 @@ def test_figures_of_underspecification_need_no_evaluator():
         ({"best_of_n": [1, 128]}, "best_of_n", "samples drawn"),
         ({"aggregators": ["mode"]}, "aggregators", "mean"),
         ({"scales": ["huge"]}, "scales", "base"),
+        ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr"),
     ],
 )
 def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):

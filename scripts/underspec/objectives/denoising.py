@@ -1,4 +1,8 @@
-"""Pretraining: span corruption of a flat stream of tokens."""
+"""Pretraining: span corruption of flat arrays of tokens."""
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,28 +14,56 @@ from underspec.order import NOISE, ORDER, examples
 from underspec.tokens import EOS, SENTINELS
 from underspec.training import Batch, Objective
 
+SLICES = 1000  # of the data that tell whether a checkpoint was written on it
+
+
+class Chunks:
+    """All chunks of `length` tokens in `shards` (arrays of tokens), as one sequence.
+
+    In each shard the cuts begin at an offset that `seed` draws; no chunk crosses into another
+    shard. Nothing is read until a chunk is asked for.
+    """
+
+    def __init__(self, shards: list[np.ndarray], length: int, seed: int):
+        rng = np.random.default_rng([seed, ORDER])
+        self.shards, self.length = shards, length
+        self.offsets = [int(rng.integers(length)) for _ in shards]
+        counts = (
+            max(0, len(tokens) - offset) // length
+            for tokens, offset in zip(shards, self.offsets, strict=True)
+        )
+        self.starts = [0, *itertools.accumulate(counts)]  # of each shard; the last is the end
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Chunk `index`, (length,) int64."""
+        shard = bisect_right(self.starts, index) - 1
+        start = self.offsets[shard] + (index - self.starts[shard]) * self.length
+        return np.asarray(self.shards[shard][start : start + self.length], dtype=np.int64)
+
 
 def denoising(
-    tokens: np.ndarray,
-    vocabulary: int,
+    shards: list[np.ndarray],
+    first_sentinel: int,
     batch: int,
     seed: int,
     input_length: int,
     noise_density: float,
     mean_span_length: float,
 ) -> Objective:
-    """Span corruption over the flat stream `tokens` (tokens,), cut into chunks of one length.
+    """Span corruption over `shards`, arrays of tokens (tokens,), cut into chunks of one length.
 
     The seed decides where the cuts lie, the order of the chunks and which spans are corrupted.
     Inputs are exactly `input_length` long, so there is no padding and no mask. Raises
     ArtifactError if there are too few tokens, ConfigError if there are too few sentinels.
     """
     length = tokens_for(input_length, noise_density, mean_span_length)
-    offset = int(np.random.default_rng([seed, ORDER]).integers(length))
-    chunks = (len(tokens) - offset) // length
-    if chunks == 0:
+    chunks = Chunks(shards, length, seed)
+    if len(chunks) == 0:
         raise ArtifactError(
-            f"pretraining text: {len(tokens)} tokens are too few for chunks of {length}; "
+            f"pretraining text: {sum(map(len, shards))} tokens are too few for chunks of {length}; "
             "bring more text or lower corruption.input_length"
         )
     if (spans := corrupted_spans(length, noise_density, mean_span_length)) > SENTINELS:
@@ -41,13 +73,11 @@ def denoising(
         )
 
     def corrupted(step: int, row: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-        start = offset + chunk * length
         rng = np.random.default_rng([seed, NOISE, step, row])
-        text = np.asarray(tokens[start : start + length], dtype=np.int64)
-        return corrupt(text, noise_density, mean_span_length, vocabulary - 1, EOS, rng)
+        return corrupt(chunks[chunk], noise_density, mean_span_length, first_sentinel, EOS, rng)
 
     def make(step: int, rows: range) -> Batch:
-        chosen = examples(seed, chunks, batch, step, rows)
+        chosen = examples(seed, len(chunks), batch, step, rows)
         pairs = [corrupted(step, row, chunk) for row, chunk in zip(rows, chosen, strict=True)]
         inputs, targets = zip(*pairs, strict=True)
         return {
@@ -55,6 +85,13 @@ def denoising(
             "labels": torch.from_numpy(np.stack(targets)),
         }
 
-    slices = np.linspace(0, len(tokens) - length, 1000, dtype=np.int64)
-    settings = {"data": digest(tokens[i : i + length] for i in slices)}
+    settings = {"data": digest(_sample(shards, length))}
     return Objective(make, language_model_loss, target_tokens, settings)
+
+
+def _sample(shards: list[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """Slices of `length` tokens, evenly spaced in each shard."""
+    each = max(1, SLICES // len(shards))
+    for tokens in shards:
+        for start in np.linspace(0, max(0, len(tokens) - length), each, dtype=np.int64):
+            yield tokens[start : start + length]

@@ -1,13 +1,15 @@
 """Worlds: where posts, references, preferences and pretraining text come from.
 
 A world is a module of this package with a class `World` that derives from `BaseWorld`; its
-name in the config is the module's. Its options are the config section `worlds.<name>`.
+name in the config is the module's. Its options are the config section `worlds.<name>`. A world
+says which parts it has; posts may come from one world and pretraining text from another.
 """
 
+import hashlib
 import importlib
+import itertools
 import pkgutil
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -22,6 +24,11 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @property
+    def most_shards(self) -> int | None:
+        """Into how many shards the pretraining text can be cut; None: into any number."""
+        return None
+
 
 class Splits(Options):
     """Posts in each split."""
@@ -32,13 +39,15 @@ class Splits(Options):
     best_of_n: Annotated[int, Field(gt=0)]
 
 
-class BaseWorld(ABC):
+class BaseWorld:
     """What the workflow asks of a world. All methods are pure functions of options and raw."""
 
     Options: ClassVar[type[Options]]
     downloads: ClassVar[bool] = False  # fetch() brings raw files that the others read
     fetch_options: ClassVar[tuple[str, ...]] = ()  # the options that fetch() takes
+    has_posts: ClassVar[bool] = True  # posts() exists
     has_preferences: ClassVar[bool] = False  # preferences() exists: people compared summaries
+    has_pretraining_text: ClassVar[bool] = True  # pretraining_text() exists
 
     def __init__(self, options: dict, raw: Path | None = None):
         self.options = self.Options(**options)
@@ -49,16 +58,26 @@ class BaseWorld(ABC):
         """Bring the world's raw files into the folder `raw` (only if `downloads`)."""
         raise NotImplementedError(f"{cls.__module__} downloads nothing")
 
-    @abstractmethod
     def posts(self) -> pd.DataFrame:
         """Posts with the columns of artifacts.POSTS, and gold attributes where there are any.
 
-        Each post belongs to one of the splits policy, preferences, validation, best_of_n.
+        Each post belongs to one of the splits policy, preferences, validation, best_of_n
+        (only if `has_posts`).
         """
+        raise NotImplementedError(f"{type(self).__module__} has no posts")
 
-    @abstractmethod
     def pretraining_text(self) -> Iterator[str]:
-        """Documents, one line of text each, none of them from a validation or best-of-n post."""
+        """Documents, one line of text each, none of them from a validation or best-of-n post
+        (only if `has_pretraining_text`).
+        """
+        raise NotImplementedError(f"{type(self).__module__} has no pretraining text")
+
+    def pretraining_shard(self, shard: int, shards: int) -> Iterator[str]:
+        """The documents of shard `shard` of `shards`; all shards together hold each of them once.
+
+        A world whose text comes in files overrides this, so that a shard reads its own alone.
+        """
+        return itertools.islice(self.pretraining_text(), shard, None, shards)
 
     def sizes(self) -> dict[str, int]:
         """How many posts each split has, about, before anything is fetched."""
@@ -72,12 +91,20 @@ class BaseWorld(ABC):
         raise NotImplementedError(f"{type(self).__module__} has no comparisons of its own")
 
 
+def hashed_order(post_ids: Iterable[str], seed: int) -> list[str]:
+    """`post_ids` in a random order: which of two comes first depends on `seed` and them alone."""
+    return sorted(post_ids, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+
 def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def world_class(name: str) -> type[BaseWorld]:
-    """The class of the world `name`. Raises ConfigError, listing the worlds, if there is none."""
+def world_class(name: str, key: str = "world") -> type[BaseWorld]:
+    """The class of the world `name`, which the config's `key` gives.
+
+    Raises ConfigError, listing the worlds, if there is none.
+    """
     if name not in names():
-        raise ConfigError(f"world: {name!r} is unknown; allowed are {', '.join(names())}")
+        raise ConfigError(f"{key}: {name!r} is unknown; allowed are {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}").World

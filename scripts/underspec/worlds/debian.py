@@ -23,7 +23,7 @@ from underspec import apt
 from underspec.artifacts import read_table, write_table
 from underspec.documentation import flow, read_documents
 from underspec.errors import ConfigError, UserError
-from underspec.worlds import BaseWorld, Options, Splits
+from underspec.worlds import BaseWorld, Options, Splits, hashed_order
 
 DESCRIPTIONS = dict.fromkeys(("source", "package", "synopsis", "description"), "string")
 HELD_OUT = ("validation", "best_of_n")
@@ -196,7 +196,7 @@ def assign_splits(candidates: pd.DataFrame, sizes: dict[str, int], seed: int) ->
     out. Raises ConfigError if there are fewer posts than `sizes` asks.
     """
     posts = candidates.set_index("post_id").post
-    order = sorted(posts.index, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    order = hashed_order(posts.index, seed)
     rest, split_of, seen, dropped = iter(order), {}, set(), 0
     for split, size in sizes.items():
         chosen = []

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from underspec.command import command
+from underspec.downloads import Source, bring
+from underspec.tokens import import_t5, save_tokenizer
+
+
+def import_tokenizer(*, source: dict, vocabulary: int, output: Path) -> None:
+    """Import the published T5 tokenizer, filled up to `vocabulary` tokens."""
+    folder = bring(Source(**source), ["tokenizer.json"], "model")
+    save_tokenizer(import_t5(folder / "tokenizer.json", vocabulary), output)
+
+
+if __name__ == "__main__":
+    command(import_tokenizer)

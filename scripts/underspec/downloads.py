@@ -1,0 +1,80 @@
+"""Published files: from the Hugging Face Hub, or from a local folder that holds the same files."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import huggingface_hub
+from huggingface_hub import errors
+from pydantic import BaseModel, ConfigDict, Field
+
+from underspec.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Source(BaseModel):
+    """A repository of the Hub at a revision; or a folder, if `name` begins with /, ~ or a dot
+    (then the revision is not used).
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(min_length=1)]
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.startswith(("/", "~", "."))
+
+
+def bring(source: Source, patterns: list[str], kind: Literal["dataset", "model"]) -> Path:
+    """The folder with the files of `source` that match `patterns`, downloaded if need be.
+
+    Downloads lie in the Hub's own cache: an interrupted one goes on, and experiments share them.
+    Raises UserError if the Hub, the repository, its revision, the folder or a file is missing.
+    """
+    folder = Path(source.name).expanduser().absolute()
+    if not source.is_folder:
+        folder = _download(source, patterns, kind)
+    elif not folder.is_dir():
+        raise UserError(f"{source.name}: no such folder; correct its path in the config")
+    for pattern in patterns:
+        if not any(folder.glob(pattern)):
+            raise UserError(
+                f"{source.name}: no file {pattern} there; it must hold the files of the published "
+                f"{kind}, under their names"
+            )
+    return folder
+
+
+def link(source: Source, patterns: list[str], place: Path) -> None:
+    """Bring files of a data set (see `bring`) and make `place` a link to their folder."""
+    folder = bring(source, patterns, "dataset")
+    place.unlink(missing_ok=True)
+    place.symlink_to(folder)
+    log.info("%s: %s", source.name, folder)
+
+
+def _download(source: Source, patterns: list[str], kind: str) -> Path:
+    name, revision = source.name, source.revision
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, repo_type=kind, revision=revision, allow_patterns=patterns
+            )
+        )
+    except errors.RevisionNotFoundError:
+        raise UserError(
+            f"{name}: the Hub has no revision {revision} of it; name another in the config"
+        ) from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise UserError(
+            f"{name}: the Hub has no such {kind}, or shows it to nobody without a login; correct "
+            "the name in the config (a local folder begins with /, ~ or a dot)"
+        ) from None
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"{name}: cannot be had from the Hub ({str(error).splitlines()[0]}); run this job "
+            "where there is internet, or name a local folder that holds the files"
+        ) from None

@@ -1,0 +1,270 @@
+"""The paper's world: what becomes a post, what becomes a comparison, and what is left out."""
+
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from published import (
+    COMPARISON,
+    POST,
+    comparison,
+    post,
+    write_comparisons,
+    write_parquet,
+    write_posts,
+)
+
+from underspec.artifacts import POSTS, PREFERENCES, read_table, write_table
+from underspec.errors import ArtifactError, ConfigError, UserError
+from underspec.worlds.tldr import World, flow
+
+FOLDERS = {"posts": "posts", "comparisons": "comparisons"}
+
+
+def options(folder, **changes):
+    sources = {
+        key: {"name": str(folder / name), "revision": "unused"} for key, name in FOLDERS.items()
+    }
+    return {"seed": 0, "best_of_n": None, **sources, **changes}
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Three policy posts, two with comparisons to train on, one to validate, four to rank."""
+    write_posts(
+        tmp_path / "posts",
+        train=[*(post(f"policy{i}") for i in range(3)), post("pref0"), post("pref1")],
+        validation=[post("val0", summary=" its own words ")],
+        test=[post(f"test{i}") for i in range(4)],
+    )
+    write_comparisons(
+        tmp_path / "comparisons",
+        train=[comparison("pref0", 0), comparison("pref0", 1), comparison("pref1", 1)],
+        validation=[comparison("val0", 0), comparison("unheard", 0)],
+    )
+    return tmp_path
+
+
+def world(folder, **changes):
+    chosen = options(folder, **changes)
+    raw = folder / "raw"
+    raw.mkdir(exist_ok=True)
+    World.fetch(raw, **{key: chosen[key] for key in World.fetch_options})
+    return World(chosen, raw)
+
+
+def append(path, *rows):
+    """Add rows to a published file."""
+    table = pq.read_table(path)
+    write_parquet(path, [*table.to_pylist(), *rows], table.schema)
+
+
+def train_file(folder):
+    return next((folder / "posts/data").glob("train-*"))
+
+
+def ids(table, split):
+    return sorted(table.post_id[table.split == split])
+
+
+def test_posts_and_their_splits(published, tmp_path):
+    posts = world(published).posts()
+    assert ids(posts, "policy") == ["t3_policy0", "t3_policy1", "t3_policy2"]
+    assert ids(posts, "preferences") == ["t3_pref0", "t3_pref1"]
+    assert ids(posts, "validation") == ["t3_unheard", "t3_val0"]
+    assert ids(posts, "best_of_n") == [f"t3_test{i}" for i in range(4)]
+    reference = posts.set_index("post_id").reference
+    assert reference["t3_val0"] == "its own words"
+    assert reference["t3_unheard"] == ""
+    assert reference["t3_pref0"] == post("pref0")["summary"]
+    write_table(posts, tmp_path / "posts.parquet", POSTS)
+    assert len(read_table(tmp_path / "posts.parquet", POSTS)) == 11
+
+
+@pytest.mark.parametrize("subreddit", ["advice", "r/advice"])
+def test_a_post_is_written_as_in_the_field(published, subreddit):
+    append(train_file(published), post("new", subreddit=subreddit))
+    posts = world(published).posts().set_index("post_id").post
+    assert posts["t3_new"] == (
+        "SUBREDDIT: r/advice TITLE: My bike new POST: My brother sold my bike new."
+    )
+    assert posts["t3_pref0"].startswith("SUBREDDIT: r/advice TITLE: My bike pref0 POST: My")
+
+
+def test_the_choice_says_which_summary_is_chosen(published, tmp_path):
+    preferences = world(published).preferences()
+    rows = preferences[preferences.post_id == "t3_pref0"]
+    first, second = "sold my bike pref0 0", "sold my bike pref0 1"
+    assert rows[["chosen", "rejected"]].values.tolist() == [[first, second], [second, first]]
+    assert preferences.split.value_counts().to_dict() == {"preferences": 3, "validation": 2}
+    assert set(preferences.source) == {"people"}
+    write_table(preferences, tmp_path / "preferences.parquet", PREFERENCES)
+
+
+def with_summaries(*texts):
+    return comparison("bad", summaries=[{"text": text} for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (comparison("bad", 2), "with a choice that is neither 0 nor 1"),
+        (comparison("bad", None), "with a choice that is neither 0 nor 1"),
+        (comparison("bad", -1), "with a choice that is neither 0 nor 1"),
+        (with_summaries(" one"), "not of two summaries"),
+        (with_summaries(" one", " two", " three"), "not of two summaries"),
+        (comparison("bad", summaries=None), "not of two summaries"),
+        (with_summaries(" one", "  "), "with an empty summary"),
+        (with_summaries(" one", None), "with an empty summary"),
+        (with_summaries(" one", "one "), "of equal summaries"),
+        (comparison("bad", info={**comparison("bad")["info"], "post": None}), "without id or post"),
+        (comparison("bad", info={**comparison("bad")["info"], "id": None}), "without id or post"),
+        (comparison("bad", info=None), "without id or post"),
+        (comparison("bad", batch="batch0_cnndm"), r"of news \(CNN/DM\)"),
+        (comparison("bad", batch="cnndm0"), r"of news \(CNN/DM\)"),
+        (comparison("bad", batch="cnndm2"), r"of news \(CNN/DM\)"),
+    ],
+)
+def test_a_bad_comparison_is_left_out_and_counted(published, caplog, row, reason):
+    before = world(published)
+    expected = before.posts(), before.preferences()
+    append(published / "comparisons/comparisons/validation/0000.parquet", row, row)
+    with caplog.at_level("INFO", logger="underspec"):
+        after = world(published)
+        assert after.posts().equals(expected[0])
+        assert after.preferences().equals(expected[1])
+    assert re.search(rf"comparisons validation: 2 rows kept, 2 dropped \(2 {reason}", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"summary": "  "}, "with an empty summary"),
+        ({"summary": None}, "with an empty summary"),
+        ({"post": None}, "without id or post"),
+        ({"post": " \n"}, "without id or post"),
+        ({"id": None}, "without id or post"),
+    ],
+)
+def test_a_bad_post_is_left_out_and_counted(published, caplog, change, reason):
+    append(train_file(published), post("bad", **change))
+    with caplog.at_level("INFO", logger="underspec"):
+        posts = world(published).posts()
+    assert len(posts) == 11
+    assert not posts.post_id.str.contains("bad").any()
+    assert f"TL;DR train: 5 rows kept, 1 dropped (1 {reason})" in caplog.text
+
+
+def test_what_is_missing_in_a_title_is_no_fault(published):
+    append(train_file(published), post("new", title=None))
+    assert (
+        " TITLE:  POST: My brother" in world(published).posts().set_index("post_id").post["t3_new"]
+    )
+
+
+def test_splits_are_disjoint_and_validation_keeps_what_it_has(published, caplog):
+    comparisons = published / "comparisons/comparisons"
+    append(comparisons / "train/0000.parquet", comparison("val0"), comparison("test1"))
+    append(train_file(published), post("test0"), post("policy0"))
+    with caplog.at_level("INFO", logger="underspec"):
+        posts = world(published).posts()
+    assert posts.post_id.is_unique
+    assert ids(posts, "validation") == ["t3_unheard", "t3_val0"]
+    assert ids(posts, "preferences") == ["t3_pref0", "t3_pref1", "t3_test1"]
+    assert ids(posts, "best_of_n") == ["t3_test0", "t3_test2", "t3_test3"]
+    assert ids(posts, "policy") == ["t3_policy0", "t3_policy1", "t3_policy2"]
+    for told in (
+        "preferences: 3 posts, 1 more",
+        "best_of_n: 3 posts, 1 more",
+        "policy: 3 posts, 4 more",
+    ):
+        assert told in caplog.text
+    preferences = world(published).preferences()
+    splits = dict(zip(posts.post_id, posts.split, strict=True))
+    assert (preferences.split == preferences.post_id.map(splits)).all()
+    assert len(preferences) == 3 + 1 + 2
+
+
+def test_a_post_that_was_written_twice_is_in_one_split(published):
+    append(train_file(published), {**post("test2"), "id": "t3_repost"})
+    posts = world(published).posts()
+    assert posts.post.is_unique
+    assert "t3_repost" not in set(posts.post_id)
+
+
+def test_the_first_posts_of_best_of_n_do_not_depend_on_how_many_are_asked(published):
+    chosen = [set(ids(world(published, best_of_n=n).posts(), "best_of_n")) for n in (1, 2, 3, 4)]
+    assert [len(posts) for posts in chosen] == [1, 2, 3, 4]
+    assert all(fewer < more for fewer, more in zip(chosen, chosen[1:], strict=False))
+    draws = {
+        tuple(ids(world(published, best_of_n=2, seed=s).posts(), "best_of_n")) for s in range(9)
+    }
+    assert len(draws) > 1
+    assert len(world(published, best_of_n=1).posts()) == 8  # other splits are left alone
+
+
+def test_more_best_of_n_posts_than_there_are(published):
+    with pytest.raises(ConfigError, match=r"worlds\.tldr\.best_of_n: 5 .* there are 4; ask fewer"):
+        world(published, best_of_n=5).posts()
+
+
+@pytest.mark.parametrize("column", ["id", "subreddit", "title", "post", "summary"])
+def test_a_missing_column_of_posts(published, column):
+    path = train_file(published)
+    pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    with pytest.raises(ArtifactError, match=rf"train-.*: column {column} is missing; it has"):
+        world(published).posts()
+
+
+@pytest.mark.parametrize("column", ["info", "summaries", "choice", "batch"])
+def test_a_missing_column_of_comparisons(published, column):
+    path = published / "comparisons/comparisons/train/0000.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    with pytest.raises(ArtifactError, match=rf"0000\.parquet: column .*{column}.* is missing"):
+        world(published).posts()
+
+
+@pytest.mark.parametrize(("column", "field"), [("info", "id"), ("summaries", "text")])
+def test_a_missing_field_of_comparisons(published, column, field):
+    kind = COMPARISON.field(column).type
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    rest = pa.struct([one for one in inner if one.name != field])
+    schema = COMPARISON.set(
+        COMPARISON.get_field_index(column),
+        pa.field(column, pa.list_(rest) if inner is not kind else rest),
+    )
+    write_parquet(published / "comparisons/comparisons/train/0000.parquet", [], schema)
+    with pytest.raises(ArtifactError, match=rf"column {column}\.{field} is missing"):
+        world(published).posts()
+
+
+def test_a_split_without_posts(published):
+    write_parquet(train_file(published), [post("pref0")], POST)
+    with pytest.raises(ArtifactError, match="no usable post for the split policy; see the log"):
+        world(published).posts()
+
+
+def test_a_damaged_file(published):
+    path = train_file(published)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ArtifactError, match=r"train-.*: not a whole Parquet file .*; delete it"):
+        world(published).posts()
+
+
+def test_a_file_that_went_after_the_fetch(published):
+    fetched = world(published)
+    train_file(published).unlink()
+    with pytest.raises(ArtifactError, match=r"train-\*\.parquet: no such file; was it moved"):
+        fetched.posts()
+
+
+def test_a_folder_without_the_files(published):
+    train_file(published).unlink()
+    with pytest.raises(UserError, match=r"posts: no file data/train-\*\.parquet there"):
+        world(published)
+
+
+def test_flow():
+    assert flow(" a\n\tb  c ") == "a b c"
+    assert flow(None) == ""
