@@ -15,6 +15,11 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
+if config["extends"]:
+
+    configfile: config["extends"]  # under what --configfile and --config say
+
+
 report: "reports/workflow.rst"
 
 

@@ -2,11 +2,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from jsonargparse import auto_cli
-from snakemake.utils import update_config
 
-from underspec.config import validate
+from underspec.config import read_config, text_world, validate
 from underspec.cost import parameters, stages
 from underspec.errors import UserError
 from underspec.worlds import world_class
@@ -21,9 +19,7 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
         configfile: the experiment's overlay, as Snakemake's --configfile
         output: a CSV file to write the table to as well
     """
-    config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
-    if configfile:
-        update_config(config, yaml.safe_load(configfile.read_text(encoding="utf-8")))
+    config = read_config(Path(), configfile)
     validate(config)
     table = estimated(config)
     settings = config["estimate"]
@@ -47,10 +43,12 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
 
 def estimated(config: dict) -> pd.DataFrame:
     """A row a stage and scale."""
-    posts = world_class(config["world"])(config["worlds"][config["world"]]).sizes()
+    world, text = (
+        world_class(name)(config["worlds"][name]) for name in (config["world"], text_world(config))
+    )
     settings = config["estimate"]
     rows = []
-    for stage in stages(config, posts):
+    for stage in stages(config, world.sizes(), text.pretraining_tokens()):
         hours = stage.gpu_hours(settings["tflops"], settings)
         rows.append(
             {

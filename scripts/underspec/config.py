@@ -1,7 +1,9 @@
 """The strict schema of the config: every key there is, its type, and what contradicts what."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from underspec.downloads import Source
@@ -158,6 +160,7 @@ class Evaluator(Section):
 
 
 class Config(Section):
+    extends: str | None
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     world: str
     worlds: dict[str, dict]
@@ -182,6 +185,26 @@ class Config(Section):
     checkpoint_seconds: Count
     compute: Compute
     estimate: Estimate
+
+
+def merged(base: dict, overlay: dict) -> dict:
+    """`base` with `overlay` over it as Snakemake lays it: maps merge, anything else replaces."""
+    both = dict(base)
+    for key, value in overlay.items():
+        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = merged(both[key], value) if nested else value
+    return both
+
+
+def read_config(root: Path, overlay: Path | None = None) -> dict:
+    """The config of the repository `root` with an overlay, and with what that one extends."""
+    config = yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))
+    if overlay is None:
+        return config
+    own = yaml.safe_load(overlay.read_text(encoding="utf-8"))
+    if own.get("extends"):
+        config = merged(config, yaml.safe_load((root / own["extends"]).read_text(encoding="utf-8")))
+    return merged(config, own)
 
 
 def recipe(config: dict, *place: str) -> dict:

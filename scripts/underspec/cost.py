@@ -18,6 +18,7 @@ BYTES = 4  # a weight in single precision, as everything is written
 # and a column a matrix. There are two at a time, and a third while it is written.
 CHECKPOINT_BYTES = {"adamw": 3 * 12, "adafactor": 3 * 4}
 TOKEN_BYTES = 2
+TEXT_BYTES = 2.5  # of text to a byte of its tokens
 SCORE_BYTES = 12  # a sample's reward in Parquet, at most
 SAMPLE_BYTES = 5  # a token of a sample in Parquet, at most
 
@@ -76,8 +77,11 @@ def _layer_weights(shape: dict) -> tuple[int, int, int]:
     return attention + feed_forward, attention + feed_forward, attention
 
 
-def stages(config: dict, posts: dict[str, int]) -> Iterator[Stage]:
-    """The stages that compute on GPUs; `posts` says how many each split has, about.
+def stages(
+    config: dict, posts: dict[str, int], pretraining_tokens: int | None = None
+) -> Iterator[Stage]:
+    """The stages that compute or store much. `posts` says how many each split has, about, and
+    `pretraining_tokens` how long the pretraining text is, if that is known.
 
     Texts count as long as they may be, so that finetuning, sampling and scoring cost less.
     """
@@ -91,6 +95,11 @@ def stages(config: dict, posts: dict[str, int]) -> Iterator[Stage]:
         for scale, seed in pretrains(config)
         if checkpoint_of(config["pretrain"], scale, seed) is None
     )
+    if trained and pretraining_tokens:
+        shards = config["pretraining"]["shards"]
+        disk = TOKEN_BYTES * pretraining_tokens / shards
+        tokens = f"{pretraining_tokens:,} tokens, on CPUs"
+        yield Stage("tokens", "", shards, 0.0, "training", disk, TEXT_BYTES * disk, tokens)
     for scale, jobs in trained.items():
         its_recipe = recipe(config, "models", scale, "pretrain")
         inputs, targets = corrupted(config["corruption"])

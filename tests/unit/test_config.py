@@ -5,34 +5,24 @@ from pathlib import Path
 from typing import get_args, get_origin
 
 import pytest
-import yaml
 from pydantic import BaseModel
 
-from underspec.config import Config, Recipe, text_world, validate
+from underspec.config import Config, Recipe, merged, read_config, text_world, validate
 from underspec.errors import ConfigError
 from underspec.optimizers import OPTIMIZERS, SCHEDULES
 from underspec.sources import checkpoint_of
 from underspec.worlds import names, world_class
 
 ROOT = Path(__file__).parents[2]
-MINIATURE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+MINIATURE = read_config(ROOT)
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
-
-
-def merged(base, overlay):
-    """As Snakemake merges --configfile: maps key by key, anything else as a whole."""
-    both = copy.deepcopy(base)
-    for key, value in overlay.items():
-        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
-        both[key] = merged(both[key], value) if nested else value
-    return both
 
 
 def changed(key, value):
     overlay = value
     for part in reversed(key.split(".")):
         overlay = {part: overlay}
-    return merged(MINIATURE, overlay)
+    return copy.deepcopy(merged(MINIATURE, overlay))
 
 
 def without(key):
@@ -51,9 +41,19 @@ def test_the_miniature_is_valid():
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_experiments_are_valid_and_named_after_their_file(path):
-    overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
-    validate(merged(MINIATURE, overlay))
-    assert overlay["experiment"] == path.stem
+    config = read_config(ROOT, path)
+    validate(config)
+    assert config["experiment"] == path.stem
+
+
+def test_an_overlay_lies_over_what_it_extends():
+    paper, released = (
+        read_config(ROOT, ROOT / f"experiments/{name}.yaml") for name in ("paper", "released")
+    )
+    assert released["models"] == paper["models"] != MINIATURE["models"]
+    assert released["pretrain"]["source"] == "released"
+    kept = paper["pretrain"]["checkpoints"]
+    assert kept.items() <= released["pretrain"]["checkpoints"].items()
 
 
 def missing_keys(model, section, place=""):

@@ -72,6 +72,10 @@ class BaseWorld:
         """
         raise NotImplementedError(f"{type(self).__module__} has no pretraining text")
 
+    def pretraining_tokens(self) -> int | None:
+        """About how many tokens the text has before it is fetched; None if nobody knows."""
+        return None
+
     def pretraining_shard(self, shard: int, shards: int) -> Iterator[str]:
         """The documents of shard `shard` of `shards`; all shards together hold each of them once.
 

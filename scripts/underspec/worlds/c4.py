@@ -38,6 +38,10 @@ class World(BaseWorld):
         """Link the folder with the files as raw/source. Raises UserError if one is missing."""
         link(Source(**source), train_files(files), raw / "source")
 
+    def pretraining_tokens(self) -> int:
+        """Of T5's vocabulary, by the 156 billion published for all files."""
+        return self.options.files * 156_000_000_000 // TRAIN_FILES
+
     def pretraining_text(self) -> Iterator[str]:
         return self.pretraining_shard(0, 1)
 
