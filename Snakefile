@@ -29,6 +29,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 
 
+# Targets that only collect, what needs the network, and what takes seconds at any scale.
 localrules:
     all,
     figure1,
@@ -37,6 +38,13 @@ localrules:
     figure4,
     table1,
     tables,
+    fetch,
+    preferences,
+    gold_score,
+    rerank,
+    disagreement_tables,
+    evaluation_tables,
+    draw_table1,
 
 
 rule all:
