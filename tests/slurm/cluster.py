@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGES = {
@@ -114,12 +115,13 @@ def missing() -> str:
 
 
 def install() -> None:
-    """Install Debian's packages, where they are missing."""
+    """Install Debian's packages, where they are missing; say which, if that cannot be done here."""
     absent = sorted({package for tool, package in PACKAGES.items() if not shutil.which(tool)})
     if not absent:
         return
     if os.getuid() != 0 or not shutil.which("apt-get"):
-        raise ClusterError(f"as root on Debian or Ubuntu: apt-get install {' '.join(absent)}")
+        print(f"as root on Debian or Ubuntu: apt-get install {' '.join(absent)}", file=sys.stderr)
+        return
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", *absent]):
         subprocess.run(["apt-get", "-qq", *arguments], check=True, env=quiet, stdout=sys.stderr)
@@ -165,8 +167,11 @@ class Cluster:
 
     def running(self) -> list[str]:
         """The daemons that are alive."""
-        return [name for name in ("munged", "mariadbd", "slurmdbd", "slurmctld", *NODES)
-                if self._pid(name)]
+        return [
+            name
+            for name in ("munged", "mariadbd", "slurmdbd", "slurmctld", *NODES)
+            if self._pid(name)
+        ]
 
     def run(self, *command: str, check: bool = True) -> str:
         """The output of one of Slurm's commands, on this cluster."""
@@ -263,11 +268,10 @@ class Cluster:
             *[f"--init-file={start}", "--innodb-lock-wait-timeout=900"],
         )
         self._daemon("slurmdbd", "slurmdbd")
-        answers = lambda: "virtual" in self.run("sacctmgr", "-nP", "list", "cluster", check=False)
         add = ["sacctmgr", "-i", "add"]
-        wait(lambda: self.run(*add, "cluster", "virtual", check=False) or answers(), 60, "slurmdbd")
-        self.run(*add, "account", "research", "cluster=virtual", check=False)
-        self.run(*add, "user", "root", "account=research", "cluster=virtual", check=False)
+        wait(lambda: self.run(*add, "cluster", "virtual", check=False), 60, "slurmdbd")
+        self.run(*add, "account", "research", "cluster=virtual")
+        self.run(*add, "user", "root", "account=research", "cluster=virtual")
 
     def _daemon(self, name: str, *command: str) -> None:
         """Start a daemon and wait for the pid file that it writes."""
@@ -319,10 +323,8 @@ def _inhabitants(namespace: str):
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _free_ports(count: int) -> list[int]:
