@@ -1,5 +1,6 @@
 """What can happen to a training on a cluster. The run must end by itself, with the same weights."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,8 @@ def test_cancelled_from_outside(cluster, folder, undisturbed):
     run, job = train(folder, cluster)
     cluster.run("scancel", job)
     run.succeeds(300)
+    log = folder / f".snakemake/slurm_logs/rule_pretrain/base_0/{job}.log"
+    assert re.search(r"stopped by a signal; step \d+ is saved", log.read_text())
     assert_resumed(folder)
     assert (folder / WEIGHTS).read_bytes() == undisturbed
     assert jobs(cluster, "pretrain")[job] == "CANCELLED"
