@@ -22,7 +22,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 PACKAGES = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
@@ -72,6 +74,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={slurmdbd_port}
 AccountingStoragePass={state}/munge.socket
+AccountingStorageTRES=gres/gpu
 JobAcctGatherType=jobacct_gather/none
 GresTypes=gpu
 {nodes}
@@ -304,13 +307,14 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Return when `condition` holds; raise ClusterError if it does not within `seconds`."""
+def wait(condition: Callable[[], T], seconds: float, what: str) -> T:
+    """What `condition` returns, once it is true; ClusterError if it is not within `seconds`."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (met := condition()):
         if time.monotonic() > deadline:
             raise ClusterError(f"waited {seconds:.0f} s in vain for {what}")
         time.sleep(0.2)
+    return met
 
 
 def _inhabitants(namespace: str):
