@@ -39,6 +39,7 @@ localrules:
     table1,
     tables,
     fetch,
+    import_tokenizer,
     preferences,
     gold_score,
     rerank,

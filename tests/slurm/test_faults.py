@@ -23,7 +23,7 @@ def prepared(tmp_path_factory):
     """A copy of the repository with all that the training reads."""
     folder = fresh_copy(tmp_path_factory.mktemp("prepared"))
     shutil.copy(HERE / "victim.yaml", folder)
-    done = snakemake(folder, "results/victim/data/pretraining.npy", *CONFIG)
+    done = snakemake(folder, "results/victim/data/pretraining/0.npy", *CONFIG)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slurm
 SMOKE = ["--configfile", "experiments/smoke.yaml"]
 ACCOUNT = "JobID,State,AllocTRES"
 GPU = ["policy:gpu=1", "policy:gpu_model=fake"]
-BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "evaluator", "score"}
+BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "evaluator", "score", "tokens"}
 
 
 def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
@@ -21,8 +21,8 @@ def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
     done = snakemake(folder, *SMOKE, "--report", "reports/smoke.html")
     assert done.returncode == 0, done.stderr
     assert (folder / "reports/smoke.html").stat().st_size > 100_000
-    submitted = re.findall(r"SLURM jobid (\d+) \(log: \S*/(?:rule|group)_(\w+)", log(folder))
-    assert {rule for _, rule in submitted} >= BY_SLURM | {"data"}
+    submitted = re.findall(r"SLURM jobid (\d+) \(log: \S*/rule_(\w+)", log(folder))
+    assert {rule for _, rule in submitted} >= BY_SLURM
     completed = wait(lambda: accounted(cluster, submitted), 60, "accounting of all jobs")
     assert {rule for job, rule in submitted if "gres/gpu=1" in completed[job]} == {"policy"}
 
