@@ -7,7 +7,7 @@ EXPERIMENT ?= miniature
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow test-workflow picture lint estimate bench bench-input help
+.PHONY: demo run report test test-slow test-workflow test-slurm picture lint estimate bench bench-input help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -27,13 +27,17 @@ report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html
 
 test: .venv/ready ## the test suite without its slow part
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow" tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm" tests
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests
 
 test-workflow: .venv/ready ## the workflow run, changed, broken and interrupted for real
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/workflow
+
+test-slurm: .venv/ready ## a run and its faults on a real Slurm cluster on this machine (Debian, root)
+	$(BIN)/python tests/slurm/cluster.py install
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m slurm tests/slurm
 
 picture: .venv/ready ## draw the README's picture of the DAG anew
 	$(BIN)/python tests/workflow/picture.py

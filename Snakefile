@@ -34,6 +34,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 
 
+# Targets that only collect, what needs the network, and what takes seconds at any scale.
 localrules:
     all,
     figure1,
@@ -42,6 +43,14 @@ localrules:
     figure4,
     table1,
     tables,
+    fetch,
+    import_tokenizer,
+    preferences,
+    gold_score,
+    rerank,
+    disagreement_tables,
+    evaluation_tables,
+    draw_table1,
 
 
 rule all:

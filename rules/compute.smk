@@ -54,7 +54,9 @@ RESOURCES = {
     "nodes": lambda asked, attempt: asked["nodes"],
     "tasks": lambda asked, attempt: asked["nodes"],
     "tasks_per_gpu": lambda asked, attempt: 0,  # else Slurm is asked for `tasks` a GPU
-    "mpi": lambda asked, attempt: "srun" if asked["nodes"] > 1 else "",
+    # Slurm's plugin starts a job without a step of its own wherever `mpi` is set, even to nothing;
+    # a signal that is asked for (--signal) reaches steps only.
+    "mpi": lambda asked, attempt: "srun" if asked["nodes"] > 1 else None,
     "launcher": launcher,
     "placement": placement,
 }

@@ -43,6 +43,7 @@ for drawn in DRAWN:
             notebook=made(f"logs/{drawn}.ipynb"),
         benchmark:
             made(f"benchmarks/{drawn}.tsv")
+        localrule: True
         conda:
             ANALYSIS
         params:

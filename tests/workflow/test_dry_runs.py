@@ -34,6 +34,11 @@ def test_the_paper_s_data_dry_runs(tmp_path):
     assert not rules & {"tokenizer", "gold_score", "draw_gold"}  # people's comparisons, no gold
 
 
+def test_the_slurm_profile_runs_what_a_configfile_names():
+    profile = ["--profile", "slurm", *SMOKE, "--forceall", "all"]
+    assert scheduled(REPOSITORY, *profile) == scheduled(REPOSITORY, *SMOKE, "--forceall", "all")
+
+
 def test_figures_of_underspecification_need_no_evaluator():
     for figure in ("figure1", "figure2", "figure3"):
         rules = scheduled(REPOSITORY, *SMOKE, "--forceall", figure)

@@ -16,7 +16,9 @@ PARTS = ["Snakefile", "config.yaml", "envs", "experiments", "reports", "rules", 
 def copy_repository(target: Path, *more: str) -> Path:
     for name in [*PARTS, *more]:
         source = REPOSITORY / name
-        if source.is_dir():
+        if source.is_symlink():
+            (target / name).symlink_to(source.readlink())
+        elif source.is_dir():
             shutil.copytree(source, target / name, symlinks=True)
         elif source.exists():
             shutil.copy2(source, target / name)
