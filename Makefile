@@ -7,7 +7,7 @@ EXPERIMENT ?= miniature
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow test-workflow test-slurm picture lint estimate bench bench-input help
+.PHONY: demo run report test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -53,6 +53,9 @@ estimate: .venv/ready ## what EXPERIMENT would cost: jobs, GPU-hours, disk, by s
 
 bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
+
+bench-gpu: .venv/ready ## tokens/s and the share of the peak that one GPU reaches in pretraining
+	$(BIN)/python tests/benchmarks/training_gpu.py
 
 bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's lengths
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/pretraining_input.py

@@ -10,7 +10,9 @@ rule pretrain:
         tokens=pretraining_tokens(),
         tokenizer=made("data/tokenizer"),
     output:
-        directory(made("pretrain/{scale}/seed{pretrain_seed}")),
+        (protected if config["protect_pretrains"] else str)(
+            directory(made("pretrain/{scale}/seed{pretrain_seed}"))
+        ),
     log:
         made("logs/pretrain/{scale}/seed{pretrain_seed}.log"),
     benchmark:

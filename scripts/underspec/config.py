@@ -182,6 +182,7 @@ class Config(Section):
     evaluator: Evaluator
     aggregators: Annotated[list[Literal[AGGREGATORS]], Field(min_length=1)]
     best_of_n: Annotated[list[Count], Field(min_length=2)]
+    protect_pretrains: bool
     checkpoint_seconds: Count
     compute: Compute
     estimate: Estimate

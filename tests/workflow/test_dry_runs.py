@@ -28,6 +28,15 @@ def test_every_experiment_dry_runs(experiment):
     assert ("fetch" in rules) == (experiment == "debian")
 
 
+@pytest.mark.parametrize("experiment", ["paper", "released", "budget"])
+def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
+    rules = scheduled(
+        REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
+    )
+    assert rules >= {"import_pretrain", "policy", "sample", "reward_model", "evaluator"}
+    assert ("pretrain" in rules) == (experiment != "released")
+
+
 def test_the_paper_s_data_dry_runs(tmp_path):
     rules = scheduled(REPOSITORY, "--forceall", "all", *overlay(tmp_path, paper_data(tmp_path)))
     assert rules >= TRAINING | {"fetch", "import_tokenizer", "pretraining_text", "tokens"}

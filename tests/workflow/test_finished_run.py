@@ -44,6 +44,9 @@ def test_a_finished_run_has_nothing_to_do(finished):
     ("change", "rerun"),
     [
         ({"checkpoint_seconds": 7}, set()),
+        ({"protect_pretrains": True}, set()),
+        ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, set()),
+        ({"recipe": {"dropout": 0.1}}, {"pretrain", "policy", "reward_model", *AFTER_POLICY}),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
         ({"centering": 0.1}, AFTER_PREFERENCES),
@@ -72,6 +75,7 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
         ("ensembles", "", AFTER_SCORES),
         ("corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
         ("preferences", "", {"preferences", *AFTER_PREFERENCES}),
+        ("gold_raters/micro_tldr", "", {"preferences", "gold_score", *AFTER_PREFERENCES}),
         ("plots", "", FIGURES),
         ("corruption", "comment", set()),
         ("training", "comment", set()),
@@ -101,6 +105,35 @@ def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):
     assert "Traceback" not in log
     assert scores.read_bytes() == damaged
     assert models and models == {path: path.read_bytes() for path in models}
+
+
+# Root may overwrite what is write-protected, so the test gives that right up.
+UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv (util-linux) is missing")
+def test_a_protected_pretrain_is_not_thrown_away(tmp_path):
+    (tmp_path / "repository").mkdir()
+    folder = copy_repository(tmp_path / "repository")
+    arguments = overlay(tmp_path, {"protect_pretrains": True})
+    pretrain = RESULTS / "pretrain/base/seed0"
+
+    def run(*more):
+        return subprocess.run(
+            [*UNPRIVILEGED, *command(str(pretrain), *arguments, *more)],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    weights = (folder / pretrain / "model.safetensors").read_bytes()
+    done = run("--forcerun", "pretrain")
+    assert done.returncode != 0
+    assert "protected" in done.stderr and str(pretrain) in done.stderr
+    assert (folder / pretrain / "model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -1,0 +1,62 @@
+"""What the jobs of the paper's experiment ask of a cluster, by a dry run of it."""
+
+import re
+
+import pytest
+from workflow import REPOSITORY, snakemake
+
+PAPER = ["--profile", "slurm", "--configfile", "experiments/paper.yaml", "--forceall"]
+PRETRAIN = "results/paper/pretrain/{}/seed0"
+REWARD_MODEL = "results/paper/reward_models/{}/pretrain0-finetune0"
+SCORES = "results/paper/scores/{}/pretrain0-finetune0.parquet"
+# Output, GPUs in all, nodes, CPUs a node; memory (MB a node) and minutes of attempts 1 and 2.
+ASKED = [
+    (PRETRAIN.format("base"), 8, 1, 32, (128000, 192000), (600, 900)),
+    (PRETRAIN.format("large"), 8, 1, 32, (192000, 288000), (1200, 1800)),
+    (PRETRAIN.format("xl"), 16, 2, 32, (384000, 576000), (2400, 3600)),
+    ("results/paper/policy", 8, 1, 32, (192000, 288000), (720, 1080)),
+    ("results/paper/samples/best_of_n.parquet", 1, 1, 8, (64000, 96000), (720, 1080)),
+    (REWARD_MODEL.format("base"), 1, 1, 8, (64000, 96000), (720, 1080)),
+    (REWARD_MODEL.format("large"), 1, 1, 8, (64000, 96000), (720, 1080)),
+    (REWARD_MODEL.format("xl"), 4, 1, 16, (256000, 384000), (720, 1080)),
+    ("results/paper/evaluator", 8, 1, 32, (768000, 1152000), (1440, 2160)),
+    (SCORES.format("base"), 1, 1, 8, (64000, 96000), (720, 1080)),
+    (SCORES.format("xl"), 1, 1, 8, (64000, 96000), (720, 1080)),
+    ("results/paper/scores/evaluator.parquet", 1, 1, 8, (128000, 192000), (720, 1080)),
+]
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def attempt(request):
+    """Which attempt it is, and the jobs of a dry run of it: output -> what Snakemake says."""
+    done = snakemake(REPOSITORY, "--dry-run", *PAPER, "--attempt", str(request.param))
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = re.split(r"^Job stats:", done.stdout + done.stderr, flags=re.MULTILINE)[1]
+    jobs = [block for block in text.split("\n\n") if "    output: " in block]
+    return request.param, {
+        output: block
+        for block in jobs
+        for output in re.search(r"output: (.*)", block)[1].split(", ")
+    }
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked[0])
+def test_a_job_asks_for_what_the_experiment_says(attempt, asked):
+    number, jobs = attempt
+    output, gpus, nodes, cpus, memory, minutes = asked
+    resources = dict(
+        pair.split("=", 1)
+        for pair in re.search(r"resources: (.*)", jobs[output])[1].split(", ")
+        if "=" in pair
+    )
+    assert resources["gpu"] == str(gpus)
+    assert resources["nodes"] == str(nodes)
+    assert resources["mem_mb"] == str(memory[number - 1])
+    assert resources["runtime"] == str(minutes[number - 1])
+    assert f"threads: {cpus}\n" in jobs[output]
+
+
+def test_what_needs_no_gpu_asks_for_none(attempt):
+    _, jobs = attempt
+    for output in ("results/paper/data/posts.parquet", "results/paper/data/pretraining/0.npy"):
+        assert "gpu" not in re.search(r"resources: (.*)", jobs[output])[1]
