@@ -4,6 +4,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 CORES ?= 2
 EXPERIMENT ?= miniature
+SLURM_TESTS ?= tests/slurm
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
@@ -37,7 +38,7 @@ test-workflow: .venv/ready ## the workflow run, changed, broken and interrupted 
 
 test-slurm: .venv/ready ## a run and its faults on a real Slurm cluster on this machine (Debian, root)
 	$(BIN)/python tests/slurm/cluster.py install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m slurm tests/slurm
+	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m slurm $(SLURM_TESTS)
 
 picture: .venv/ready ## draw the README's picture of the DAG anew
 	$(BIN)/python tests/workflow/picture.py

@@ -95,6 +95,8 @@ def test_node_fails(cluster, folder, undisturbed):
 
 def test_time_out_with_a_longer_second_attempt(cluster, folder, undisturbed):
     run, job = train(folder, cluster, "--set-resources", "pretrain:runtime=20 * attempt")
+    (training,) = processes(folder, "pretrain")
+    training.suspend()  # until Slurm ends the job: a node too slow for the first attempt
     cluster.run("scontrol", "update", f"jobid={job}", "timelimit=1")  # the shortest there is
     run.succeeds(600)
     assert_resumed(folder)

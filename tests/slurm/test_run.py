@@ -20,7 +20,7 @@ BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "evaluator"
 
 def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
     folder = fresh_copy(tmp_path)
-    Run(folder, cluster, *SMOKE, "--set-resources", *GPU).succeeds(900)
+    Run(folder, cluster, *SMOKE, "--set-resources", *GPU).succeeds(1800)
     done = snakemake(folder, *SMOKE, "--report", "reports/smoke.html")
     assert done.returncode == 0, done.stderr
     assert (folder / "reports/smoke.html").stat().st_size > 100_000
