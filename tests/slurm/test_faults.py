@@ -117,6 +117,14 @@ def test_preempted_by_a_job_of_a_higher_tier(cluster, folder, undisturbed):
     assert jobs(cluster, "pretrain")[job] == "COMPLETED", "the same job, requeued"
 
 
+def test_more_gpus_than_there_are_end_the_run_with_slurm_s_own_words(cluster, folder):
+    asked = ["--retries", "0", "--set-resources", "pretrain:gpu=64"]
+    run = Run(folder, cluster, str(RESULT), *CONFIG, *asked)
+    assert run.process.wait(300) != 0
+    assert "Requested node configuration is not available" in run.log.read_text()
+    assert not (folder / RESULT).exists()
+
+
 @pytest.mark.parametrize("orphan_ends", ["meanwhile", "afterwards"])
 def test_snakemake_is_killed_and_its_orphan_meets_a_second_copy(
     cluster, folder, undisturbed, orphan_ends
