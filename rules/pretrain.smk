@@ -5,14 +5,17 @@
 # Checkpoints on the way live outside of the output, which Snakemake deletes when a job fails.
 
 
+def pretrain_folder():
+    folder = directory(made("pretrain/{scale}/seed{pretrain_seed}"))
+    return protected(folder) if config["protect_pretrains"] else folder
+
+
 rule pretrain:
     input:
         tokens=pretraining_tokens(),
         tokenizer=made("data/tokenizer"),
     output:
-        (protected if config["protect_pretrains"] else str)(
-            directory(made("pretrain/{scale}/seed{pretrain_seed}"))
-        ),
+        pretrain_folder(),
     log:
         made("logs/pretrain/{scale}/seed{pretrain_seed}.log"),
     benchmark:
