@@ -26,6 +26,7 @@ RECIPE = Recipe(steps=16, batch=4, learning_rate=1e-2, warmup=3, dropout=0.0, we
 PLACEMENTS = {
     "replicated": Placement(),
     "in micro-batches": Placement(micro_batch=1),
+    "activations computed twice": Placement(activation_checkpointing=True),
     "sharded": Placement(sharded=True),
     "sharded, activations computed twice": Placement(
         micro_batch=1, sharded=True, activation_checkpointing=True
@@ -149,6 +150,7 @@ def assert_alike(output: Path, expected: dict):
     ("name", "placement"),
     [
         ("denoising", "replicated"),
+        ("preference", "activations computed twice"),
         ("denoising", "sharded, activations computed twice"),
         ("sft", "in micro-batches"),
         ("sft", "sharded"),
