@@ -107,6 +107,11 @@ def pretrained(scale, pretrain_seed):
     return made(f"pretrain/{scale}/seed{pretrain_seed}")
 
 
+def pretrain_folder():
+    folder = directory(made("pretrain/{scale}/seed{pretrain_seed}"))
+    return protected(folder) if config["protect_pretrains"] else folder
+
+
 def output_folder(wildcards, output):
     return str(Path(output[0]).parent)
 

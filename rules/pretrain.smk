@@ -5,11 +5,6 @@
 # Checkpoints on the way live outside of the output, which Snakemake deletes when a job fails.
 
 
-def pretrain_folder():
-    folder = directory(made("pretrain/{scale}/seed{pretrain_seed}"))
-    return protected(folder) if config["protect_pretrains"] else folder
-
-
 rule pretrain:
     input:
         tokens=pretraining_tokens(),
