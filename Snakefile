@@ -46,7 +46,6 @@ localrules:
     fetch,
     import_tokenizer,
     preferences,
-    gold_score,
     rerank,
     disagreement_tables,
     evaluation_tables,

@@ -173,6 +173,7 @@ if HAS_GOLD:
             made("logs/score/gold.log"),
         benchmark:
             made("benchmarks/score/gold.tsv")
+        localrule: True
         conda:
             ANALYSIS
         params:
