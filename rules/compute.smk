@@ -33,12 +33,12 @@ def launcher(asked, attempt):
     torchrun = f"python -m torch.distributed.run --nproc-per-node={max(1, asked['gpus'])}"
     torchrun = f"env OMP_NUM_THREADS=1 {torchrun}"
     if asked["nodes"] == 1:
-        return f"{torchrun} --standalone"
+        return f"{torchrun} --standalone --"
     return (
         f"srun -N {asked['nodes']} -n {asked['nodes']} --ntasks-per-node=1 --kill-on-bad-exit=1"
         f" {torchrun} --nnodes={asked['nodes']} --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID"
         ' --rdzv-endpoint=$(scontrol show hostnames "$(squeue -h -j $SLURM_JOB_ID -o %N)"'
-        " | head -n 1):$((20000 + SLURM_JOB_ID % 10000))"
+        " | head -n 1):$((20000 + SLURM_JOB_ID % 10000)) --"
     )
 
 

@@ -87,7 +87,10 @@ def train(
     ConfigError if the batch cannot be shared equally by the processes.
     """
     run = checkpoints / _identity(model, objective, recipe, seed)
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # else several processes on CPUs do not find each other
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+    )
     shares = _shares(recipe.batch, accelerator, placement)
     set_dropout(model, recipe.dropout)
     kind = type(model)

@@ -136,6 +136,18 @@ def test_a_protected_pretrain_is_not_thrown_away(tmp_path):
     assert (folder / pretrain / "model.safetensors").read_bytes() == weights
 
 
+def test_a_training_of_two_processes_is_started_by_its_rule(tmp_path):
+    """Asked for two GPUs where there are none, it runs on the CPU."""
+    (tmp_path / "repository").mkdir()
+    folder = copy_repository(tmp_path / "repository")
+    arguments = overlay(tmp_path, {"compute": {"pretrain": {"base": {"gpus": 2}}}})
+    pretrain = RESULTS / "pretrain/base/seed0"
+    done = snakemake(folder, str(pretrain), *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / pretrain / "model.safetensors").exists()
+    assert "torch.distributed.run" in done.stderr + done.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, number):
     folder = copy_repository(tmp_path)
