@@ -17,12 +17,13 @@ demo: report ## the miniature from nothing to its report, then where everything 
 	@echo
 	@echo "Report:  reports/$(EXPERIMENT).html"
 	@echo "Figures: results/$(EXPERIMENT)/figures/"
-	@echo "Tables:  results/$(EXPERIMENT)/tables/ (directions.csv: what holds here and what does not)"
+	@echo "Tables:  results/$(EXPERIMENT)/tables/"
+	@echo "Claims:  results/$(EXPERIMENT)/claims.csv: what holds here, what does not, and how sure that is"
 	@echo "Logs:    results/$(EXPERIMENT)/logs/"
 
 run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(BIN)/python scripts/unlock.py $(CONFIGFILE)
-	$(SNAKEMAKE) --rerun-incomplete
+	$(SNAKEMAKE) --rerun-incomplete --prioritize results/$(EXPERIMENT)/data/preferences.parquet
 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html

@@ -31,6 +31,7 @@ include: "rules/policy.smk"
 include: "rules/reward.smk"
 include: "rules/rerank.smk"
 include: "rules/tables.smk"
+include: "rules/evidence.smk"
 include: "rules/figures.smk"
 
 
@@ -49,6 +50,8 @@ localrules:
     rerank,
     disagreement_tables,
     evaluation_tables,
+    diagnostics,
+    claims,
     draw_table1,
 
 
@@ -57,6 +60,7 @@ rule all:
     input:
         FIGURES,
         TABLES,
+        made("claims.csv"),
 
 
 rule figure1:

@@ -131,6 +131,4 @@ def figure(name):
 
 
 def table1_files():
-    return expand(
-        made("tables/{file}"), file=["table1.csv", "table1.tex", "table1.html", "directions.html"]
-    )
+    return expand(made("tables/{file}"), file=["table1.csv", "table1.tex", "table1.html"])

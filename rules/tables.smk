@@ -12,7 +12,7 @@ EXPERIMENT = {
         "best_of_n",
     )
 } | {"gold": HAS_GOLD}
-EVALUATION_TABLES = ["accuracy", "figure4", "table1", "directions"] + ["gold"] * HAS_GOLD
+EVALUATION_TABLES = ["accuracy", "figure4", "table1"] + ["gold"] * HAS_GOLD
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
 )
@@ -36,7 +36,7 @@ rule disagreement_tables:
     conda:
         ANALYSIS
     params:
-        results=lambda wildcards, output: str(Path(output[0]).parent.parent),
+        results=RESULTS,
         experiment=json.dumps(EXPERIMENT),
         output=output_folder,
         code=code("disagreement_tables"),
@@ -62,7 +62,7 @@ rule evaluation_tables:
     conda:
         ANALYSIS
     params:
-        results=lambda wildcards, output: str(Path(output[0]).parent.parent),
+        results=RESULTS,
         experiment=json.dumps(EXPERIMENT),
         output=output_folder,
         code=code("evaluation_tables"),

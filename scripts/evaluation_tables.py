@@ -4,24 +4,23 @@ import pandas as pd
 
 from underspec import tables
 from underspec.command import command
-from underspec.directions import directions
+from underspec.published import read_table1
 from underspec.results import read_results
 from underspec.summary import summarise
 
 
 def evaluation_tables(*, results: Path, experiment: dict, published: Path, output: Path) -> None:
-    """Write accuracies, what Figure 4 draws and Table 1 prints, gold rewards, and directions.
+    """Write accuracies, what Figure 4 draws and Table 1 prints, and gold rewards.
 
     experiment: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
     """
     read = read_results(results, experiment, evaluated=True)
-    paper = tables.read_published(published)
+    paper = read_table1(published)
     summaries = [summarise(scale, read.yardsticks) for scale in read.scales]
     made = {"accuracy": tables.accuracy(read)}
     for table in (tables.figure4, tables.gold) if experiment["gold"] else (tables.figure4,):
         made[table.__name__] = pd.concat([table(each) for each in summaries], ignore_index=True)
     made["table1"] = tables.table1(made["figure4"], paper)
-    made["directions"] = directions(read, summaries)
     for name, table in made.items():
         tables.write_csv(table, output / f"{name}.csv")
 

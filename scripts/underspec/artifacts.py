@@ -24,6 +24,10 @@ PREFERENCES = {
 }
 SAMPLES = {"post_id": "string", "sample_index": "int32", "text": "string", "log_prob": "float32"}
 SCORES = {"post_id": "string", "sample_index": "int32", "reward": "float32"}
+DIAGNOSTICS = {"post_id": "string", "sample_index": "int32", "words": "float32"}
+DIAGNOSTICS |= {"common_subsequence": "float32", "copied": "float32"}
+EVIDENCE = {"quantity": "string", "n": "int32", "seeds": "bool", "resample": "int32"}
+EVIDENCE |= {"value": "float64"}
 RERANK = {"post_id": "string", "n": "int32", "sample_index": "int32", "reward": "float32"}
 
 

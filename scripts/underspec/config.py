@@ -183,6 +183,7 @@ class Config(Section):
     aggregators: Annotated[list[Literal[AGGREGATORS]], Field(min_length=1)]
     best_of_n: Annotated[list[Count], Field(min_length=2)]
     protect_pretrains: bool
+    resamples: Annotated[int, Field(ge=100)]
     checkpoint_seconds: Count
     compute: Compute
     estimate: Estimate

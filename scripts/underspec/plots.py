@@ -15,9 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from underspec import published
 from underspec.errors import ArtifactError
-
-PUBLISHED_PARAMETERS = {"base": 220e6, "large": 770e6, "xl": 3e9}
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers as in the paper.
 GREY = "#767676"
@@ -29,6 +28,7 @@ COLOURS = {
     "other pretrain": "#009E73",
     "pretrain": "#009E73",
     "best possible": GREY,
+    "gold rater": GREY,
 }
 MARKERS = {
     "itself": "s",
@@ -38,6 +38,7 @@ MARKERS = {
     "other pretrain": "^",
     "pretrain": "^",
     "best possible": "",
+    "gold rater": "",
 }
 DASHES = {"mean": "-", "median": ":", "min": "--", "mean_minus_stdev": "-."}
 OTHER_DASHES = (0, (6, 2))  # of an aggregator that the paper does not have
@@ -110,15 +111,9 @@ def scale_title(scale: str, parameters: float) -> str:
 
 
 def at_paper_scale(table: pd.DataFrame) -> bool:
-    """Whether every scale of `table` has the published number of parameters, or nearly so.
-
-    "Nearly" is nine tenths: T5 sizes are quoted rounded up (large has 738M, not 770M).
-    """
+    """Whether every scale of `table` has the published number of parameters, or nearly so."""
     smallest = table.groupby("scale").parameters.min()
-    return all(
-        parameters >= 0.9 * PUBLISHED_PARAMETERS.get(scale, np.inf)
-        for scale, parameters in smallest.items()
-    )
+    return all(published.at_paper_scale(*each) for each in smallest.items())
 
 
 def interval(table: pd.DataFrame, value: str, standard_error: str) -> pd.DataFrame:
@@ -134,12 +129,12 @@ def width(scales: int) -> float:
 
 
 def panels(
-    table: pd.DataFrame, labels: Sequence[str], experiment: str
+    table: pd.DataFrame, labels: Sequence[str], experiment: str, share_rows: bool = True
 ) -> tuple[Figure, np.ndarray]:
     """One column a scale, titled with its size, and one row a y label, all against n.
 
     Returns the figure and its axes (rows, scales), scales in the order of `table`. Panels of a
-    row share their y axis, so that scales can be compared.
+    row share their y axis if `share_rows`, so that scales can be compared.
     """
     sizes = table.groupby("scale", sort=False).parameters.first()
     figure, axes = plt.subplots(
@@ -147,7 +142,7 @@ def panels(
         len(sizes),
         figsize=(width(len(sizes)), 0.75 + 1.65 * len(labels)),
         sharex=True,
-        sharey="row",
+        sharey="row" if share_rows else "none",
         squeeze=False,
     )
     for axis, (scale, parameters) in zip(axes[0], sizes.items(), strict=True):

@@ -37,12 +37,13 @@ class ScaleResults:
 class Results:
     """All scales, and the yardsticks they share.
 
-    yardsticks: what a sample is worth (posts, samples): its `reward` by the evaluator, its
-    `win_rate` under the evaluator, and its `gold` score where the world has one.
+    layout: which samples. yardsticks: what a sample is worth (posts, samples): its `reward` by the
+    evaluator, its `win_rate` under the evaluator, and its `gold` score where the world has one.
     evaluator: its metrics. Both are empty where results were read without an evaluator.
     """
 
     scales: list[ScaleResults]
+    layout: Layout
     yardsticks: dict[str, np.ndarray]
     evaluator: dict
 
@@ -59,14 +60,15 @@ def read_results(results: Path, experiment: Mapping, evaluated: bool) -> Results
         _read_scale(results, scale, experiment, layout, texts) for scale in experiment["scales"]
     ]
     if not evaluated:
-        return Results(scales, {}, {})
+        return Results(scales, layout, {}, {})
     names = ["evaluator", "gold"] if experiment["gold"] else ["evaluator"]
     paths = [results / "scores" / f"{name}.parquet" for name in names]
     _, (reward, *gold) = read_rewards(paths, layout)
     yardsticks = {"reward": reward, "win_rate": win_probability(reward)}
     if gold:
         yardsticks["gold"] = gold[0]
-    return Results(scales, yardsticks, read_metrics(results / "evaluator" / "metrics.json"))
+    metrics = read_metrics(results / "evaluator" / "metrics.json")
+    return Results(scales, layout, yardsticks, metrics)
 
 
 def _read_scale(

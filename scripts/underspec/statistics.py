@@ -149,3 +149,41 @@ def difference_of_means(first: np.ndarray, second: np.ndarray) -> tuple[float, f
     )
     reach = float(stdtrit(error**4 / pooled, 0.975)) * error
     return estimate, estimate - reach, estimate + reach
+
+
+def variance_components(rewards: np.ndarray, pretrain: np.ndarray) -> dict[str, np.ndarray]:
+    """Where the variance of X[m, i] lies: pretrain, finetune within pretrain, post, and the rest.
+
+    rewards: (models, ns, posts) of one ranker's choices; pretrain: (models,) which pretrain a
+    model has. Returns four of (ns,), in squared units of reward, unbiased and so perhaps below 0:
+    the analysis-of-variance estimators of a nested random-effects model with a random post,
+    X = mean + pretrain + finetune + post + rest (Searle, Casella and McCulloch, 1992, chapters 3
+    and 4); the numbers of finetunes may differ. NaN where a grid cannot tell (one pretrain, or none
+    finetuned twice). Ours: the paper's share (Figure 3) is one-way.
+    """
+    models, _, posts = rewards.shape
+    rewards = rewards.astype(np.float64)
+    by_model, by_post = rewards.mean(axis=2), rewards.mean(axis=0)
+    grand = by_post.mean(axis=1)
+    left = rewards - by_model[:, :, None] - by_post + grand[:, None]
+    rest = _ratio_or_nan((left**2).sum(axis=(0, 2)), (models - 1) * (posts - 1))
+    between_posts = ((by_post - grand[:, None]) ** 2).sum(axis=1)
+    between_posts = _ratio_or_nan(models * between_posts, posts - 1)
+    groups = [by_model[pretrain == group] for group in np.unique(pretrain)]
+    sizes = np.array([len(group) for group in groups])
+    within = sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in groups)
+    within = _ratio_or_nan(within, models - len(groups))
+    means = np.stack([group.mean(axis=0) for group in groups])
+    between = (sizes[:, None] * (means - grand) ** 2).sum(axis=0)
+    between = _ratio_or_nan(between, len(groups) - 1)
+    typical_size = _ratio_or_nan(models - (sizes**2).sum() / models, len(groups) - 1)
+    return {
+        "pretrain": (between - within) / typical_size,
+        "finetune": within - rest / posts,
+        "post": (between_posts - rest) / models,
+        "rest": rest,
+    }
+
+
+def _ratio_or_nan(numerator, degrees: int):
+    return numerator / degrees if degrees else np.nan * numerator

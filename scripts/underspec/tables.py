@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from underspec.errors import ArtifactError
+from underspec.published import KIND, WORTH
 from underspec.results import Results
 from underspec.statistics import (
     JUDGES,
@@ -23,9 +23,6 @@ from underspec.statistics import (
     percentile_interval,
 )
 from underspec.summary import Summary
-
-PUBLISHED = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
-KIND = ["scale", "ensemble", "aggregator"]
 
 
 def accuracy(results: Results) -> pd.DataFrame:
@@ -54,17 +51,17 @@ def figure1(summary: Summary) -> pd.DataFrame:
     every = summary.judged[complete if complete.any() else slice(None)].mean(axis=0)
     values = np.concatenate([every[None], summary.judged])
     axes = {"ranker": _rankers(summary), "judge": JUDGES, "n": summary.results.ns}
-    table = _tidy(axes, **_with_interval("reward", values)).dropna(subset="reward")
-    return _of_scale(table, summary, ["n", "ranker", "judge"])
+    table = tidy(axes, **_with_interval("reward", values)).dropna(subset="reward")
+    return of_scale(table, summary, ["n", "ranker", "judge"])
 
 
 def figure2(summary: Summary) -> pd.DataFrame:
     """How often two reward models pick the same text, against n > 1 (Figure 2)."""
     axes = {"pair": PAIRS, "n": summary.results.ns}
-    table = _tidy(axes, **_with_interval("agreement", summary.agreement))
+    table = tidy(axes, **_with_interval("agreement", summary.agreement))
     table["chance"] = 1 / table["n"]
     table = table[table["n"] > 1].dropna(subset="agreement")
-    return _of_scale(table, summary, ["n", "pair"])
+    return of_scale(table, summary, ["n", "pair"])
 
 
 def figure3(summary: Summary) -> pd.DataFrame:
@@ -77,7 +74,7 @@ def figure3(summary: Summary) -> pd.DataFrame:
     share = np.concatenate([summary.share.mean(axis=0, keepdims=True), summary.share])
     low, high = percentile_interval(resamples)
     axes = {"ranker": _rankers(summary), "n": summary.results.ns}
-    return _of_scale(_tidy(axes, share=share, low=low, high=high), summary, ["n", "ranker"])
+    return of_scale(tidy(axes, share=share, low=low, high=high), summary, ["n", "ranker"])
 
 
 def figure4(summary: Summary) -> pd.DataFrame:
@@ -85,37 +82,29 @@ def figure4(summary: Summary) -> pd.DataFrame:
 
     Several ensembles of a kind are averaged within a post first.
     """
-    axes, reward = _by_kind(summary, "reward")
-    _, win_rate = _by_kind(summary, "win_rate")
-    table = _tidy(axes, **_with_error("reward", reward), **_with_error("win_rate", win_rate))
+    axes, reward = by_kind(summary, "reward")
+    _, win_rate = by_kind(summary, "win_rate")
+    table = tidy(axes, **with_error("reward", reward), **with_error("win_rate", win_rate))
     table["kl_bound"] = table["n"].map(kl_bound)
-    return _of_scale(table, summary, ["n", "ensemble", "aggregator"])
+    return of_scale(table, summary, ["n", "ensemble", "aggregator"])
 
 
 def gold(summary: Summary) -> pd.DataFrame:
     """The gold reward of every choice, of the policy and of the best possible choice."""
-    axes, values = _by_kind(summary, "gold")
+    axes, values = by_kind(summary, "gold")
     best = summary.best_possible["gold"].astype(np.float64)
     axes["kind"] = [*axes["kind"], ("best possible",) * 2, ("policy",) * 2]
     mean, error = mean_and_error(np.concatenate([values, best[None], best[None]]))
-    table = _tidy(axes, gold=mean, standard_error=error)
+    table = tidy(axes, gold=mean, standard_error=error)
     table = table[(table["ensemble"] != "policy") | (table["n"] == 1)]
-    return _of_scale(table, summary, ["n", "ensemble", "aggregator"])
+    return of_scale(table, summary, ["n", "ensemble", "aggregator"])
 
 
 def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Figure 4 at the largest n, beside the numbers of the paper's Table 1 at scales it has."""
     ours = figure4[figure4["n"] == figure4["n"].max()]
-    theirs = published.rename(columns={name: f"published_{name}" for name in PUBLISHED})
-    return ours[["parameters", *KIND, *PUBLISHED]].merge(theirs, how="left", on=KIND)
-
-
-def read_published(path: Path) -> pd.DataFrame:
-    """The paper's Table 1. Raises ArtifactError, naming the file, if a column is missing."""
-    try:
-        return pd.read_csv(path)[[*KIND, *PUBLISHED]]
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{path}: not the published Table 1 ({error}); restore it") from None
+    theirs = published.rename(columns={name: f"published_{name}" for name in WORTH})
+    return ours[["parameters", *KIND, *WORTH]].merge(theirs, how="left", on=KIND)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -134,12 +123,12 @@ def _rankers(summary: Summary) -> list[str]:
     return ["all", *(f"single-{model.name}" for model in summary.results.models)]
 
 
-def _by_kind(summary: Summary, yardstick: str) -> tuple[dict, np.ndarray]:
+def by_kind(summary: Summary, yardstick: str) -> tuple[dict, np.ndarray]:
     worth = summary.worth[yardstick]
     return {"kind": list(worth), "n": summary.results.ns}, np.stack(list(worth.values()))
 
 
-def _tidy(axes: dict[str, Sequence], **columns: np.ndarray) -> pd.DataFrame:
+def tidy(axes: dict[str, Sequence], **columns: np.ndarray) -> pd.DataFrame:
     """One row for each combination of the axes, the last varying fastest.
 
     The axis `kind` of (ensemble, aggregator) pairs becomes these two columns.
@@ -157,7 +146,7 @@ def _tidy(axes: dict[str, Sequence], **columns: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def _with_error(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+def with_error(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     mean, error = mean_and_error(values)
     return {name: mean, f"{name}_standard_error": error}
 
@@ -168,7 +157,7 @@ def _with_interval(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: mean, "standard_error": error, "low": mean - reach, "high": mean + reach}
 
 
-def _of_scale(table: pd.DataFrame, summary: Summary, keys: list[str]) -> pd.DataFrame:
+def of_scale(table: pd.DataFrame, summary: Summary, keys: list[str]) -> pd.DataFrame:
     """Put scale, parameters and `keys` first, then the other columns as they stand."""
     first = {"scale": summary.results.scale, "parameters": summary.results.parameters}
     rest = [column for column in table.columns if column not in keys]

@@ -54,19 +54,23 @@ def small_tables() -> dict[str, pd.DataFrame]:
     accuracy = sizes.assign(role="reward model", reward_model="pretrain0-finetune0")
     evaluator = accuracy[-1:].assign(scale="xxl", role="evaluator", parameters=10**6)
     accuracy = pd.concat([accuracy, evaluator])
-    directions = pd.DataFrame(
-        {
-            "direction": ["circles < squares", "triangles fall", "accuracy grows"],
-            "figure": ["figure1", "figure2", "accuracy"],
-            "scale": ["base", "xl", None],
-            "n": [4, 4, None],
-            "statistic": "difference",
-            "estimate": [0.1, -0.1, 0.0],
-            "low": [0.05, -0.2, None],
-            "high": [0.2, -0.05, None],
-            "holds": ["yes", "no", "undecided"],
-        }
+    exact = grid.merge(
+        pd.DataFrame({"statistic": ["reward of single", "reward of pretrain mean"]}), how="cross"
     )
+    for name in ("first", "exact"):
+        exact[name], exact[f"{name}_standard_error"] = exact.n / 4, 0.1
+    exact["posts_worth"] = 4 / exact.n
+    parts = pd.DataFrame({"component": ["pretrain", "finetune", "post", "rest"]})
+    components = grid.merge(parts, how="cross").assign(variance=1.0, share=0.25)
+    components.loc[components.component == "finetune", "share"] = float("nan")
+    curves = grid.merge(ensembles[:1], how="cross").merge(
+        pd.DataFrame({"by": ["proxy", "reward", "gold"]}), how="cross"
+    )
+    curves = curves.assign(kl_bound=curves.n / 4, gain=curves.n / 4, standard_error=0.1)
+    fitted = sizes.assign(ensemble="single", alpha=1.0, beta=0.2, peak_kl=6.25, residual=0.01)
+    shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
+    shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
+    bias = sizes.merge(ensembles, how="cross").assign(ranker="one", price=0.1, planted=0.08)
     return {
         "figure1": figure1,
         "figure2": figure2,
@@ -75,7 +79,12 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "gold": gold.assign(gold=gold.n / 2, standard_error=0.1),
         "table1": table1,
         "accuracy": accuracy.assign(pretrain_seed=0, finetune_seed=0, accuracy=0.7, pairs=500),
-        "directions": directions,
+        "exact": exact,
+        "components": components,
+        "shift": shift,
+        "overoptimisation": curves,
+        "overoptimisation_fit": fitted,
+        "bias": bias.assign(unexplained=0.4),
     }
 
 
@@ -119,7 +128,6 @@ def check_written(notebook: Path, folder: Path) -> None:
     if notebook.stem == "table1":
         assert "tabular" in (folder / "table1.tex").read_text()
         assert "</html>" in (folder / "table1.html").read_text()
-        assert "undecided" in (folder / "directions.html").read_text()
         return
     svg = ElementTree.parse(folder / f"{notebook.stem}.svg")
     assert svg.getroot().tag.endswith("svg")
@@ -128,8 +136,10 @@ def check_written(notebook: Path, folder: Path) -> None:
 
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
-    assert stems == {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "table1"}
-    assert {text.stem for text in TEXTS} == stems | {"directions", "workflow"}
+    assert stems == {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "table1"} | {
+        *("exact", "components", "shift", "overoptimisation", "bias")
+    }
+    assert {text.stem for text in TEXTS} == stems | {"workflow"}
 
 
 @by_notebook
@@ -204,7 +214,6 @@ def test_table1_marks_the_best_of_each_scale(tables, tmp_path):
     assert html.count("<b>1.100</b> ± 0.100") == 2  # one a scale
     assert "base (41k parameters)" in html and "not at paper scale" in html
     assert "nan" not in html
-    assert "circles &lt; squares" in (tmp_path / "directions.html").read_text()
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)

@@ -54,9 +54,6 @@ def test_what_a_grid_lacks_is_absent(tmp_path, change):
     judges = set(made["figure1"]["judge"])
     assert ("same pretrain" in judges) == several_finetunes
     assert ("other pretrain" in judges) == several_pretrains
-    statistics = made["directions"]["statistic"]
-    compares_means = several_pretrains and "mean" in experiment["aggregators"]
-    assert statistics.str.startswith("win rate: pretrain - single").any() == compares_means
     assert not made["figure4"].isna().any(axis=None)
 
 

@@ -72,8 +72,6 @@ def test_columns(tables):
             *worth,
             *(f"published_{name}" for name in worth),
         ],
-        "directions": ["direction", "figure", "scale", "n"]
-        + ["statistic", "estimate", "low", "high", "holds"],
     }
 
 

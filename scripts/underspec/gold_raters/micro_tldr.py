@@ -37,17 +37,21 @@ FREE_WORDS, WORD_PENALTY, REPEAT_PENALTY, UNFINISHED_PENALTY = 24, 0.05, 0.3, 0.
 
 def gold_reward(posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
     """Gold utility of each of `samples`; `posts` tell their stories in the columns gold_*."""
+    return sum(parts(posts, samples).values())
+
+
+def parts(posts: pd.DataFrame, samples: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The two parts of the utility: whether a summary is true, and whether it is well told."""
     stories = {row.post_id: _story(row) for row in posts.itertuples()}
-    return np.array(
-        [
-            utility(stories[post_id], text)
-            for post_id, text in zip(samples.post_id, samples.text, strict=True)
-        ]
-    )
+    told = list(zip(samples.post_id, map(str.split, samples.text), strict=True))
+    return {
+        "truth": np.array([_truth(stories[post_id], words) for post_id, words in told]),
+        "form": np.array([_form(words) for _, words in told]),
+    }
 
 
 def utility(story: Story, text: str) -> float:
-    """Gold utility of a summary: whether it is true, and whether it is well told."""
+    """Gold utility of a summary: the sum of its parts."""
     words = text.split()
     return _truth(story, words) + _form(words)
 

@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pandas as pd
+
+from underspec.artifacts import EVIDENCE, read_table
+from underspec.claims import Found, numbers_of_table1, read_ledger, verdicts
+from underspec.command import command
+from underspec.evidence import from_table
+from underspec.published import read_table1
+from underspec.tables import write_csv
+
+
+def claims(
+    *,
+    ledger: Path,
+    published: Path,
+    evidence: list[Path],
+    tables: list[str],
+    best_of_n: list[int],
+    pretrains: int,
+    output: Path,
+) -> None:
+    """Write the verdict on every claim of the ledger, and each of `tables` over all scales.
+
+    evidence: a folder a scale, of the scale's name.
+    """
+    found = {
+        folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
+        for folder in evidence
+    }
+    entries = read_ledger(ledger) + numbers_of_table1(read_table1(published))
+    write_csv(verdicts(entries, Found(found, best_of_n, pretrains)), output)
+    for name in tables:
+        parts = [pd.read_csv(folder / f"{name}.csv") for folder in evidence]
+        write_csv(pd.concat(parts, ignore_index=True), output.parent / "tables" / f"{name}.csv")
+
+
+if __name__ == "__main__":
+    command(claims)

@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from underspec.artifacts import DIAGNOSTICS, POSTS, SAMPLES, read_table, write_table
+from underspec.command import command
+from underspec.diagnostics import diagnose
+from underspec.gold_raters import parts
+
+
+def diagnostics(*, world: str, posts: Path, samples: Path, output: Path) -> None:
+    """Measure every sample: words, what it shares with the post, what its gold is made of."""
+    table, drawn = read_table(posts, POSTS), read_table(samples, SAMPLES)
+    measured = diagnose(table, drawn).assign(**parts(world, table, drawn))
+    write_table(measured, output, DIAGNOSTICS)
+
+
+if __name__ == "__main__":
+    command(diagnostics)

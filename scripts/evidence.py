@@ -1,0 +1,58 @@
+from pathlib import Path
+
+from underspec import evidence_tables, overoptimisation
+from underspec.artifacts import EVIDENCE, write_table
+from underspec.command import command
+from underspec.diagnostics import read_diagnostics
+from underspec.evidence import evaluator_price, to_table
+from underspec.evidence import evidence as find
+from underspec.resampling import draw
+from underspec.results import read_results
+from underspec.summary import summarise
+from underspec.tables import of_scale, write_csv
+
+
+def evidence(
+    *, results: Path, scale: str, experiment: dict, length_bias: float, resamples: int, output: Path
+) -> None:
+    """Write what the claims about one scale rest on: every quantity in every resample of posts and
+    seeds, and the tables beside the paper's.
+
+    experiment: grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold; length_bias:
+    that of the simulated rater's labels, 0 where people compare.
+    """
+    read = read_results(results, experiment | {"scales": [scale]}, evaluated=True)
+    (of_this,) = read.scales
+    diagnostics = read_diagnostics(results / "diagnostics.parquet", read.layout)
+    worth = dict(read.yardsticks)
+    if biased := experiment["gold"] and length_bias:
+        worth["biased_words"] = diagnostics["words"]
+        worth["label_utility"] = read.yardsticks["gold"] + length_bias * diagnostics["words"]
+    drawn = draw(of_this.models, len(read.layout.post_ids), resamples, scale)
+    found = find(of_this, worth, read.evaluator["accuracy"], drawn)
+    if biased:
+        found |= evaluator_price(read.yardsticks, diagnostics["words"], drawn)
+    write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
+
+    summary = summarise(of_this, worth | diagnostics)
+    pretrains = len(experiment["pretrain_seeds"])
+    curves = overoptimisation.curves(of_this, read.yardsticks)
+    tables = {
+        "exact": evidence_tables.exact(summary, read.yardsticks),
+        "shift": evidence_tables.shift(summary, diagnostics, read.yardsticks),
+        "components": evidence_tables.components(summary),
+        "paired": evidence_tables.paired(summary, found, list(worth), pretrains),
+        "overoptimisation": of_scale(curves, summary, []),
+    }
+    if experiment["gold"]:
+        fitted = overoptimisation.fit(curves)
+        tables["overoptimisation_fit"] = of_scale(fitted, summary, [])
+        tables["bias"] = evidence_tables.bias(
+            summary, read.yardsticks, diagnostics["words"], length_bias
+        )
+    for name, table in tables.items():
+        write_csv(table, output / f"{name}.csv")
+
+
+if __name__ == "__main__":
+    command(evidence)

@@ -1,0 +1,27 @@
+"""The paper's own numbers: the sizes of its models and its Table 1."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from underspec.errors import ArtifactError
+
+PARAMETERS = {"base": 220e6, "large": 770e6, "xl": 3e9, "xxl": 11e9}
+WORTH = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
+KIND = ["scale", "ensemble", "aggregator"]
+
+
+def at_paper_scale(scale: str, parameters: float) -> bool:
+    """Whether a model has the published number of parameters of its scale, or nearly so.
+
+    "Nearly" is nine tenths: T5 sizes are quoted rounded up (large has 738M, not 770M).
+    """
+    return scale in PARAMETERS and parameters >= 0.9 * PARAMETERS[scale]
+
+
+def read_table1(path: Path) -> pd.DataFrame:
+    """The paper's Table 1. Raises ArtifactError, naming the file, if a column is missing."""
+    try:
+        return pd.read_csv(path)[[*KIND, *WORTH]]
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{path}: not the published Table 1 ({error}); restore it") from None

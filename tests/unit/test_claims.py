@@ -1,0 +1,196 @@
+"""The ledger of claims: what it may hold, and how it is judged."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from underspec import claims
+from underspec.errors import ArtifactError
+from underspec.evidence import Quantity
+from underspec.published import PARAMETERS, read_table1
+
+ROOT = Path(__file__).parents[2]
+LEDGER = ROOT / "reports/claims.yaml"
+TABLE1 = read_table1(ROOT / "reports/published/table1.csv")
+RNG = np.random.default_rng(0)
+
+
+def around(value, error=0.01) -> np.ndarray:
+    """A quantity (2, resamples) that is `value`, give or take."""
+    values = RNG.normal(value, error, (2, 201))
+    values[:, 0] = value
+    return values
+
+
+def found(quantities: dict[Quantity, float], scales=("base",), paper=False):
+    sizes = {scale: PARAMETERS[scale] if paper else 1000.0 for scale in scales}
+    evidence = {
+        scale: {("parameters", 0): np.full((2, 201), sizes[scale])}
+        | {quantity: around(value) for quantity, value in quantities.items()}
+        for scale in scales
+    }
+    return claims.Found(evidence, [1, 2, 16, 64], 5)
+
+
+def claim(**keys) -> claims.Claim:
+    return claims.Claim(**({"id": "a", "claim": "b", "place": "c", "scales": ["base"]} | keys))
+
+
+def judge(entry: claims.Claim, what) -> dict:
+    (row,) = claims.verdicts([entry], what).to_dict("records")
+    return row
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "verdict"),
+    [(0.5, 0.3, "supported"), (0.3, 0.5, "contradicted"), (0.4, 0.395, "undecided")],
+)
+def test_a_direction(more, less, verdict):
+    row = judge(claim(more="x", less="y"), found({("x", 0): more, ("y", 0): less}))
+    assert row["verdict"] == row["these_models"] == verdict
+    assert row["estimate"] == pytest.approx(more - less)
+    assert (row["more"], row["less"]) == (more, less)
+    assert row["low"] < row["estimate"] < row["high"]
+    assert row["posts_low"] < row["estimate"] < row["posts_high"]
+    assert row["distinct_resamples"] == 126
+
+
+def test_all_of_one_side_must_exceed_all_of_the_other():
+    quantities = {("a", 64): 0.9, ("b", 64): 0.5, ("c", 64): 0.7, ("d", 64): 0.1}
+    row = judge(claim(more=["a", "b"], less=["c", "d"], n="largest"), found(quantities))
+    assert row["estimate"] == pytest.approx(0.5 - 0.7)
+    assert row["verdict"] == "contradicted"
+
+
+def test_terms_may_have_an_n_a_scale_and_a_minus_of_their_own():
+    what = found({("x", 2): 0.2, ("x", 64): 0.9, ("y", 64): 0.3}, scales=("base", "xl"))
+    growth = claim(more={"quantity": "x", "n": "largest"}, less={"quantity": "x", "n": "smallest"})
+    assert judge(growth, what)["estimate"] == pytest.approx(0.7)
+    gap = claim(more={"quantity": "x", "minus": "y", "scale": "xl"}, less=0.5, n=64)
+    assert judge(gap, what)["estimate"] == pytest.approx(0.1)
+
+
+def test_a_range_and_a_constant():
+    quantities = {("a", 0): 0.9, ("b", 0): 0.5, ("c", 0): 0.7}
+    row = judge(claim(more=0.5, less={"range": ["a", "b", "c"]}), found(quantities))
+    assert row["estimate"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"more": "x", "less": "unknown", "n": 16}, "no unknown at n = 16"),
+        ({"more": {"quantity": "x", "n": 32}, "less": 0.0}, "no x at n = 32"),
+        ({"more": "x", "less": "x", "scales": ["xl"], "n": 16}, "no scale xl"),
+    ],
+)
+def test_what_an_experiment_lacks_is_undecided_and_says_why(keys, reason):
+    what = found({("x", 16): 0.5})
+    row = judge(claim(**keys), what)
+    assert row["verdict"] == "undecided" and row["reason"] == f"this experiment has {reason}"
+    assert np.isnan(row["estimate"])
+    assert claims.verdicts([claim(**keys, ours=True)], what).empty  # ours are left out
+
+
+@pytest.mark.parametrize(
+    ("paper", "value", "verdict"),
+    [
+        (False, 0.66, "undecided"),
+        (True, 0.66, "supported"),
+        (True, 0.9, "contradicted"),
+    ],
+)
+def test_numbers_are_tested_at_the_published_sizes_alone(paper, value, verdict):
+    entry = claim(equals="x", published={"base": [0.654, 0.667]})
+    row = judge(entry, found({("x", 0): value}, paper=paper))
+    assert row["verdict"] == verdict
+    assert row["estimate"] == value and row["published"] == "0.654 to 0.667"
+
+
+def test_the_ledger_is_whole():
+    ledger = claims.read_ledger(LEDGER)
+    ids = [entry.id for entry in ledger]
+    assert len(set(ids)) == len(ids)
+    assert all(entry.place and (entry.published or entry.ours) for entry in ledger)
+    places = " ".join(entry.place for entry in ledger)
+    for part in ("section 2.2", "section 3", "Figure 1", "Figure 2", "Figure 3", "Figure 4"):
+        assert part in places
+
+
+def test_every_number_of_table1_is_a_claim():
+    numbers = claims.numbers_of_table1(TABLE1)
+    assert len(numbers) == 2 * len(TABLE1) == 54
+    (best,) = [
+        entry
+        for entry in numbers
+        if entry.equals == "win_rate of pretrain mean" and "xl" in entry.published
+    ]
+    assert np.mean(best.published["xl"]) == pytest.approx(0.9)
+
+
+def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
+    """A misspelt name would be undecided for ever."""
+    from fake_results import EXPERIMENT, make_results
+
+    from underspec.evidence import evaluator_price, evidence
+    from underspec.resampling import draw
+    from underspec.results import read_results
+
+    experiment = EXPERIMENT | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
+    make_results(tmp_path, experiment)
+    read = read_results(tmp_path, experiment, evaluated=True)
+    worth = read.yardsticks | {
+        name: read.yardsticks["gold"] for name in ("biased_words", "label_utility")
+    }
+    drawn = draw(read.scales[0].models, 12, 100, "small")
+    known = evidence(read.scales[0], worth, 0.8, drawn)
+    known |= evaluator_price(worth, RNG.normal(size=worth["gold"].shape), drawn)
+    names = {name for name, _ in known}
+    ledger = claims.read_ledger(LEDGER) + claims.numbers_of_table1(TABLE1)
+    for entry in ledger:
+        sides = [entry.equals] if entry.equals else [entry.more, entry.less]
+        for side in itertools.chain(*map(claims.listed, sides)):
+            if isinstance(side, claims.Range):
+                used = set(side.range)
+            elif isinstance(side, claims.Term):
+                used = {side.quantity, side.minus or side.quantity}
+            else:
+                used = {side} if isinstance(side, str) else set()
+            assert used <= names, entry.id
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"id": "x", "claim": "y", "place": "z", "more": "a"}, "needs either `more` and `less`"),
+        (
+            {"id": "x", "claim": "y", "place": "z", "more": "a", "less": "b", "equals": "c"},
+            "needs either",
+        ),
+        ({"id": "x", "claim": "y", "place": "z", "mroe": "a"}, "mroe"),
+        ({"id": "x", "claim": "y"}, "place"),
+        ("just words", "ledger.yaml"),
+    ],
+)
+def test_a_bad_ledger_is_refused_by_name(tmp_path, entry, message):
+    path = tmp_path / "ledger.yaml"
+    path.write_text(yaml.safe_dump([entry]))
+    with pytest.raises(ArtifactError, match=r"ledger\.yaml: ") as caught:
+        claims.read_ledger(path)
+    assert message in str(caught.value)
+
+
+def test_a_ledger_that_is_no_yaml_is_refused(tmp_path):
+    path = tmp_path / "ledger.yaml"
+    path.write_text("- {id: [")
+    with pytest.raises(ArtifactError, match="not a ledger of claims"):
+        claims.read_ledger(path)
+
+
+def test_the_table_has_its_columns_even_if_empty():
+    assert list(claims.verdicts([], found({})).columns) == claims.COLUMNS
+    assert isinstance(claims.verdicts([], found({})), pd.DataFrame)

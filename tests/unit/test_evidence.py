@@ -1,0 +1,184 @@
+"""The evidence for claims: estimates against the tables, resamples against results made of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import EXPERIMENT, MODELS, make_results, run
+
+from underspec import evidence, resampling
+from underspec.artifacts import EVIDENCE, read_table, write_table
+from underspec.ensembles import aggregate
+from underspec.grid import RewardModel
+from underspec.rerank import best_of_n
+from underspec.results import read_results
+
+FULL = EXPERIMENT | {"grid": "full"}
+
+
+@pytest.fixture(scope="module", params=["workshop", "full"])
+def found(tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp("results")
+    experiment = EXPERIMENT | {"grid": request.param}
+    make_results(folder, experiment)
+    tables = run(folder, experiment)
+    read = read_results(folder, experiment, evaluated=True)
+    scale = read.scales[0]
+    drawn = resampling.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
+    return tables, read, scale, drawn, evidence.evidence(scale, read.yardsticks, 0.8, drawn)
+
+
+def test_the_first_resample_is_what_the_tables_say(found):
+    tables, _, scale, _, quantities = found
+    close = {"rel": 1e-4, "abs": 1e-5}  # single precision, and six digits in the tables
+
+    def rows(name, **wanted):
+        table = tables[name]
+        for column, value in {"scale": scale.scale, **wanted}.items():
+            table = table[table[column] == value]
+        return table.iterrows()
+
+    checked = 0
+    for _, row in rows("figure1", ranker="all"):
+        estimate = quantities[f"reward by {row.judge}", row.n][:, 0]
+        assert estimate == pytest.approx([row.reward] * 2, **close)
+        checked += 1
+    for _, row in rows("figure2"):
+        estimate = quantities[f"agreement, {row.pair}", row.n][:, 0]
+        assert estimate == pytest.approx([row.agreement] * 2, **close)
+        checked += 1
+    for _, row in rows("figure3", ranker="all"):
+        assert quantities["share of variance", row.n][:, 0] == pytest.approx(
+            [row.share] * 2, **close
+        )
+        checked += 1
+    for _, row in rows("figure4", n=16):
+        kind = "single" if row.ensemble == "single" else f"{row.ensemble} {row.aggregator}"
+        for yardstick in ("reward", "win_rate"):
+            estimate = quantities[f"{yardstick} of {kind}", 16][:, 0]
+            assert estimate == pytest.approx([row[yardstick]] * 2, **close)
+            checked += 1
+    assert checked == 3 * 4 + 2 * 3 + 4 + 2 * 5
+    accuracy = tables["accuracy"].query("scale == @scale.scale").accuracy
+    assert quantities["accuracy", 0][1, 0] == pytest.approx(accuracy.mean())
+    assert quantities["highest accuracy", 0][1, 0] == pytest.approx(accuracy.max())
+    assert quantities["accuracy range", 0][1, 0] == pytest.approx(np.ptp(accuracy), rel=1e-4)
+
+
+def test_posts_alone_leave_the_reward_models_as_they_are(found):
+    """A resample of the posts gives what posts repeated so often would give."""
+    _, read, scale, drawn, quantities = found
+    reward, pretrain = read.yardsticks["reward"], scale.choices["pretrain-finetune0-min"][-1]
+    worth = np.take_along_axis(reward, pretrain[:, None], axis=1)[:, 0]
+    if len([r for r in scale.rankers if r.ensemble == "pretrain" and r.aggregator == "min"]) == 1:
+        np.testing.assert_allclose(
+            quantities["reward of pretrain min", 16][0], drawn.posts @ worth / 12, rtol=1e-4
+        )
+    agreement = quantities["agreement, other pretrain", 4][0]
+    assert not np.isnan(agreement).any()
+
+
+def by_hand(read, scale, drawn, resample, kind, aggregator):
+    """The evaluator's reward of ensembles of the reward models that one resample drew, as loops."""
+    seeds = sorted({model.pretrain_seed for model in scale.models})
+    weights = drawn.posts[resample]
+    worth = []
+    if kind == "pretrain":
+        times = drawn.pretrains[resample]
+        finetunes = sorted({model.finetune_seed for model in scale.models})
+        ensembles = [
+            [RewardModel(p, f) for p, count in zip(seeds, times, strict=True) for _ in range(count)]
+            for f in finetunes
+            if all(RewardModel(p, f) in scale.models for p in seeds)
+        ]
+    else:
+        ensembles = [
+            [model for model, count in zip(scale.models, slot, strict=True) for _ in range(count)]
+            for slot in drawn.drawn[resample]
+            if slot.sum() > 1
+        ]
+    for members in ensembles:
+        rewards = scale.rewards[[scale.models.index(model) for model in members]]
+        index = best_of_n(aggregate(rewards, aggregator), [16])[0]
+        reward = np.take_along_axis(read.yardsticks["reward"], index[:, None], axis=1)[:, 0]
+        worth.append(reward @ weights / len(weights))
+    return np.mean(worth) if worth else np.nan
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+@pytest.mark.parametrize("aggregator", ["mean", "min"])
+def test_ensembles_are_put_together_anew_in_every_resample(found, kind, aggregator):
+    _, read, scale, drawn, quantities = found
+    values = quantities[f"reward of {kind} {aggregator}", 16][1]
+    expected = [by_hand(read, scale, drawn, i, kind, aggregator) for i in range(31)]
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+    assert len(set(np.round(values, 6))) > 3
+
+
+def test_pairs_count_as_often_as_both_were_drawn(found):
+    _, _, scale, drawn, quantities = found
+    texts = np.stack(
+        [
+            np.take_along_axis(
+                scale.texts, scale.choices[f"single-{model.name}"][2][:, None], axis=1
+            )[:, 0]
+            for model in scale.models
+        ]
+    )
+    values = quantities["agreement, same pretrain", 4][1]
+    for resample in range(31):
+        weights, total, number = drawn.models[resample], 0.0, 0
+        for i, first in enumerate(scale.models):
+            for j, second in enumerate(scale.models[:i]):
+                if first.pretrain_seed == second.pretrain_seed:
+                    pairs = weights[i] * weights[j]
+                    total += pairs * (texts[i] == texts[j]) @ drawn.posts[resample] / 12
+                    number += pairs
+        expected = total / number if number else np.nan
+        assert values[resample] == pytest.approx(expected, rel=1e-4, nan_ok=True)
+
+
+def test_a_judge_is_not_its_own_copy(found):
+    """A reward model drawn twice is no second judge of its own pretrain."""
+    _, _, scale, drawn, quantities = found
+    seeds = np.array([model.pretrain_seed for model in scale.models])
+    for resample, value in enumerate(quantities["reward by same pretrain", 4][1]):
+        weights = drawn.models[resample] > 0
+        distinct = [weights[seeds == seed].sum() for seed in set(seeds)]
+        exists = max(distinct) > 1 and sum(count > 0 for count in distinct) > 1
+        assert np.isnan(value) != exists
+
+
+def test_survives_its_table(found, tmp_path):
+    quantities = found[-1]
+    path = tmp_path / "resamples.parquet"
+    write_table(evidence.to_table(quantities), path, EVIDENCE)
+    back = evidence.from_table(read_table(path, EVIDENCE))
+    assert back.keys() == quantities.keys()
+    for quantity, values in quantities.items():
+        np.testing.assert_array_equal(back[quantity], values)
+
+
+def test_without_an_evaluator_there_is_no_worth(found):
+    _, _, scale, drawn, _ = found
+    names = {name for name, _ in evidence.evidence(scale, {}, 0.8, drawn)}
+    assert not any(" of single" in name or " of pretrain" in name for name in names)
+    assert "share of variance" in names
+
+
+def test_the_evaluators_price_of_a_word_in_repeated_posts(found):
+    _, read, _, drawn, _ = found
+    words = np.random.default_rng(1).integers(3, 30, read.yardsticks["gold"].shape)
+    ((_, found_price),) = evidence.evaluator_price(read.yardsticks, words, drawn).items()
+    counts = drawn.posts[5].astype(int)
+    repeated = {name: np.repeat(v, counts, axis=0) for name, v in read.yardsticks.items()}
+    one = resampling.draw(MODELS, counts.sum(), 1, "small")
+    ((_, again),) = evidence.evaluator_price(
+        repeated, np.repeat(words, counts, axis=0), one
+    ).items()
+    assert found_price[0, 5] == pytest.approx(again[0, 0])
+    assert isinstance(found_price, np.ndarray) and found_price.shape == (2, 31)
+
+
+def test_quantities_are_sorted_into_a_frame(found):
+    table = evidence.to_table(found[-1])
+    assert isinstance(table, pd.DataFrame) and set(EVIDENCE) == set(table.columns)
