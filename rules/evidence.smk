@@ -47,7 +47,7 @@ rule evidence:
     conda:
         ANALYSIS
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
         experiment=json.dumps(EXPERIMENT),
         length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
         resamples=config["resamples"],
@@ -67,8 +67,8 @@ rule claims:
         evidence=expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
         tables=expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
     output:
-        made("claims.csv"),
         expand(made("tables/{table}.csv"), table=OF_EVIDENCE),
+        claims=made("claims.csv"),
     log:
         made("logs/claims.log"),
     benchmark:
@@ -84,4 +84,4 @@ rule claims:
     shell:
         "python scripts/claims.py --ledger {input.ledger} --published {input.published}"
         " --evidence {params.evidence:q} --tables {params.tables:q} --best_of_n {params.best_of_n:q}"
-        " --pretrains {params.pretrains} --output {output[0]} --log {log} --label claims"
+        " --pretrains {params.pretrains} --output {output.claims} --log {log} --label claims"

@@ -36,7 +36,7 @@ rule disagreement_tables:
     conda:
         ANALYSIS
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
         experiment=json.dumps(EXPERIMENT),
         output=output_folder,
         code=code("disagreement_tables"),
@@ -62,7 +62,7 @@ rule evaluation_tables:
     conda:
         ANALYSIS
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
         experiment=json.dumps(EXPERIMENT),
         output=output_folder,
         code=code("evaluation_tables"),

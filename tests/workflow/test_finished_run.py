@@ -14,17 +14,16 @@ pytestmark = pytest.mark.slow
 
 SMOKE = ["--configfile", "experiments/smoke.yaml"]
 RESULTS = Path("results/smoke")
-TABLES = {"disagreement_tables", "evaluation_tables"}
-FIGURES = {
-    *(f"draw_figure{i}" for i in (1, 2, 3, 4)),
-    "draw_accuracy",
-    "draw_gold",
-    "draw_table1",
-}
-AFTER_SCORES = {"rerank", *TABLES, *FIGURES}
+EVIDENCE = {"evidence", "claims"}
+FIGURES_OF_EVIDENCE = {f"draw_{name}" for name in ("exact", "components", "shift")}
+FIGURES_OF_EVIDENCE |= {"draw_overoptimisation"}
+FIGURES_OF_EVALUATION = {f"draw_{name}" for name in ("figure4", "accuracy", "gold", "table1")}
+AFTER_EVALUATION = {"evaluation_tables", *EVIDENCE, *FIGURES_OF_EVALUATION, *FIGURES_OF_EVIDENCE}
+FIGURES = {f"draw_figure{i}" for i in (1, 2, 3)} | FIGURES_OF_EVALUATION | FIGURES_OF_EVIDENCE
+AFTER_SCORES = {"rerank", "disagreement_tables", *FIGURES, *AFTER_EVALUATION}
 AFTER_REWARD_MODELS = {"score", *AFTER_SCORES}
 AFTER_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
-AFTER_POLICY = {"sample", "preferences", "gold_score", *AFTER_PREFERENCES}
+AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +47,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
         ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, set()),
         ({"recipe": {"dropout": 0.1}}, {"pretrain", "policy", "reward_model", *AFTER_POLICY}),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
+        ({"resamples": 150}, {*EVIDENCE, *FIGURES_OF_EVIDENCE}),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
         ({"centering": 0.1}, AFTER_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
@@ -57,8 +57,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
         ),
         (
             {"models": {"xxl": {"reward_model": {"steps": 5}}}},
-            {"evaluator", "score_evaluator", "evaluation_tables", "draw_figure4"}
-            | {"draw_accuracy", "draw_gold", "draw_table1"},
+            {"evaluator", "score_evaluator", *AFTER_EVALUATION},
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),
@@ -75,7 +74,11 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
         ("ensembles", "", AFTER_SCORES),
         ("corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
         ("preferences", "", {"preferences", *AFTER_PREFERENCES}),
-        ("gold_raters/micro_tldr", "", {"preferences", "gold_score", *AFTER_PREFERENCES}),
+        (
+            "gold_raters/micro_tldr",
+            "",
+            {"preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES},
+        ),
         ("plots", "", FIGURES),
         ("corruption", "comment", set()),
         ("training", "comment", set()),

@@ -1,0 +1,177 @@
+"""How long everything after the reward matrix takes at the paper's size: 6,500 posts of 64 samples,
+75 reward models (three scales of the full grid), generated; the stages as commands, `--processes`
+at a time, as the workflow runs them. Prints a table: wall seconds and peak memory by stage.
+
+    python tests/benchmarks/statistics_at_paper_size.py [--posts 6500] [--processes 2]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from underspec.artifacts import DIAGNOSTICS, SAMPLES, SCORES, write_table  # noqa: E402
+from underspec.grid import reward_models  # noqa: E402
+
+SAMPLES_A_POST = 64
+SEEDS = [0, 1, 2, 3, 4]
+EXPERIMENT = {
+    "scales": ["base", "large", "xl"],
+    "grid": "full",
+    "pretrain_seeds": SEEDS,
+    "finetune_seeds": SEEDS,
+    "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
+    "best_of_n": [1, 2, 4, 8, 16, 32, 64],
+    "gold": True,
+}
+MODELS = reward_models("full", SEEDS, SEEDS)
+TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
+
+
+def generate(folder: Path, posts: int) -> None:
+    """Rewards with effects of pretrain and finetune; a tenth of the samples are duplicates."""
+    rng = np.random.default_rng(0)
+    shape = (posts, SAMPLES_A_POST)
+    text = rng.integers(0, 300, shape)
+    keys = pd.DataFrame(
+        {
+            "post_id": np.repeat([f"post{post:06}" for post in range(posts)], SAMPLES_A_POST),
+            "sample_index": np.tile(np.arange(SAMPLES_A_POST), posts),
+        }
+    )
+    samples = keys.assign(text=[f"summary {code}" for code in text.ravel()], log_prob=-1.0)
+    write_table(samples, folder / "samples/best_of_n.parquet", SAMPLES)
+
+    def effect(size):
+        return size * np.take_along_axis(rng.normal(size=(posts, 300)), text, axis=1)
+
+    def put(name, rewards):
+        write_table(keys.assign(reward=rewards.ravel()), folder / f"scores/{name}.parquet", SCORES)
+
+    def describe(name, **metrics):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "metrics.json").write_text(json.dumps(metrics))
+
+    quality = effect(1)
+    put("evaluator", quality + effect(0.3))
+    put("gold", quality)
+    describe("evaluator", scale="xxl", parameters=11 * 10**9, accuracy=0.8, pairs=5000)
+    for scale in EXPERIMENT["scales"]:
+        pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in SEEDS]
+        for model in MODELS:
+            put(f"{scale}/{model.name}", quality + pretrain[model.pretrain_seed] + effect(0.4))
+            described = {"scale": scale, "parameters": 10**9, "accuracy": 0.7, "pairs": 5000}
+            describe(f"reward_models/{scale}/{model.name}", **described)
+    measured = keys.assign(words=text.ravel() % 40, common_subsequence=5.0, copied=0.5)
+    write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
+
+
+def command(stage: str, **options) -> list[str]:
+    values = {
+        key: value if isinstance(value, str | Path | int | float) else json.dumps(value)
+        for key, value in options.items()
+    }
+    arguments = [str(part) for key, value in values.items() for part in (f"--{key}", value)]
+    return [sys.executable, str(SCRIPTS / f"{stage}.py"), *arguments]
+
+
+def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
+    """Commands by name; those of a list may run side by side, the lists one after the other."""
+    grid = {key: EXPERIMENT[key] for key in EXPERIMENT if key not in ("scales", "gold")}
+    everywhere = {"results": folder, "experiment": EXPERIMENT, "output": folder / "tables"}
+    published = ROOT / "reports/published/table1.csv"
+    rerank = [
+        (
+            f"rerank {scale}",
+            command(
+                "rerank",
+                scores=[str(folder / f"scores/{scale}/{model.name}.parquet") for model in MODELS],
+                output=folder / "rerank" / scale,
+                **grid,
+            ),
+        )
+        for scale in EXPERIMENT["scales"]
+    ]
+    tables = [
+        ("tables of Figures 1 to 3", command("disagreement_tables", **everywhere)),
+        ("tables of Figure 4", command("evaluation_tables", published=published, **everywhere)),
+    ]
+    evidence = [
+        (
+            f"evidence {scale}",
+            command(
+                "evidence",
+                results=folder,
+                scale=scale,
+                experiment=EXPERIMENT,
+                length_bias=0.0,
+                resamples=2000,
+                output=folder / "evidence" / scale,
+            ),
+        )
+        for scale in EXPERIMENT["scales"]
+    ]
+    claims = command(
+        "claims",
+        ledger=ROOT / "reports/claims.yaml",
+        published=published,
+        evidence=[str(folder / "evidence" / scale) for scale in EXPERIMENT["scales"]],
+        tables=TABLES,
+        best_of_n=EXPERIMENT["best_of_n"],
+        pretrains=len(SEEDS),
+        output=folder / "claims.csv",
+    )
+    return [rerank, evidence + tables, [("claims", claims)]]
+
+
+def run(name: str, arguments: list[str]) -> dict:
+    began = time.monotonic()
+    process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{name} failed")
+    return {
+        "stage": name,
+        "wall s": round(time.monotonic() - began, 1),
+        "CPU s": round(used.ru_utime + used.ru_stime, 1),
+        "peak MB": used.ru_maxrss // 1024,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--posts", type=int, default=6500)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where results go (left out: nowhere)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not (folder / "diagnostics.parquet").exists():
+            print(f"generating {options.posts} posts x {SAMPLES_A_POST} x {3 * len(MODELS)}")
+            generate(folder, options.posts)
+        rows = []
+        began = time.monotonic()
+        with ThreadPoolExecutor(options.processes) as pool:
+            for together in stages(folder):
+                stage_began = time.monotonic()
+                rows += pool.map(lambda each: run(*each), together)
+                print(f"{together[0][0]} ...: {time.monotonic() - stage_began:.1f} s", flush=True)
+        total = time.monotonic() - began
+    print(pd.DataFrame(rows).to_string(index=False))
+    print(f"all: {total:.1f} s, at most {options.processes} at a time")
+
+
+if __name__ == "__main__":
+    main()
