@@ -24,7 +24,7 @@ if config["bundle"]:
         output:
             BUNDLED["tables"],
             directory(BUNDLED["models"]),
-            report(
+            manifest=report(
                 made("manifest.json"),
                 caption="../reports/captions/bundle.rst",
                 category="4 Provenance",
@@ -39,7 +39,7 @@ if config["bundle"]:
             ANALYSIS
         params:
             scores=json.dumps(SCORES),
-            results=RESULTS,
+            results=lambda wildcards, output: str(Path(output.manifest).parent),
             code=code("unbundle"),
         shell:
             "python scripts/unbundle.py --bundle {input} --scores {params.scores:q}"
@@ -62,7 +62,7 @@ else:
         conda:
             ANALYSIS
         params:
-            results=RESULTS,
+            results=lambda wildcards, input: str(Path(input[0]).parent.parent),
             scores=json.dumps(SCORES),
             config=json.dumps(config),
             code=code("bundle"),
