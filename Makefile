@@ -11,6 +11,7 @@ CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
+BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
 .PHONY: demo run report bundle figures test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input help
 
 help: ## what there is to make
@@ -36,7 +37,9 @@ bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the r
 figures: .venv-figures/ready ## every figure and the report from BUNDLE, without torch
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(LIGHT)/python scripts/unlock.py $(FROM_BUNDLE)
 	$(LIGHT)/snakemake --cores $(CORES) --rerun-incomplete $(FROM_BUNDLE)
-	$(LIGHT)/snakemake $(FROM_BUNDLE) --report reports/$(basename $(notdir $(BUNDLE)))-bundle.html
+	$(LIGHT)/snakemake $(FROM_BUNDLE) --report $(BUNDLE_REPORT)
+	@echo
+	@echo "Report: $(BUNDLE_REPORT)"
 
 test: .venv/ready ## the test suite without its slow part
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm" tests

@@ -6,24 +6,32 @@ from pathlib import Path
 from underspec.bundle import pack
 from underspec.command import command
 
+REPOSITORY = Path(__file__).parents[1]
 log = logging.getLogger("underspec.bundle")
 
 
 def bundle(*, results: Path, scores: list[str], config: dict, output: Path) -> None:
     """Write the reward matrix of an experiment, and where it comes from, to one file."""
-    pack(results, scores, config, commit(), packages(), output)
+    pack(results, scores, config, commit(REPOSITORY), packages(), output)
     log.info("%s: %.2f MB", output, output.stat().st_size / 1e6)
 
 
-def commit() -> str | None:
-    """The commit of this repository, with -dirty where files differ from it; None without git."""
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    here = Path(__file__).parent
+def commit(folder: Path) -> str | None:
+    """The commit that is checked out in `folder`, with -dirty where files differ from it (other
+    bundles do not count); None if it is no git checkout, or there is no git.
+    """
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+
     try:
-        done = subprocess.run(describe, cwd=here, capture_output=True, text=True)
+        head = git("rev-parse", "--verify", "HEAD")
+        edited = git("diff", "--quiet", "HEAD", "--", ".", ":!bundles")
     except FileNotFoundError:
         return None
-    return done.stdout.strip() or None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("-dirty" if edited.returncode else "")
 
 
 def packages() -> dict[str, str]:

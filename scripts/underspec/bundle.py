@@ -18,7 +18,7 @@ import hashlib
 import io
 import os
 import re
-import tempfile
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -242,17 +242,18 @@ def _place(
     files: dict[str, bytes],
     results: Path,
 ) -> None:
-    """Write everything beside `results`, then give it its place there."""
-    results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=results, prefix="unfinished-") as folder:
-        staged = Path(folder)
-        for name, (table, schema) in tables.items():
-            write_table(table, staged / name, schema)
-        for name, content in files.items():
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / name).write_bytes(content)
-        names = [*tables, *files]
+    """Write everything aside, then give each file its place under `results`."""
+    aside, names = results / "unfinished", [*tables, *files]
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    try:
         for name in names:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
             (results / name).parent.mkdir(parents=True, exist_ok=True)
+        for name, (table, schema) in tables.items():
+            write_table(table, aside / name, schema)
+        for name, content in files.items():
+            (aside / name).write_bytes(content)
         for name in names:
-            os.replace(staged / name, results / name)
+            os.replace(aside / name, results / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
