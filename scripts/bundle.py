@@ -36,7 +36,7 @@ def commit(folder: Path) -> str | None:
 
 def packages() -> dict[str, str]:
     """The version of each installed package."""
-    return {found.name: found.version for found in distributions()}
+    return dict(sorted((found.name, found.version) for found in distributions()))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def write_archive(members: dict[str, bytes], provenance: dict, path: Path) -> No
     manifest = Manifest(
         format=FORMAT,
         provenance=provenance,
-        members={name: _described(content) for name, content in members.items()},
+        members={name: _described(members[name]) for name in sorted(members)},
     )
     contents = members | {MANIFEST: to_json(manifest.model_dump())}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def read_archive(path: Path) -> dict[str, bytes]:
 
 
 def to_json(value: dict) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def from_json(content: bytes, path: Path) -> dict:

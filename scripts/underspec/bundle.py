@@ -75,8 +75,8 @@ def unpack(bundle: Path, scores: list[str], results: Path) -> None:
 
     scores: the score tables that are needed, named as for `pack`. Everything is verified before
     anything is written. Raises ArtifactError, naming the bundle and the member, if the bundle is
-    damaged, tampered with, of another format, or lacks one of `scores`; UserError, and leaves
-    nothing behind, if `results` cannot be written.
+    damaged, tampered with, of another format, or lacks one of `scores`; UserError, and leaves no
+    file behind, if `results` cannot be written.
     """
     members = read_archive(bundle)
     posts, samples, matrix = _verified_tables(bundle, members)
@@ -99,7 +99,8 @@ def unpack(bundle: Path, scores: list[str], results: Path) -> None:
         _place(tables, files, results)
     except OSError as error:
         raise UserError(
-            f"{results}: {bundle} cannot be unpacked there ({error}); nothing of it was left"
+            f"{results}: {bundle} cannot be unpacked there ({error}); see that the disk "
+            "is not full, then run Snakemake again"
         ) from None
 
 
