@@ -1,4 +1,5 @@
 import logging
+import platform
 import subprocess
 from importlib.metadata import distributions
 from pathlib import Path
@@ -7,6 +8,16 @@ from underspec.bundle import pack
 from underspec.command import command
 
 REPOSITORY = Path(__file__).parents[1]
+COMPUTING = (
+    "accelerate",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 log = logging.getLogger("underspec.bundle")
 
 
@@ -35,8 +46,10 @@ def commit(folder: Path) -> str | None:
 
 
 def packages() -> dict[str, str]:
-    """The version of each installed package."""
-    return dict(sorted((found.name, found.version) for found in distributions()))
+    """The versions of what computes here: of Python, and of each of COMPUTING that is installed."""
+    installed = {found.name.lower(): found.version for found in distributions()}
+    found = {name: installed[name] for name in COMPUTING if name in installed}
+    return {"python": platform.python_version(), **found}
 
 
 if __name__ == "__main__":
