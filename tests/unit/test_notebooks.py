@@ -129,7 +129,7 @@ def check_written(notebook: Path, folder: Path) -> None:
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     assert stems == {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "table1"}
-    assert {text.stem for text in TEXTS} == stems | {"directions", "workflow"}
+    assert {text.stem for text in TEXTS} == stems | {"bundle", "directions", "workflow"}
 
 
 @by_notebook
