@@ -42,7 +42,7 @@ if config["bundle"]:
             results=lambda wildcards, output: str(Path(output.manifest).parent),
             code=code("unbundle"),
         shell:
-            "python scripts/unbundle.py --bundle {input} --scores {params.scores:q}"
+            "python scripts/unbundle.py --bundle {input:q} --scores {params.scores:q}"
             " --results {params.results} --log {log} --label unbundle"
 
 else:
