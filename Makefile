@@ -4,11 +4,15 @@ PYTHON ?= python3
 PIP_ARGS ?=
 CORES ?= 2
 EXPERIMENT ?= miniature
+BUNDLE ?= bundles/$(EXPERIMENT).zip
 SLURM_TESTS ?= tests/slurm
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input help
+LIGHT := .venv-figures/bin
+FROM_BUNDLE := --config bundle=$(BUNDLE)
+BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
+.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -27,6 +31,16 @@ run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html
+
+bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the reward matrix is drawn anew
+	$(SNAKEMAKE) --rerun-incomplete bundle
+
+figures: .venv-figures/ready ## every figure and the report from BUNDLE, without torch
+	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(LIGHT)/python scripts/unlock.py $(FROM_BUNDLE)
+	$(LIGHT)/snakemake --cores $(CORES) --rerun-incomplete $(FROM_BUNDLE)
+	$(LIGHT)/snakemake $(FROM_BUNDLE) --report $(BUNDLE_REPORT)
+	@echo
+	@echo "Report: $(BUNDLE_REPORT)"
 
 test: .venv/ready ## the test suite without its slow part
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm" tests
@@ -62,12 +76,16 @@ bench-gpu: .venv/ready ## tokens/s and the share of the peak that one GPU reache
 bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's lengths
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/pretraining_input.py
 
-.venv/ready: envs/workflow.txt envs/train.txt envs/analysis.txt envs/constraints.txt
+.venv/ready: PINS := workflow
+.venv/ready: MODULES := snakemake, torch, transformers, papermill
+.venv-figures/ready: PINS := figures
+.venv-figures/ready: MODULES := snakemake, papermill
+.venv/ready .venv-figures/ready: %/ready: $(wildcard envs/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which with make PYTHON=..."; exit 1; }
-	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@echo "Installing the pinned packages into .venv: about two minutes"
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) \
-		-r envs/workflow.txt -c envs/constraints.txt
-	$(BIN)/python -c "import snakemake, torch, transformers, papermill"
+	@$*/bin/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $*
+	@echo "Installing the pinned packages into $*: two minutes at most"
+	$*/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) \
+		-r envs/$(PINS).txt -c envs/constraints.txt
+	$*/bin/python -c "import $(MODULES)"
 	touch $@

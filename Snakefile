@@ -3,6 +3,7 @@
     snakemake --cores 2                                            the miniature
     snakemake --cores 2 figure3                                    one figure and what it needs
     snakemake --cores 2 --configfile experiments/debian.yaml       real text
+    snakemake --cores 2 --config bundle=bundles/miniature.zip      from a bundle: nothing is trained
 
 Read on in rules/, in the order of the includes: that is the order the data flows.
 """
@@ -25,10 +26,17 @@ report: "reports/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/compute.smk"
-include: "rules/data.smk"
-include: "rules/pretrain.smk"
-include: "rules/policy.smk"
-include: "rules/reward.smk"
+
+
+if not config["bundle"]:  # which holds what these make, as far as it is read after them
+
+    include: "rules/data.smk"
+    include: "rules/pretrain.smk"
+    include: "rules/policy.smk"
+    include: "rules/reward.smk"
+
+
+include: "rules/bundle.smk"
 include: "rules/rerank.smk"
 include: "rules/tables.smk"
 include: "rules/evidence.smk"
@@ -44,9 +52,6 @@ localrules:
     figure4,
     table1,
     tables,
-    fetch,
-    import_tokenizer,
-    preferences,
     rerank,
     disagreement_tables,
     evaluation_tables,

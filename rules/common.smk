@@ -8,16 +8,22 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from snakemake.utils import update_config
 from underspec import gold_raters, grid
+from underspec.bundle import bundled_config
 from underspec.config import need, recipe, text_world, validate
-from underspec.errors import ConfigError
+from underspec.errors import UserError
 from underspec.fingerprint import fingerprint
 from underspec.sources import checkpoint_of, pretrains
 from underspec.worlds import world_class
 
 try:
+    if config["bundle"]:  # its config lies under what --configfile and --config say, as any
+        update_config(config, bundled_config(Path(config["bundle"])))
+        update_config(config, workflow.config_settings.overwrite_config)
+        config["experiment"] += "-bundle"  # what was trained here is never written over
     validate(config)
-except ConfigError as error:
+except UserError as error:
     raise WorkflowError(f"config: {error}")
 
 # Snakemake called by its path, from an environment that is not activated, runs its own Python.
@@ -34,6 +40,7 @@ WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
 HAS_GOLD = gold_raters.exists(config["world"])
+SCORES = [*expand("{scale}/{name}", scale=SCALES, name=NAMES), "evaluator"] + ["gold"] * HAS_GOLD
 TRAIN = "../envs/train.yaml"
 ANALYSIS = "../envs/analysis.yaml"
 

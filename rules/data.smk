@@ -11,6 +11,7 @@ rule fetch:
         made("logs/fetch/{world}.log"),
     benchmark:
         made("benchmarks/fetch/{world}.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
@@ -94,6 +95,7 @@ rule import_tokenizer:
         made("logs/import_tokenizer.log"),
     benchmark:
         made("benchmarks/import_tokenizer.tsv")
+    localrule: True
     conda:
         TRAIN
     params:

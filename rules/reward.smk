@@ -17,6 +17,7 @@ rule preferences:
         made("logs/preferences.log"),
     benchmark:
         made("benchmarks/preferences.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:

@@ -37,7 +37,7 @@ def write_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None
     The file appears under its name only when it is whole. Raises ArtifactError if `table`
     breaks the schema: what cannot be read back is never written.
     """
-    _check(table, path, schema)
+    check_table(table, path, schema)
     extra = [column for column in table.columns if column not in schema]
     table = table[[*schema, *extra]].astype(schema)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,11 +82,14 @@ def read_table(path: Path, schema: dict[str, str]) -> pd.DataFrame:
             f"{path}: not a whole Parquet file ({str(error).splitlines()[0]}); "
             "delete it and run Snakemake again"
         ) from None
-    _check(table, path, schema)
+    check_table(table, path, schema)
     return table
 
 
-def _check(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None:
+def check_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None:
+    """Raise ArtifactError, naming `path`, if `table` lacks a column of `schema`, or holds a null
+    or a number that is not finite in one.
+    """
     missing = [column for column in schema if column not in table.columns]
     if missing:
         raise ArtifactError(

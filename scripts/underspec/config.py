@@ -161,6 +161,7 @@ class Evaluator(Section):
 
 class Config(Section):
     extends: str | None
+    bundle: str | None
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     world: str
     worlds: dict[str, dict]

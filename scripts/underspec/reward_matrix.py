@@ -107,6 +107,12 @@ def read_metrics(path: Path) -> dict:
         metrics = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from None
+    check_metrics(metrics, path)
+    return metrics
+
+
+def check_metrics(metrics: dict, path: Path) -> None:
+    """Raise ArtifactError, naming `path`, if `metrics` is no JSON object or lacks a key."""
     needed = {"scale", "parameters", "accuracy", "pairs"}
     missing = needed - set(metrics) if isinstance(metrics, dict) else needed
     if missing:
@@ -114,7 +120,6 @@ def read_metrics(path: Path) -> dict:
             f"{path}: {', '.join(sorted(missing))} is missing; "
             "delete the folder it is in and run Snakemake again"
         )
-    return metrics
 
 
 def _keys(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,14 +20,14 @@ def test_conda_and_pip_install_the_same(name):
     assert sorted(pip["pip"]) == sorted(pins(ENVS / f"{name}.txt"))
 
 
-def test_every_pin_is_the_one_of_the_constraints():
+@pytest.mark.parametrize("name", ["workflow", "figures"])
+def test_every_pin_is_the_one_of_the_constraints(name):
     constraints = set((ENVS / "constraints.txt").read_text().lower().splitlines())
-    assert {pin.lower() for pin in pins(ENVS / "workflow.txt")} <= constraints
+    assert {pin.lower() for pin in pins(ENVS / f"{name}.txt")} <= constraints
 
 
-def test_the_analysis_needs_no_torch():
+@pytest.mark.parametrize("name", ["analysis", "figures"])
+def test_what_comes_after_the_matrix_needs_no_torch(name):
     assert not [
-        pin
-        for pin in pins(ENVS / "analysis.txt")
-        if pin.startswith(("torch", "transf", "tensorst"))
+        pin for pin in pins(ENVS / f"{name}.txt") if pin.startswith(("torch", "transf", "tensorst"))
     ]

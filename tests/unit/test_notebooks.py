@@ -139,7 +139,7 @@ def test_every_figure_has_a_notebook_and_a_caption():
     assert stems == {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "table1"} | {
         *("exact", "components", "shift", "overoptimisation", "bias")
     }
-    assert {text.stem for text in TEXTS} == stems | {"workflow"}
+    assert {text.stem for text in TEXTS} == stems | {"bundle", "workflow"}
 
 
 @by_notebook

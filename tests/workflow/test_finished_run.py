@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from workflow import command, copy_repository, environment, overlay, scheduled, snakemake
+from workflow import SMOKE, command, copy_repository, environment, overlay, scheduled, snakemake
 
 pytestmark = pytest.mark.slow
 
-SMOKE = ["--configfile", "experiments/smoke.yaml"]
 RESULTS = Path("results/smoke")
 EVIDENCE = {"evidence", "claims"}
 FIGURES_OF_EVIDENCE = {f"draw_{name}" for name in ("exact", "components", "shift")}
@@ -24,15 +23,6 @@ AFTER_SCORES = {"rerank", "disagreement_tables", *FIGURES, *AFTER_EVALUATION}
 AFTER_REWARD_MODELS = {"score", *AFTER_SCORES}
 AFTER_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
 AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A finished smoke experiment; taken from the repository if it has just been run there."""
-    folder = copy_repository(tmp_path_factory.mktemp("finished"), "results/smoke", ".snakemake")
-    done = snakemake(folder, *SMOKE)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 def test_a_finished_run_has_nothing_to_do(finished):

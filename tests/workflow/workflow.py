@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
+SMOKE = ["--configfile", "experiments/smoke.yaml"]
 PARTS = ["Snakefile", "config.yaml", "envs", "experiments", "reports", "rules", "scripts"]
 
 
@@ -43,7 +44,7 @@ def overlay(folder: Path, changes: dict) -> list[str]:
     """Command-line arguments for the smoke experiment with `changes` to its config."""
     path = folder / "overlay.yaml"
     path.write_text(yaml.safe_dump(changes))
-    return ["--configfile", "experiments/smoke.yaml", str(path)]
+    return [*SMOKE, str(path)]
 
 
 def scheduled(folder: Path, *arguments: str) -> set[str]:

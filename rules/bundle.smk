@@ -1,0 +1,71 @@
+# A bundle is one file with the reward matrix and where it comes from.
+# In: the reward matrix and what is read beside it after it; or, if `bundle` of the config names a
+# bundle, that one.
+# Out: bundles/{experiment}.zip; or all of those artifacts, and manifest.json.
+
+BUNDLED = {
+    "tables": [
+        made("data/posts.parquet"),
+        made("samples/best_of_n.parquet"),
+        *expand(made("scores/{name}.parquet"), name=SCORES),
+    ],
+    "models": [
+        *expand(made("reward_models/{scale}/{name}"), scale=SCALES, name=NAMES),
+        made("evaluator"),
+    ],
+}
+
+
+if config["bundle"]:
+
+    rule unbundle:
+        input:
+            config["bundle"],
+        output:
+            BUNDLED["tables"],
+            directory(BUNDLED["models"]),
+            manifest=report(
+                made("manifest.json"),
+                caption="../reports/captions/bundle.rst",
+                category="4 Provenance",
+                labels={"item": "What this report was drawn from", "kind": "bundle"},
+            ),
+        log:
+            made("logs/unbundle.log"),
+        benchmark:
+            made("benchmarks/unbundle.tsv")
+        localrule: True
+        conda:
+            ANALYSIS
+        params:
+            scores=json.dumps(SCORES),
+            results=lambda wildcards, output: str(Path(output.manifest).parent),
+            code=code("unbundle"),
+        shell:
+            "python scripts/unbundle.py --bundle {input:q} --scores {params.scores:q}"
+            " --results {params.results} --log {log} --label unbundle"
+
+else:
+
+    rule bundle:
+        input:
+            BUNDLED["tables"],
+            BUNDLED["models"],
+            made("policy"),
+        output:
+            f"bundles/{config['experiment']}.zip",
+        log:
+            made("logs/bundle.log"),
+        benchmark:
+            made("benchmarks/bundle.tsv")
+        localrule: True
+        conda:
+            ANALYSIS
+        params:
+            results=lambda wildcards, input: str(Path(input[0]).parent.parent),
+            scores=json.dumps(SCORES),
+            config=json.dumps(config),
+            code=code("bundle"),
+        shell:
+            "python scripts/bundle.py --results {params.results} --scores {params.scores:q}"
+            " --config {params.config:q} --output {output} --log {log} --label bundle"

@@ -1,0 +1,19 @@
+import hashlib
+import logging
+from pathlib import Path
+
+from underspec.bundle import unpack
+from underspec.command import command
+
+log = logging.getLogger("underspec.bundle")
+
+
+def unbundle(*, bundle: Path, scores: list[str], results: Path) -> None:
+    """Restore the reward matrix that a bundle holds, and what else is read after it."""
+    unpack(bundle, scores, results)
+    with bundle.open("rb") as file:
+        log.info("%s: SHA-256 %s", bundle, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+if __name__ == "__main__":
+    command(unbundle)
