@@ -12,7 +12,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
-.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input help
+.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input bench-statistics help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -69,6 +69,9 @@ estimate: .venv/ready ## what EXPERIMENT would cost: jobs, GPU-hours, disk, by s
 
 bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
+
+bench-statistics: .venv/ready ## rerank, tables, bootstrap and claims on a matrix of the paper's size
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/statistics_at_paper_size.py
 
 bench-gpu: .venv/ready ## tokens/s and the share of the peak that one GPU reaches in pretraining
 	$(BIN)/python tests/benchmarks/training_gpu.py
