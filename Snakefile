@@ -32,6 +32,7 @@ include: "rules/reward.smk"
 include: "rules/rerank.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
 
 
 # Targets that only collect, what needs the network, and what takes seconds at any scale.
@@ -50,6 +51,8 @@ localrules:
     disagreement_tables,
     evaluation_tables,
     draw_table1,
+    browser,
+    training_table,
 
 
 rule all:
@@ -57,6 +60,7 @@ rule all:
     input:
         FIGURES,
         TABLES,
+        REPORT_PAGES,
 
 
 rule figure1:

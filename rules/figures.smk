@@ -2,7 +2,7 @@
 # Out: figures/*.{svg,pdf}, tables/table1.{tex,html}, tables/directions.html, by notebooks that
 # only draw. A notebook that fails is left, partly run, beside the logs.
 
-DRAWN = ["figure1", "figure2", "figure3", "figure4", "accuracy"] + ["gold"] * HAS_GOLD
+DRAWN = ["figure1", "figure2", "figure3", "figure4", "accuracy", "training"] + ["gold"] * HAS_GOLD
 CATEGORIES = {
     "figure1": "2 Underspecification",
     "figure2": "2 Underspecification",
@@ -10,6 +10,7 @@ CATEGORIES = {
     "figure4": "3 Ensembles",
     "gold": "3 Ensembles",
     "accuracy": "1 Reward models",
+    "training": "1 Reward models",
 }
 TITLES = {
     "figure1": "Figure 1: reward under other reward models",
@@ -18,6 +19,7 @@ TITLES = {
     "figure4": "Figure 4: reward and win rate by the evaluator",
     "gold": "Gold reward of best-of-n",
     "accuracy": "Held-out accuracy",
+    "training": "Training curves",
 }
 FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()
 
@@ -35,7 +37,7 @@ for drawn in DRAWN:
                 made(f"figures/{drawn}.svg"),
                 caption=f"../reports/captions/{drawn}.rst",
                 category=CATEGORIES[drawn],
-                labels={"item": TITLES[drawn], "kind": "figure"},
+                labels={"item": TITLES[drawn]},
             ),
             made(f"figures/{drawn}.pdf"),
         log:
@@ -66,14 +68,14 @@ rule draw_table1:
             made("tables/table1.html"),
             caption="../reports/captions/table1.rst",
             category="3 Ensembles",
-            labels={"item": "Table 1: ours beside the published", "kind": "table"},
+            labels={"item": "Table 1: ours beside the published"},
         ),
         made("tables/table1.tex"),
         report(
             made("tables/directions.html"),
             caption="../reports/captions/directions.rst",
-            category="0 Directions",
-            labels={"item": "Every direction, and whether it holds here", "kind": "table"},
+            category="4 Claims",
+            labels={"item": "Directions: every one, and whether it holds here"},
         ),
     log:
         text=made("logs/table1.log"),

@@ -103,18 +103,25 @@ def read_metrics(path: Path) -> dict:
 
     Raises ArtifactError, naming the file, if it is missing, is no JSON object or lacks a key.
     """
+    return read_json(path, {"scale", "parameters", "accuracy", "pairs"})
+
+
+def read_json(path: Path, needed: set[str]) -> dict:
+    """A JSON object that a training left in its folder, with at least the keys `needed`.
+
+    Raises ArtifactError, naming the file, if it is missing, is no JSON object or lacks a key.
+    """
     try:
-        metrics = json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from None
-    needed = {"scale", "parameters", "accuracy", "pairs"}
-    missing = needed - set(metrics) if isinstance(metrics, dict) else needed
+    missing = needed - set(found) if isinstance(found, dict) else needed
     if missing:
         raise ArtifactError(
             f"{path}: {', '.join(sorted(missing))} is missing; "
             "delete the folder it is in and run Snakemake again"
         )
-    return metrics
+    return found
 
 
 def _keys(table: pd.DataFrame) -> pd.DataFrame:

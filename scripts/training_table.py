@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from underspec.command import command
+from underspec.curves import training_curves
+from underspec.tables import write_csv
+
+
+def training_table(*, runs: list[dict], output: Path) -> None:
+    """Write the training curves of every model as one table.
+
+    runs: stage, scale, name and folder of each.
+    """
+    write_csv(training_curves(runs), output)
+
+
+if __name__ == "__main__":
+    command(training_table)
