@@ -51,8 +51,11 @@ localrules:
     disagreement_tables,
     evaluation_tables,
     draw_table1,
-    browser,
     training_table,
+    overview,
+    browser,
+    data_card,
+    manifest,
 
 
 rule all:
