@@ -8,7 +8,7 @@ SLURM_TESTS ?= tests/slurm
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input help
+.PHONY: demo run report test test-slow test-workflow test-slurm test-browser picture lint estimate bench bench-gpu bench-input help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -25,10 +25,10 @@ run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
 	$(SNAKEMAKE) --rerun-incomplete
 
 report: run ## reports/EXPERIMENT.html, self-contained
-	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html
+	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html --report-stylesheet reports/report.css
 
 test: .venv/ready ## the test suite without its slow part
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm" tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm and not browser" tests
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests
@@ -39,6 +39,11 @@ test-workflow: .venv/ready ## the workflow run, changed, broken and interrupted 
 test-slurm: .venv/ready ## a run and its faults on a real Slurm cluster on this machine (Debian, root)
 	$(BIN)/python tests/slurm/cluster.py install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m slurm $(SLURM_TESTS)
+
+test-browser: report ## the report of EXPERIMENT in a real browser, wide and narrow
+	@command -v chromium chromedriver > /dev/null || { echo "chromium and chromedriver are needed;" \
+		"on Debian: apt-get install --no-install-recommends chromium chromium-driver"; exit 1; }
+	REPORT=reports/$(EXPERIMENT).html $(BIN)/pytest -m browser tests/browser
 
 picture: .venv/ready ## draw the README's picture of the DAG anew
 	$(BIN)/python tests/workflow/picture.py

@@ -33,7 +33,7 @@ def read_claims(path: Path) -> list[dict]:
     Raises ArtifactError, naming the file, if it is no such table.
     """
     try:
-        table = pd.read_csv(path, dtype=object)[CLAIMS]
+        table = pd.read_csv(path, dtype={"published": str})[CLAIMS]
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: not a table of claims ({error}); delete it") from None
     return [

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from underspec.errors import ArtifactError
 
-PUBLISHED_PARAMETERS = {"base": 220e6, "large": 770e6, "xl": 3e9}
+PUBLISHED_PARAMETERS = {"base": 220e6, "large": 770e6, "xl": 3e9, "xxl": 11e9}
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers as in the paper.
 GREY = "#767676"
