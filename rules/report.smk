@@ -12,30 +12,6 @@ REPORT_PAGES = expand(made("report/{page}.html"), page=PAGES)
 GALLERY = ["figure1", "figure2", "figure3", "figure4"]
 
 
-def page(name):
-    """A page as an item of the report.
-
-    Items have one label alone: of two, the report makes a switch where a category has two values of
-    the second, and ends in an error where an item lacks one of them.
-    """
-    category, title = PAGES[name]
-    return report(
-        made(f"report/{name}.html"),
-        caption=f"../reports/captions/{name}.rst",
-        category=category,
-        labels={"item": title},
-    )
-
-
-def template(name):
-    """The template of a page, and what it is made of."""
-    return [f"reports/pages/{part}" for part in (f"{name}.html", "base.html", "style.css")]
-
-
-def results_folder(wildcards, output):
-    return str(Path(output[0]).parent.parent)
-
-
 rule overview:
     input:
         figures=[made(f"figures/{name}.svg") for name in GALLERY],
@@ -43,7 +19,7 @@ rule overview:
         claims=[],
         template=template("overview"),
     output:
-        page("overview"),
+        page("overview", *PAGES["overview"]),
     log:
         made("logs/overview.log"),
     benchmark:
@@ -86,7 +62,7 @@ rule browser:
         posts=made("data/posts.parquet"),
         template=template("samples"),
     output:
-        page("samples"),
+        page("samples", *PAGES["samples"]),
     log:
         made("logs/browser.log"),
     benchmark:
@@ -108,7 +84,9 @@ rule browser:
 # split, the samples that the experiment uses.
 TOKENS = pretraining_tokens() if len(IMPORTED) < len(set(pretrains(config))) else []
 TEXT_WORLDS = [TEXT_WORLD] if TOKENS else []
-SAMPLES = {Path(path).stem: path for path in [*compared_samples(), made("samples/best_of_n.parquet")]}
+SAMPLES = {
+    Path(path).stem: path for path in [*compared_samples(), made("samples/best_of_n.parquet")]
+}
 
 
 rule data_card:
@@ -119,7 +97,7 @@ rule data_card:
         tokens=TOKENS,
         template=template("data_card"),
     output:
-        page("data_card"),
+        page("data_card", *PAGES["data_card"]),
     log:
         made("logs/data_card.log"),
     benchmark:
@@ -238,7 +216,7 @@ rule manifest:
         checksums=made("checksums.csv"),
         template=template("manifest"),
     output:
-        page("manifest"),
+        page=page("manifest", *PAGES["manifest"]),
         config=made("config.yaml"),
         manifest=made("manifest.json"),
     log:
@@ -257,5 +235,5 @@ rule manifest:
         "python scripts/manifest.py --config {params.config:q}"
         " --environments {params.environments:q} --checksums {input.checksums}"
         " --benchmarks {params.benchmarks} --face {params.face} --template {input.template[0]}"
-        " --page {output[0]} --merged_config {output.config} --output {output.manifest}"
+        " --page {output.page} --merged_config {output.config} --output {output.manifest}"
         " --log {log} --label manifest"

@@ -52,7 +52,9 @@ def by_stage(benchmarks: Mapping[str, pd.DataFrame]) -> list[dict]:
     stages = table.agg(
         jobs=("seconds", "size"), seconds=("seconds", "sum"), cpu_seconds=("cpu_seconds", "sum")
     )
-    return stages.round(2).sort_values("cpu_seconds", ascending=False).reset_index().to_dict("records")
+    return (
+        stages.round(2).sort_values("cpu_seconds", ascending=False).reset_index().to_dict("records")
+    )
 
 
 def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:

@@ -73,7 +73,9 @@ def screenshot(driver, name):
         metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
         width = metrics["cssVisualViewport"]["clientWidth"]
         Path(folder).mkdir(parents=True, exist_ok=True)
-        driver.save_screenshot(f"{folder}/{width:.0f}-{re.sub('[^a-z0-9]+', '-', name.lower())}.png")
+        driver.save_screenshot(
+            f"{folder}/{width:.0f}-{re.sub('[^a-z0-9]+', '-', name.lower())}.png"
+        )
 
 
 def until(driver, condition):
@@ -177,9 +179,7 @@ def test_every_item_opens(browser):
             image = until(browser, lambda _: browser.find_element(By.CSS_SELECTOR, ".p-3 > img"))
             until(browser, lambda _, image=image: image.get_property("naturalWidth") > 0)
         screenshot(browser, f"item {Path(path).name}")
-        click(
-            browser, browser.find_element(By.CSS_SELECTOR, "td a[iconname='information-circle']")
-        )
+        click(browser, browser.find_element(By.CSS_SELECTOR, "td a[iconname='information-circle']"))
         assert "Look for" in until(
             browser, lambda _: browser.find_element(By.CSS_SELECTOR, "nav .prose")
         ).get_property("textContent")

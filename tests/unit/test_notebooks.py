@@ -67,6 +67,10 @@ def small_tables() -> dict[str, pd.DataFrame]:
             "holds": ["yes", "no", "undecided"],
         }
     )
+    stages = pd.DataFrame({"stage": ["pretrain", "reward model"]})
+    stages = sizes.merge(stages, how="cross").merge(pd.DataFrame({"step": [1, 2]}), how="cross")
+    evaluator_log = stages[-2:].assign(scale="xxl", stage="evaluator", parameters=10**6)
+    training = pd.concat([stages, evaluator_log]).assign(name="seed0", loss=1.0, smoothed=1.0)
     return {
         "figure1": figure1,
         "figure2": figure2,
@@ -76,6 +80,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "table1": table1,
         "accuracy": accuracy.assign(pretrain_seed=0, finetune_seed=0, accuracy=0.7, pairs=500),
         "directions": directions,
+        "training": training,
     }
 
 
@@ -128,8 +133,10 @@ def check_written(notebook: Path, folder: Path) -> None:
 
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
-    assert stems == {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "table1"}
-    assert {text.stem for text in TEXTS} == stems | {"directions", "workflow"}
+    drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
+    assert stems == drawn | {"table1"}
+    pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {"base"}
+    assert {text.stem for text in TEXTS} == stems | pages | {"directions", "workflow"}
 
 
 @by_notebook

@@ -21,9 +21,17 @@ FIGURES = {
     "draw_gold",
     "draw_table1",
 }
-AFTER_SCORES = {"rerank", *TABLES, *FIGURES}
-AFTER_REWARD_MODELS = {"score", *AFTER_SCORES}
-AFTER_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
+PAGES = {"overview", "browser", "manifest"}
+OF_TRAINING = {"training_table", "draw_training", "checksums"}
+AFTER_SCORES = {"rerank", *TABLES, *FIGURES, *PAGES}
+AFTER_REWARD_MODELS = {"score", *OF_TRAINING, *AFTER_SCORES}
+AFTER_PREFERENCES = {
+    "reward_model",
+    "evaluator",
+    "score_evaluator",
+    "data_card",
+    *AFTER_REWARD_MODELS,
+}
 AFTER_POLICY = {"sample", "preferences", "gold_score", *AFTER_PREFERENCES}
 
 
@@ -43,9 +51,10 @@ def test_a_finished_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize(
     ("change", "rerun"),
     [
-        ({"checkpoint_seconds": 7}, set()),
-        ({"protect_pretrains": True}, set()),
-        ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, set()),
+        # What changes no result is written down in the manifest and reruns nothing else.
+        ({"checkpoint_seconds": 7}, {"manifest"}),
+        ({"protect_pretrains": True}, {"manifest"}),
+        ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, {"manifest"}),
         ({"recipe": {"dropout": 0.1}}, {"pretrain", "policy", "reward_model", *AFTER_POLICY}),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
@@ -58,7 +67,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
         (
             {"models": {"xxl": {"reward_model": {"steps": 5}}}},
             {"evaluator", "score_evaluator", "evaluation_tables", "draw_figure4"}
-            | {"draw_accuracy", "draw_gold", "draw_table1"},
+            | {"draw_accuracy", "draw_gold", "draw_table1", *OF_TRAINING, *PAGES},
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),
@@ -76,7 +85,7 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
         ("corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
         ("preferences", "", {"preferences", *AFTER_PREFERENCES}),
         ("gold_raters/micro_tldr", "", {"preferences", "gold_score", *AFTER_PREFERENCES}),
-        ("plots", "", FIGURES),
+        ("plots", "", {*FIGURES, *PAGES, "draw_training", "data_card"}),
         ("corruption", "comment", set()),
         ("training", "comment", set()),
         ("models", "comment", set()),
