@@ -2,12 +2,11 @@ from pathlib import Path
 
 from underspec.checksums import checksums as checksums_of
 from underspec.command import command
-from underspec.tables import write_csv
 
 
 def checksums(*, files: list[str], output: Path) -> None:
     """Write size and SHA-256 of files; their names may hold wildcards."""
-    write_csv(checksums_of(files), output)
+    checksums_of(files).to_csv(output, index=False)
 
 
 if __name__ == "__main__":

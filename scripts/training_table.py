@@ -2,7 +2,6 @@ from pathlib import Path
 
 from underspec.command import command
 from underspec.curves import training_curves
-from underspec.tables import write_csv
 
 
 def training_table(*, runs: list[dict], output: Path) -> None:
@@ -10,7 +9,7 @@ def training_table(*, runs: list[dict], output: Path) -> None:
 
     runs: stage, scale, name and folder of each.
     """
-    write_csv(training_curves(runs), output)
+    training_curves(runs).to_csv(output, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

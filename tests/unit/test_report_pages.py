@@ -80,8 +80,8 @@ def run(folder, losses, stage="pretrain", scale="base"):
 
 def test_curves_of_all_trainings_in_one_table(tmp_path):
     runs = [run(tmp_path / "seed0", range(20)), run(tmp_path / "policy", [3.0], "policy", "xl")]
-    training_table(runs=runs, output=tmp_path / "tables" / "training.csv")
-    table = pd.read_csv(tmp_path / "tables" / "training.csv")
+    training_table(runs=runs, output=tmp_path / "training.csv")
+    table = pd.read_csv(tmp_path / "training.csv")
     assert list(table.columns) == [
         "stage",
         "scale",

@@ -25,13 +25,8 @@ PAGES = {"overview", "browser", "manifest"}
 OF_TRAINING = {"training_table", "draw_training", "checksums"}
 AFTER_SCORES = {"rerank", *TABLES, *FIGURES, *PAGES}
 AFTER_REWARD_MODELS = {"score", *OF_TRAINING, *AFTER_SCORES}
-AFTER_PREFERENCES = {
-    "reward_model",
-    "evaluator",
-    "score_evaluator",
-    "data_card",
-    *AFTER_REWARD_MODELS,
-}
+TRAINED_ON_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
+AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
 AFTER_POLICY = {"sample", "preferences", "gold_score", *AFTER_PREFERENCES}
 
 
@@ -58,7 +53,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
         ({"recipe": {"dropout": 0.1}}, {"pretrain", "policy", "reward_model", *AFTER_POLICY}),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
-        ({"centering": 0.1}, AFTER_PREFERENCES),
+        ({"centering": 0.1}, TRAINED_ON_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
         (
             {"models": {"base": {"reward_model": {"steps": 5}}}},
