@@ -8,7 +8,7 @@ SLURM_TESTS ?= tests/slurm
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
-.PHONY: demo run report test test-slow test-workflow test-slurm test-browser picture lint estimate bench bench-gpu bench-input help
+.PHONY: demo run report test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-gpu bench-input help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -40,9 +40,12 @@ test-slurm: .venv/ready ## a run and its faults on a real Slurm cluster on this 
 	$(BIN)/python tests/slurm/cluster.py install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m slurm $(SLURM_TESTS)
 
-test-browser: report ## the report of EXPERIMENT in a real browser, wide and narrow
-	@command -v chromium chromedriver > /dev/null || { echo "chromium and chromedriver are needed;" \
-		"on Debian: apt-get install --no-install-recommends chromium chromium-driver"; exit 1; }
+chromium:
+	@command -v chromium > /dev/null && command -v chromedriver > /dev/null \
+		|| { echo "chromium and chromedriver are needed; on Debian:" \
+		"apt-get install --no-install-recommends chromium chromium-driver"; exit 1; }
+
+test-browser: chromium report ## the report of EXPERIMENT in a real browser, wide and narrow
 	REPORT=reports/$(EXPERIMENT).html $(BIN)/pytest -m browser tests/browser
 
 picture: .venv/ready ## draw the README's picture of the DAG anew

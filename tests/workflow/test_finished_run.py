@@ -1,6 +1,7 @@
 """What a finished experiment does when something changes, breaks or is interrupted: real runs."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,14 @@ def finished(tmp_path_factory):
 
 def test_a_finished_run_has_nothing_to_do(finished):
     assert scheduled(finished, *SMOKE) == set()
+
+
+def test_a_report_of_a_single_figure(finished, tmp_path):
+    report = tmp_path / "part.html"
+    done = snakemake(finished, "figure2", "--report", str(report), *SMOKE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"Adding (\S+) ", done.stdout + done.stderr) == ["figure2.svg"]
+    assert report.stat().st_size > 1e6
 
 
 @pytest.mark.parametrize(
