@@ -226,7 +226,7 @@ rule manifest:
     conda:
         ANALYSIS
     params:
-        config=json.dumps(config),
+        config=lambda wildcards: json.dumps(config),  # a path may hold {seed}
         environments=lambda wildcards, input: json.dumps(list(input.environments)),
         benchmarks=made("benchmarks"),
         face=config["experiment"],
