@@ -45,6 +45,7 @@ def browser(size):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = Service(os.environ.get("CHROMEDRIVER", "/usr/bin/chromedriver"))
     driver = webdriver.Chrome(options=options, service=service)
+    driver.shown = size
     width, height = SIZES[size]
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
@@ -70,12 +71,8 @@ def check_quiet(driver):
 
 def screenshot(driver, name):
     if folder := os.environ.get("SCREENSHOTS"):
-        metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
-        width = metrics["cssVisualViewport"]["clientWidth"]
         Path(folder).mkdir(parents=True, exist_ok=True)
-        driver.save_screenshot(
-            f"{folder}/{width:.0f}-{re.sub('[^a-z0-9]+', '-', name.lower())}.png"
-        )
+        driver.save_screenshot(f"{folder}/{driver.shown} {name}.png".replace(" ", "-"))
 
 
 def until(driver, condition):
