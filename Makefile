@@ -12,7 +12,8 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
-.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm picture lint estimate bench bench-gpu bench-input bench-statistics help
+STYLED := --report-stylesheet reports/report.css
+.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-gpu bench-input bench-statistics help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -30,7 +31,7 @@ run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
 	$(SNAKEMAKE) --rerun-incomplete --prioritize results/$(EXPERIMENT)/data/preferences.parquet
 
 report: run ## reports/EXPERIMENT.html, self-contained
-	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html
+	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html $(STYLED)
 
 bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the reward matrix is drawn anew
 	$(SNAKEMAKE) --rerun-incomplete bundle
@@ -38,12 +39,12 @@ bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the r
 figures: .venv-figures/ready ## every figure and the report from BUNDLE, without torch
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(LIGHT)/python scripts/unlock.py $(FROM_BUNDLE)
 	$(LIGHT)/snakemake --cores $(CORES) --rerun-incomplete $(FROM_BUNDLE)
-	$(LIGHT)/snakemake $(FROM_BUNDLE) --report $(BUNDLE_REPORT)
+	$(LIGHT)/snakemake $(FROM_BUNDLE) --report $(BUNDLE_REPORT) $(STYLED)
 	@echo
 	@echo "Report: $(BUNDLE_REPORT)"
 
 test: .venv/ready ## the test suite without its slow part
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm" tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm and not browser" tests
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests
@@ -54,6 +55,14 @@ test-workflow: .venv/ready ## the workflow run, changed, broken and interrupted 
 test-slurm: .venv/ready ## a run and its faults on a real Slurm cluster on this machine (Debian, root)
 	$(BIN)/python tests/slurm/cluster.py install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -rs -m slurm $(SLURM_TESTS)
+
+chromium:
+	@command -v chromium > /dev/null && command -v chromedriver > /dev/null \
+		|| { echo "chromium and chromedriver are needed; on Debian:" \
+		"apt-get install --no-install-recommends chromium chromium-driver"; exit 1; }
+
+test-browser: chromium report ## the report of EXPERIMENT in a real browser, wide and narrow
+	REPORT=reports/$(EXPERIMENT).html $(BIN)/pytest -m browser tests/browser
 
 picture: .venv/ready ## draw the README's picture of the DAG anew
 	$(BIN)/python tests/workflow/picture.py

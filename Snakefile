@@ -41,6 +41,12 @@ include: "rules/rerank.smk"
 include: "rules/tables.smk"
 include: "rules/evidence.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+if not config["bundle"]:
+
+    include: "rules/run.smk"
 
 
 # Targets that only collect, what needs the network, and what takes seconds at any scale.
@@ -58,6 +64,8 @@ localrules:
     diagnostics,
     claims,
     draw_table1,
+    overview,
+    browser,
 
 
 rule all:
@@ -66,6 +74,7 @@ rule all:
         FIGURES,
         TABLES,
         made("claims.csv"),
+        REPORT_PAGES,
 
 
 rule figure1:

@@ -27,8 +27,8 @@ if config["bundle"]:
             manifest=report(
                 made("manifest.json"),
                 caption="../reports/captions/bundle.rst",
-                category="4 Provenance",
-                labels={"item": "What this report was drawn from", "kind": "bundle"},
+                category="6 Data and run",
+                labels={"item": "What this report was drawn from"},
             ),
         log:
             made("logs/unbundle.log"),

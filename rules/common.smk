@@ -139,3 +139,26 @@ def figure(name):
 
 def table1_files():
     return expand(made("tables/{file}"), file=["table1.csv", "table1.tex", "table1.html"])
+
+
+def results_folder(wildcards, output):
+    return str(Path(output[0]).parent.parent)
+
+
+def template(name):
+    """The template of a page of the report, and what it is made of."""
+    return [f"reports/pages/{part}" for part in (f"{name}.html", "base.html", "style.css")]
+
+
+def page(name, category, title):
+    """A page as an item of the report.
+
+    Items have one label alone: of two, the report makes a switch where a category has two values of
+    the second, and ends in an error where an item lacks one of them.
+    """
+    return report(
+        made(f"report/{name}.html"),
+        caption=f"../reports/captions/{name}.rst",
+        category=category,
+        labels={"item": title},
+    )

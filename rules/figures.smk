@@ -5,6 +5,7 @@
 BIASED = HAS_GOLD and not WORLD.has_preferences and config["labels"]["length_bias"] != 0
 DRAWN = ["figure1", "figure2", "figure3", "figure4", "accuracy"] + ["gold"] * HAS_GOLD
 DRAWN += ["exact", "components", "shift", "overoptimisation"] + ["bias"] * BIASED
+DRAWN += [] if config["bundle"] else ["training"]
 CATEGORIES = {
     "figure1": "2 Underspecification",
     "figure2": "2 Underspecification",
@@ -17,6 +18,7 @@ CATEGORIES = {
     "shift": "4 Beside the paper",
     "overoptimisation": "4 Beside the paper",
     "bias": "4 Beside the paper",
+    "training": "1 Reward models",
 }
 TITLES = {
     "figure1": "Figure 1: reward under other reward models",
@@ -30,6 +32,7 @@ TITLES = {
     "shift": "Shift: what the chosen texts look like",
     "overoptimisation": "Over-optimisation: reward against the KL",
     "bias": "A shared bias, which ensembles keep",
+    "training": "Training curves",
 }
 FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()
 
@@ -47,7 +50,7 @@ for drawn in DRAWN:
                 made(f"figures/{drawn}.svg"),
                 caption=f"../reports/captions/{drawn}.rst",
                 category=CATEGORIES[drawn],
-                labels={"item": TITLES[drawn], "kind": "figure"},
+                labels={"item": TITLES[drawn]},
             ),
             made(f"figures/{drawn}.pdf"),
         log:
@@ -77,7 +80,7 @@ rule draw_table1:
             made("tables/table1.html"),
             caption="../reports/captions/table1.rst",
             category="3 Ensembles",
-            labels={"item": "Table 1: ours beside the published", "kind": "table"},
+            labels={"item": "Table 1: ours beside the published"},
         ),
         made("tables/table1.tex"),
     log:

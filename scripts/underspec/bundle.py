@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from underspec.archive import CURE, MANIFEST, from_json, read_archive, to_json, write_archive
 from underspec.artifacts import POSTS, SAMPLES, SCORES, check_table, read_table, write_table
 from underspec.errors import ArtifactError, UserError
-from underspec.reward_matrix import check_metrics, layout, read_rewards
+from underspec.reward_matrix import METRICS, check_keys, layout, read_rewards
 
 CONFIG, MATRIX = "config.json", "scores.parquet"
 POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
@@ -213,7 +213,7 @@ def _verified_tables(
         raise ArtifactError(f"{bundle / foreign[0]}: no member of such a bundle; {CURE}")
     for name in beside:
         if name.endswith("metrics.json"):
-            check_metrics(from_json(members[name], bundle / name), bundle / name)
+            check_keys(from_json(members[name], bundle / name), METRICS, bundle / name)
     return posts, samples, matrix
 
 

@@ -15,7 +15,7 @@ from underspec.published import at_paper_scale
 from underspec.resampling import distinct, over_posts, over_posts_and_seeds
 from underspec.statistics import NORMAL_95
 
-COLUMNS = ["id", "claim", "place", "ours", "scale", "published", "more", "less"]
+COLUMNS = ["id", "kind", "claim", "place", "ours", "scale", "published", "more", "less"]
 COLUMNS += ["estimate", "low", "high", "verdict", "reason"]
 COLUMNS += ["posts_low", "posts_high", "these_models", "distinct_resamples"]
 
@@ -133,10 +133,10 @@ def numbers_of_table1(published: pd.DataFrame) -> list[Claim]:
 def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
     """One row a claim and scale, with COLUMNS.
 
-    more, less: the two sides; estimate: their difference (of a number: ours); low, high: its
-    interval over posts and seeds, which decides the verdict; posts_low, posts_high: that over posts
-    alone, as in the paper; these_models: its verdict, on the reward models at hand;
-    distinct_resamples: of the pretrain seeds, few enough to be told.
+    kind: direction or number; more, less: the two sides; estimate: their difference (of a number:
+    ours); low, high: its interval over posts and seeds, which decides the verdict; posts_low,
+    posts_high: that over posts alone, as in the paper; these_models: its verdict, on the reward
+    models at hand; distinct_resamples: of the pretrain seeds, few enough to be told.
     """
     rows = [row for claim in claims for row in _rows(claim, found)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -145,7 +145,9 @@ def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
 def _rows(claim: Claim, found: Found) -> Iterator[dict]:
     for scale in claim.published if claim.equals else claim.scales:
         published = claim.published
-        about = {"id": claim.id, "claim": claim.claim, "place": claim.place, "ours": claim.ours}
+        kind = "number" if claim.equals else "direction"
+        about = {"id": claim.id, "kind": kind, "claim": claim.claim, "place": claim.place}
+        about |= {"ours": claim.ours}
         about |= {"scale": scale, "published": _text(published, scale)}
         try:
             judged = (

@@ -12,6 +12,7 @@ from underspec.artifacts import SAMPLES, SCORES, read_table
 from underspec.errors import ArtifactError
 
 KEYS = {"post_id": "str", "sample_index": "int64"}
+METRICS = {"scale", "parameters", "accuracy", "pairs"}
 
 
 @dataclass(frozen=True)
@@ -103,18 +104,25 @@ def read_metrics(path: Path) -> dict:
 
     Raises ArtifactError, naming the file, if it is missing, is no JSON object or lacks a key.
     """
+    return read_json(path, METRICS)
+
+
+def read_json(path: Path, needed: set[str]) -> dict:
+    """A JSON object that a training left in its folder, with at least the keys `needed`.
+
+    Raises ArtifactError, naming the file, if it is missing, is no JSON object or lacks a key.
+    """
     try:
-        metrics = json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from None
-    check_metrics(metrics, path)
-    return metrics
+    check_keys(found, needed, path)
+    return found
 
 
-def check_metrics(metrics: dict, path: Path) -> None:
-    """Raise ArtifactError, naming `path`, if `metrics` is no JSON object or lacks a key."""
-    needed = {"scale", "parameters", "accuracy", "pairs"}
-    missing = needed - set(metrics) if isinstance(metrics, dict) else needed
+def check_keys(found: dict, needed: set[str], path: Path) -> None:
+    """Raise ArtifactError, naming `path`, if `found` is no JSON object or lacks a key."""
+    missing = needed - set(found) if isinstance(found, dict) else needed
     if missing:
         raise ArtifactError(
             f"{path}: {', '.join(sorted(missing))} is missing; "

@@ -71,6 +71,10 @@ def small_tables() -> dict[str, pd.DataFrame]:
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
     bias = sizes.merge(ensembles, how="cross").assign(ranker="one", price=0.1, planted=0.08)
+    stages = pd.DataFrame({"stage": ["pretrain", "reward model"]})
+    stages = sizes.merge(stages, how="cross").merge(pd.DataFrame({"step": [1, 2]}), how="cross")
+    evaluator_log = stages[-2:].assign(scale="xxl", stage="evaluator", parameters=10**6)
+    training = pd.concat([stages, evaluator_log]).assign(name="seed0", loss=1.0, smoothed=1.0)
     return {
         "figure1": figure1,
         "figure2": figure2,
@@ -85,6 +89,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "overoptimisation": curves,
         "overoptimisation_fit": fitted,
         "bias": bias.assign(unexplained=0.4),
+        "training": training,
     }
 
 
@@ -136,10 +141,11 @@ def check_written(notebook: Path, folder: Path) -> None:
 
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
-    assert stems == {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "table1"} | {
-        *("exact", "components", "shift", "overoptimisation", "bias")
-    }
-    assert {text.stem for text in TEXTS} == stems | {"bundle", "workflow"}
+    drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
+    drawn |= {"exact", "components", "shift", "overoptimisation", "bias"}
+    assert stems == drawn | {"table1"}
+    pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {"base"}
+    assert {text.stem for text in TEXTS} == stems | pages | {"bundle", "workflow"}
 
 
 @by_notebook

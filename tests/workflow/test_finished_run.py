@@ -1,6 +1,7 @@
 """What a finished experiment does when something changes, breaks or is interrupted: real runs."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,15 +14,18 @@ from workflow import SMOKE, command, copy_repository, environment, overlay, sche
 pytestmark = pytest.mark.slow
 
 RESULTS = Path("results/smoke")
-EVIDENCE = {"evidence", "claims"}
+EVIDENCE = {"evidence", "claims", "overview"}
 FIGURES_OF_EVIDENCE = {f"draw_{name}" for name in ("exact", "components", "shift")}
 FIGURES_OF_EVIDENCE |= {"draw_overoptimisation"}
 FIGURES_OF_EVALUATION = {f"draw_{name}" for name in ("figure4", "accuracy", "gold", "table1")}
 AFTER_EVALUATION = {"evaluation_tables", *EVIDENCE, *FIGURES_OF_EVALUATION, *FIGURES_OF_EVIDENCE}
 FIGURES = {f"draw_figure{i}" for i in (1, 2, 3)} | FIGURES_OF_EVALUATION | FIGURES_OF_EVIDENCE
-AFTER_SCORES = {"rerank", "disagreement_tables", *FIGURES, *AFTER_EVALUATION}
-AFTER_REWARD_MODELS = {"score", *AFTER_SCORES}
-AFTER_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
+PAGES = {"overview", "browser", "manifest"}
+OF_TRAINING = {"training_table", "draw_training", "checksums"}
+AFTER_SCORES = {"rerank", "disagreement_tables", *FIGURES, *AFTER_EVALUATION, *PAGES}
+AFTER_REWARD_MODELS = {"score", *OF_TRAINING, *AFTER_SCORES}
+TRAINED_ON_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
+AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
 AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
 
 
@@ -29,17 +33,26 @@ def test_a_finished_run_has_nothing_to_do(finished):
     assert scheduled(finished, *SMOKE) == set()
 
 
+def test_a_report_of_a_single_figure(finished, tmp_path):
+    report = tmp_path / "part.html"
+    done = snakemake(finished, "figure2", "--report", str(report), *SMOKE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"Adding (\S+) ", done.stdout + done.stderr) == ["figure2.svg"]
+    assert report.stat().st_size > 1e6
+
+
 @pytest.mark.parametrize(
     ("change", "rerun"),
     [
-        ({"checkpoint_seconds": 7}, set()),
-        ({"protect_pretrains": True}, set()),
-        ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, set()),
+        # What changes no result is written down in the manifest and reruns nothing else.
+        ({"checkpoint_seconds": 7}, {"manifest"}),
+        ({"protect_pretrains": True}, {"manifest"}),
+        ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, {"manifest"}),
         ({"recipe": {"dropout": 0.1}}, {"pretrain", "policy", "reward_model", *AFTER_POLICY}),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
-        ({"resamples": 150}, {*EVIDENCE, *FIGURES_OF_EVIDENCE}),
+        ({"resamples": 150}, {*EVIDENCE, *FIGURES_OF_EVIDENCE, "manifest"}),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
-        ({"centering": 0.1}, AFTER_PREFERENCES),
+        ({"centering": 0.1}, TRAINED_ON_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
         (
             {"models": {"base": {"reward_model": {"steps": 5}}}},
@@ -47,7 +60,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
         ),
         (
             {"models": {"xxl": {"reward_model": {"steps": 5}}}},
-            {"evaluator", "score_evaluator", *AFTER_EVALUATION},
+            {"evaluator", "score_evaluator", *AFTER_EVALUATION, *OF_TRAINING, *PAGES},
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),
@@ -69,7 +82,7 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
             "",
             {"preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES},
         ),
-        ("plots", "", FIGURES),
+        ("plots", "", {*FIGURES, *PAGES, "draw_training", "data_card"}),
         ("corruption", "comment", set()),
         ("training", "comment", set()),
         ("models", "comment", set()),

@@ -40,7 +40,11 @@ class Splits(Options):
 
 
 class BaseWorld:
-    """What the workflow asks of a world. All methods are pure functions of options and raw."""
+    """What the workflow asks of a world. All methods are pure functions of options and raw.
+
+    The docstring of a world's class is what the data card says of it: what it is, where it
+    comes from, whose preferences, its licence.
+    """
 
     Options: ClassVar[type[Options]]
     downloads: ClassVar[bool] = False  # fetch() brings raw files that the others read

@@ -28,6 +28,12 @@ class C4Options(Options):
 
 
 class World(BaseWorld):
+    """C4 (Raffel et al., 2020), English: pages of the web, cleaned by rules. Pretraining text
+    alone, from the Hub or a local folder.
+
+    Licence: ODC-BY; the pages themselves are bound by the terms of Common Crawl.
+    """
+
     Options = C4Options
     downloads = True
     fetch_options = ("source", "files")

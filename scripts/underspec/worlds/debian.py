@@ -42,6 +42,18 @@ class DebianOptions(Options):
 
 
 class World(BaseWorld):
+    """Package descriptions of Debian, written by the packages' maintainers: a post is the long
+    description of a source package, its reference the maintainer's own synopsis of one line. The
+    pretraining text adds documentation in English prose. All of it is read from the archive
+    that the machine uses, with apt.
+
+    Preferences are those of a simulated rater, who goes by the overlap of a text with the reference
+    (chrF).
+
+    Licence: each text carries the licence of its package, free by Debian's guidelines; nothing
+    is shipped with this package.
+    """
+
     Options = DebianOptions
     downloads = True
     fetch_options = ("documentation",)

@@ -72,6 +72,16 @@ class MicroOptions(Options):
 
 
 class World(BaseWorld):
+    """Posts, references and pretraining text made by a grammar: short posts about who did what to
+    whose thing and what to do now, with references by writers of different habits. No sentence
+    was written by a person; every word is lower case, and spaces part words and punctuation.
+
+    Preferences are those of a simulated rater, who goes by a gold reward that is known exactly:
+    facts covered, facts wrong, length and repeats.
+
+    Licence: the texts are output of this package and free of any right of others.
+    """
+
     Options = MicroOptions
 
     def posts(self) -> pd.DataFrame:

@@ -41,6 +41,14 @@ class TldrOptions(Options):
 
 
 class World(BaseWorld):
+    """TL;DR (Völske et al., 2017), as filtered by Stiennon et al. (2020): posts of Reddit, with
+    their authors' own summaries as references, and people's comparisons of summaries.
+
+    Posts and comparisons may offend, and hold what people told of themselves.
+
+    Licence: the comparisons are under a modified MIT licence; the posts are their authors'.
+    """
+
     Options = TldrOptions
     downloads = True
     fetch_options = ("posts", "comparisons")

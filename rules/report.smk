@@ -1,0 +1,82 @@
+# In: posts, samples/, scores/, rerank/, tables/, figures/, claims.csv.
+# Out: report/overview.html and report/samples.html: self-contained pages of the report, from the
+# templates of reports/pages.
+
+PAGES = {
+    "overview": ("0 Overview", "What came out"),
+    "samples": ("5 Samples", "Samples, and what each ranker picks"),
+    "data_card": ("6 Data and run", "Data card"),
+    "manifest": ("6 Data and run", "Run manifest"),
+}
+OF_THE_RUN = ["data_card", "manifest"]
+REPORT_PAGES = [
+    made(f"report/{name}.html") for name in PAGES if not (config["bundle"] and name in OF_THE_RUN)
+]
+GALLERY = ["figure1", "figure2", "figure3", "figure4"]
+
+
+rule overview:
+    input:
+        figures=[made(f"figures/{name}.svg") for name in GALLERY],
+        accuracy=made("tables/accuracy.csv"),
+        claims=made("claims.csv"),
+        template=template("overview"),
+    output:
+        page("overview", *PAGES["overview"]),
+    log:
+        made("logs/overview.log"),
+    benchmark:
+        made("benchmarks/overview.tsv")
+    conda:
+        ANALYSIS
+    params:
+        about=json.dumps(
+            {
+                "experiment": config["experiment"],
+                "world": config["world"],
+                "grid": config["grid"],
+                "models": len(NAMES),
+                "pretrain_seeds": len(config["pretrain_seeds"]),
+                "finetune_seeds": len(config["finetune_seeds"]),
+                "aggregators": config["aggregators"],
+                "policy": config["policy"]["scale"],
+                "samples": config["sampling"]["samples"]["best_of_n"],
+                "best_of_n": config["best_of_n"],
+                "evaluator": config["evaluator"]["scale"],
+            }
+        ),
+        figures=json.dumps(
+            [{"title": TITLES[name], "path": made(f"figures/{name}.svg")} for name in GALLERY]
+        ),
+        code=code("overview"),
+    shell:
+        "python scripts/overview.py --about {params.about:q} --accuracy {input.accuracy}"
+        " --figures {params.figures:q} --claims {input.claims} --template {input.template[0]}"
+        " --output {output} --log {log} --label overview"
+
+
+rule browser:
+    input:
+        MATRIX,
+        made("evaluator"),
+        made("scores/evaluator.parquet"),
+        made("scores/gold.parquet") if HAS_GOLD else [],
+        posts=made("data/posts.parquet"),
+        template=template("samples"),
+    output:
+        page("samples", *PAGES["samples"]),
+    log:
+        made("logs/browser.log"),
+    benchmark:
+        made("benchmarks/browser.tsv")
+    conda:
+        ANALYSIS
+    params:
+        results=results_folder,
+        experiment=json.dumps(EXPERIMENT),
+        name=config["experiment"],
+        code=code("browser"),
+    shell:
+        "python scripts/browser.py --results {params.results} --posts {input.posts}"
+        " --experiment {params.experiment:q} --name {params.name} --template {input.template[0]}"
+        " --output {output} --log {log} --label 'sample browser'"

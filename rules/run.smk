@@ -1,0 +1,159 @@
+# In: data/, samples/, scores/, the model folders, benchmarks/, and all pages but its own.
+# Out: what tells of the run itself: tables/training.csv, report/data_card.html, checksums.csv,
+# manifest.json, config.yaml and report/manifest.html. A bundle has none of these.
+
+# The shards of the pretraining text, unless every pretrain is imported and none is needed; and by
+# split, the samples that the experiment uses.
+TOKENS = pretraining_tokens() if len(IMPORTED) < len(set(pretrains(config))) else []
+TEXT_WORLDS = [TEXT_WORLD] if TOKENS else []
+SAMPLES = {
+    Path(path).stem: path for path in [*compared_samples(), made("samples/best_of_n.parquet")]
+}
+
+
+rule data_card:
+    input:
+        posts=made("data/posts.parquet"),
+        preferences=made("data/preferences.parquet"),
+        samples=list(SAMPLES.values()),
+        tokens=TOKENS,
+        template=template("data_card"),
+    output:
+        page("data_card", *PAGES["data_card"]),
+    log:
+        made("logs/data_card.log"),
+    benchmark:
+        made("benchmarks/data_card.tsv")
+    localrule: True
+    conda:
+        ANALYSIS
+    params:
+        worlds=json.dumps(list(dict.fromkeys([config["world"], *TEXT_WORLDS]))),
+        samples=json.dumps(SAMPLES),
+        tokens=json.dumps(TOKENS),
+        face=config["experiment"],
+        code=code("data_card"),
+    shell:
+        "python scripts/data_card.py --worlds {params.worlds:q} --posts {input.posts}"
+        " --preferences {input.preferences} --samples {params.samples:q} --tokens {params.tokens:q}"
+        " --face {params.face} --template {input.template[0]} --output {output} --log {log}"
+        " --label 'data card'"
+
+
+# The trainings of the experiment, as the table of their curves names them.
+RUNS = [
+    *(
+        {
+            "stage": "pretrain",
+            "scale": scale,
+            "name": f"seed{seed}",
+            "folder": pretrained(scale, seed),
+        }
+        for scale, seed in pretrains(config)
+    ),
+    *(
+        {
+            "stage": "reward model",
+            "scale": scale,
+            "name": name,
+            "folder": made(f"reward_models/{scale}/{name}"),
+        }
+        for scale in SCALES
+        for name in NAMES
+    ),
+    *(
+        {"stage": stage, "scale": config[stage]["scale"], "name": stage, "folder": made(stage)}
+        for stage in ("policy", "evaluator")
+    ),
+]
+
+
+rule training_table:
+    input:
+        [run["folder"] for run in RUNS],
+    output:
+        made("tables/training.csv"),
+    log:
+        made("logs/training_table.log"),
+    benchmark:
+        made("benchmarks/training_table.tsv")
+    localrule: True
+    conda:
+        ANALYSIS
+    params:
+        runs=json.dumps(RUNS),
+        code=code("training_table"),
+    shell:
+        "python scripts/training_table.py --runs {params.runs:q} --output {output}"
+        " --log {log} --label 'training curves'"
+
+
+DATA = [
+    made("data/posts.parquet"),
+    made("data/preferences.parquet"),
+    *TOKENS,
+    *SAMPLES.values(),
+]
+
+
+rule checksums:
+    input:
+        DATA,
+        expand(made("scores/{name}.parquet"), name=SCORES),
+        made("data/tokenizer"),
+        [run["folder"] for run in RUNS],
+    output:
+        made("checksums.csv"),
+    log:
+        made("logs/checksums.log"),
+    benchmark:
+        made("benchmarks/checksums.tsv")
+    conda:
+        ANALYSIS
+    params:
+        files=json.dumps(
+            [
+                *DATA,
+                made("data/tokenizer/tokenizer.json"),
+                *(f"{run['folder']}/*.safetensors" for run in RUNS),
+                *expand(made("scores/{name}.parquet"), name=SCORES),
+            ]
+        ),
+        code=code("checksums"),
+    shell:
+        "python scripts/checksums.py --files {params.files:q} --output {output}"
+        " --log {log} --label checksums"
+
+
+# After everything else, so that all benchmarks are there.
+rule manifest:
+    input:
+        FIGURES,
+        TABLES,
+        [made(f"report/{name}.html") for name in PAGES if name != "manifest"],
+        environments=expand("envs/{name}.txt", name=["analysis", "train", "workflow"]),
+        checksums=made("checksums.csv"),
+        template=template("manifest"),
+    output:
+        page=page("manifest", *PAGES["manifest"]),
+        config=made("config.yaml"),
+        manifest=made("manifest.json"),
+    log:
+        made("logs/manifest.log"),
+    benchmark:
+        made("benchmarks/manifest.tsv")
+    localrule: True
+    conda:
+        ANALYSIS
+    params:
+        config=lambda wildcards: json.dumps(config),  # a path may hold {seed}
+        environments=lambda wildcards, input: json.dumps(list(input.environments)),
+        benchmarks=made("benchmarks"),
+        face=config["experiment"],
+        code=code("manifest"),
+    shell:
+        "python scripts/manifest.py --config {params.config:q}"
+        " --environments {params.environments:q} --checksums {input.checksums}"
+        " --benchmarks {params.benchmarks} --face {params.face} --template {input.template[0]}"
+        " --page {output.page} --merged_config {output.config} --output {output.manifest}"
+        " --log {log} --label manifest"

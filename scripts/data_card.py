@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+
+from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table
+from underspec.checksums import checksums
+from underspec.command import command
+from underspec.data_card import QUANTILES, card, compared, described, examples
+from underspec.pages import write_page
+
+
+def data_card(
+    *,
+    worlds: list[str],
+    posts: Path,
+    preferences: Path,
+    samples: dict[str, Path],
+    tokens: list[Path],
+    face: str,
+    template: Path,
+    output: Path,
+) -> None:
+    """Write what the data are, in numbers and examples.
+
+    worlds: those in use, each once; samples: the table of each split; tokens: the shards of the
+    pretraining text.
+    """
+    post_table, compared_texts = read_table(posts, POSTS), read_table(preferences, PREFERENCES)
+    tables = {split: read_table(Path(path), SAMPLES) for split, path in samples.items()}
+    files = [posts, preferences, *samples.values(), *tokens]
+    write_page(
+        template,
+        output,
+        cards={world: card(world) for world in worlds},
+        quantiles=QUANTILES,
+        lengths=described(post_table, tables),
+        tokens=sum(len(np.load(path, mmap_mode="r")) for path in tokens),
+        preferences=compared(compared_texts),
+        examples=examples(post_table, compared_texts),
+        files=checksums(map(str, files)).to_dict("records"),
+        face=face,
+    )
+
+
+if __name__ == "__main__":
+    command(data_card)

@@ -1,0 +1,114 @@
+"""With what an experiment was made: software, machine, code, files, time."""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==", re.MULTILINE)
+
+
+def manifest(
+    config: dict, packages: Mapping, machine: Mapping, code: Mapping, files: list, stages: list
+) -> dict:
+    """Everything that is written down of a run, as JSON can hold it."""
+    return {
+        "experiment": config["experiment"],
+        "config": config,
+        "code": dict(code),
+        "packages": dict(packages),
+        "machine": dict(machine),
+        "stages": stages,
+        "cpu_seconds": sum(stage["cpu_seconds"] for stage in stages),
+        "files": files,
+    }
+
+
+def pinned(requirements: Iterable[str]) -> list[str]:
+    """The packages that the texts of requirement files pin, sorted."""
+    return sorted({name.lower() for text in requirements for name in PIN.findall(text)})
+
+
+def by_stage(benchmarks: Mapping[str, pd.DataFrame]) -> list[dict]:
+    """Jobs, wall and CPU seconds of each stage, the longest first.
+
+    benchmarks: Snakemake's, by their path in the folder of benchmarks: its first part, without a
+    suffix, is the stage. Snakemake looks at a job every few seconds: of a job that ends sooner the
+    CPU time may be missing, and counts as none.
+    """
+    rows = [
+        {"stage": Path(Path(path).parts[0]).stem, "seconds": row.s, "cpu_seconds": row.cpu_time}
+        for path, table in benchmarks.items()
+        for row in table.itertuples()
+    ]
+    if not rows:
+        return []
+    table = pd.DataFrame(rows).fillna(0.0).groupby("stage")
+    stages = table.agg(
+        jobs=("seconds", "size"), seconds=("seconds", "sum"), cpu_seconds=("cpu_seconds", "sum")
+    )
+    return (
+        stages.round(2).sort_values("cpu_seconds", ascending=False).reset_index().to_dict("records")
+    )
+
+
+def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:
+    return {
+        str(path.relative_to(folder)): pd.read_csv(path, sep="\t", na_values="-")
+        for path in sorted(folder.rglob("*.tsv"))
+    }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """The installed version of each package, None if there is none."""
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {name: installed(name) for name in packages}
+
+
+def this_machine() -> dict:
+    """Python, platform, processor, number of CPUs, bytes of memory."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+
+
+def checkout(root: Path) -> dict:
+    """The commit of the Git checkout `root`, and whether tracked files differ from it.
+
+    Outside a checkout, or without Git, both are None; a folder inside another checkout is none.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return {"commit": None, "dirty": None}
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()

@@ -1,0 +1,301 @@
+"""The report of a finished experiment as a reader meets it: in Chromium, wide and narrow.
+
+REPORT names the report (make test-browser makes it first). With SCREENSHOTS, a folder, what was
+opened is left there to look at.
+"""
+
+import base64
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+pytestmark = pytest.mark.browser
+
+REPORT = Path(os.environ.get("REPORT", "reports/miniature.html")).absolute()
+SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
+MEGABYTES = 15
+SMALLEST_TEXT = """
+    const sizes = [...document.body.querySelectorAll('*')]
+      .filter(e => e.getClientRects().length && !['SCRIPT', 'STYLE', 'OPTION'].includes(e.tagName))
+      .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+      .map(e => parseFloat(getComputedStyle(e).fontSize));
+    return Math.min(...sizes)"""
+
+
+@pytest.fixture(params=SIZES)
+def size(request):
+    return request.param
+
+
+@pytest.fixture
+def browser(size):
+    assert REPORT.is_file(), f"{REPORT}: no such report; run: make test-browser"
+    options = webdriver.ChromeOptions()
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = Service(os.environ.get("CHROMEDRIVER", "/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.shown = size
+    width, height = SIZES[size]
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+    )
+    yield driver
+    check_quiet(driver)
+    driver.quit()
+
+
+def check_quiet(driver):
+    """Nothing on the console is an error, and nothing was asked of anybody but this file."""
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    urls = [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+    assert urls
+    assert [url for url in urls if not url.startswith(("file://", "data:", "blob:"))] == []
+
+
+def screenshot(driver, name):
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        driver.save_screenshot(f"{folder}/{driver.shown} {name}.png".replace(" ", "-"))
+
+
+def until(driver, condition):
+    return WebDriverWait(driver, 20).until(condition)
+
+
+def click(driver, element):
+    driver.execute_script("arguments[0].click()", element)
+
+
+def open_report(driver):
+    driver.get(REPORT.as_uri())
+    until(driver, lambda _: driver.find_elements(By.CSS_SELECTOR, "nav li a"))
+
+
+def choose(driver, selector, text):
+    """Click the element that says `text`, once there is one."""
+    found = until(
+        driver,
+        lambda _: [
+            element
+            for element in driver.find_elements(By.CSS_SELECTOR, selector)
+            if element.text.strip() == text
+        ],
+    )
+    click(driver, found[0])
+
+
+def open_category(driver, category):
+    if breadcrumb := driver.find_elements(By.XPATH, "//nav//ol//a[text()='Results']"):
+        click(driver, breadcrumb[0])
+    choose(driver, "nav ul a", category)
+
+
+def open_item(driver, title):
+    """Click the eye in the row of an item, and go into the frame if it is a page."""
+    row = until(driver, lambda _: driver.find_element(By.XPATH, f'//tr[td[text()="{title}"]]'))
+    click(driver, row.find_element(By.CSS_SELECTOR, "a[iconname=eye]"))
+
+
+def items(driver):
+    """Category, labels and kind of every item, as the report itself lists them."""
+    return driver.execute_script(
+        """return Object.entries(categories).flatMap(([category, parts]) =>
+          Object.values(parts).flat().map(path => [category, path, results[path].labels.item,
+            results[path].mime_type]))"""
+    )
+
+
+def pages(driver):
+    """The HTML of every page of the report, by its path."""
+    uris = driver.execute_script(
+        """return Object.fromEntries(Object.entries(results)
+          .filter(([, result]) => result.mime_type === 'text/html')
+          .map(([path, result]) => [path, result.data_uri]))"""
+    )
+    return {path: decoded(uri) for path, uri in uris.items()}
+
+
+def decoded(uri):
+    head, _, body = uri.partition(",")
+    return base64.b64decode(body) if head.endswith("base64") else unquote_to_bytes(body)
+
+
+def overflowing(driver):
+    """By how many pixels the page is wider than the window."""
+    return driver.execute_script(
+        "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+
+
+def test_the_report_is_small_enough_to_send():
+    assert REPORT.stat().st_size <= MEGABYTES * 1e6
+
+
+def test_the_first_page_begins_at_its_top(browser):
+    open_report(browser)
+    title = until(browser, lambda _: browser.find_element(By.CSS_SELECTOR, ".prose h1"))
+    assert title.rect["y"] >= 0
+    screenshot(browser, "first page")
+    for entry in ("Statistics", "About", "Workflow"):
+        choose(browser, "nav ul a", entry)
+        if entry == "About":
+            click(browser, browser.find_element(By.CSS_SELECTOR, "nav ol a"))
+
+
+def test_every_item_opens(browser):
+    open_report(browser)
+    listed = items(browser)
+    assert [category for category, *_ in listed if category == "0 Overview"]
+    for category, path, title, mime in listed:
+        open_category(browser, category)
+        open_item(browser, title)
+        if mime == "text/html":
+            until(browser, lambda _: browser.find_elements(By.TAG_NAME, "iframe"))
+            browser.switch_to.frame(browser.find_element(By.TAG_NAME, "iframe"))
+            until(browser, lambda _: browser.find_elements(By.TAG_NAME, "h1"))
+            assert len(browser.find_element(By.TAG_NAME, "body").text) > 100
+            browser.switch_to.default_content()
+        else:
+            image = until(browser, lambda _: browser.find_element(By.CSS_SELECTOR, ".p-3 > img"))
+            until(browser, lambda _, image=image: image.get_property("naturalWidth") > 0)
+        screenshot(browser, f"item {Path(path).name}")
+        click(browser, browser.find_element(By.CSS_SELECTOR, "td a[iconname='information-circle']"))
+        assert "Look for" in until(
+            browser, lambda _: browser.find_element(By.CSS_SELECTOR, "nav .prose")
+        ).get_property("textContent")
+
+
+def test_pages_are_legible_and_fit(browser, tmp_path):
+    open_report(browser)
+    for path, html in pages(browser).items():
+        file = tmp_path / Path(path).name
+        file.write_bytes(html)
+        browser.get(file.as_uri())
+        for details in browser.find_elements(By.TAG_NAME, "details"):
+            browser.execute_script("arguments[0].open = true", details)
+        assert overflowing(browser) <= 0, path
+        assert browser.execute_script(SMALLEST_TEXT) >= 11, path
+        screenshot(browser, f"page {file.name}")
+
+
+@pytest.fixture
+def samples(browser):
+    """The sample browser within the report, as its reader has it."""
+    open_report(browser)
+    ((category, _, title, _),) = [
+        item for item in items(browser) if item[1].endswith("report/samples.html")
+    ]
+    open_category(browser, category)
+    open_item(browser, title)
+    frame = until(browser, lambda _: browser.find_element(By.TAG_NAME, "iframe"))
+    browser.switch_to.frame(frame)
+    until(browser, lambda _: browser.find_elements(By.CSS_SELECTOR, "#candidates tbody tr"))
+    yield browser
+    browser.switch_to.default_content()
+
+
+def text(driver, name):
+    return driver.find_element(By.ID, name).get_property("textContent")
+
+
+def place(driver):
+    """Which post is shown, and of how many."""
+    return tuple(map(int, re.findall(r"\d+", text(driver, "place"))))
+
+
+def select(driver, name, label):
+    driver.execute_script(
+        """const [list, label] = arguments;
+        list.value = [...list.options].find(option => option.text === label).value;
+        list.dispatchEvent(new Event('change'))""",
+        driver.find_element(By.ID, name),
+        label,
+    )
+
+
+def embedded(driver):
+    return json.loads(text(driver, "data"))
+
+
+def test_one_goes_from_post_to_post(samples):
+    _, number = place(samples)
+    assert number == len(embedded(samples)["posts"])
+    first = text(samples, "post")
+    samples.find_element(By.ID, "next").click()  # as a hand does: keys go where it clicked
+    assert place(samples) == (2, number)
+    assert text(samples, "post") != first
+    body = samples.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.ARROW_RIGHT)
+    assert place(samples) == (3, number)
+    body.send_keys(Keys.ARROW_LEFT * 3)  # once too often
+    assert place(samples) == (1, number)
+    assert text(samples, "post") == first
+    assert text(samples, "reference") and text(samples, "policy")
+
+
+def test_the_table_holds_what_the_rankers_pick(samples):
+    data = embedded(samples)
+    for scale, about in enumerate(data["scales"]):
+        for n in data["ns"][1:]:
+            select(samples, "scale", about["name"])
+            select(samples, "n", str(n))
+            name = text(samples, "name").removeprefix("Post ")
+            (post,) = [post for post in data["posts"] if post["id"] == name]
+            picks = post["picks"][scale][data["ns"].index(n)]
+            rows = samples.find_elements(By.CSS_SELECTOR, "#candidates tbody tr")
+            assert len(rows) == len(set(picks) | {0})
+            boxes = samples.find_elements(By.CSS_SELECTOR, "#candidates td.picked")
+            assert len(boxes) == len(about["models"])
+            shown = [row.find_element(By.CSS_SELECTOR, ".text").text for row in rows]
+            assert set(shown) == {" ".join(post["texts"][pick].split()) for pick in [0, *picks]}
+            columns = len(rows[0].find_elements(By.TAG_NAME, "td"))
+            assert columns == 1 + len(about["models"]) + len(data["judges"])
+
+
+def test_the_first_posts_are_those_that_part_reward_models_most(samples):
+    data = embedded(samples)
+    name = text(samples, "name").removeprefix("Post ")
+    apart = {post["id"]: post["apart"][0][-1] for post in data["posts"]}
+    assert apart[name] == max(apart.values())
+    select(samples, "sort", "order in the data")
+    assert text(samples, "name") == f"Post {data['posts'][0]['id']}"
+
+
+def test_search_keeps_what_matches_and_marks_it(samples):
+    data = embedded(samples)
+    word = max(data["posts"][-1]["post"].split(), key=len)
+    field = samples.find_element(By.ID, "search")
+    field.send_keys(word)
+    texts = [[p["id"], p["post"], p["reference"], *p["texts"]] for p in data["posts"]]
+    matching = [each for each in texts if any(word.lower() in one.lower() for one in each)]
+    assert place(samples) == (1, len(matching))
+    screenshot(samples, "search")
+    field.send_keys("no such word")
+    assert text(samples, "place") == "no post matches"
+    field.clear()
+    field.send_keys(" ")
+    assert place(samples) == (1, len(data["posts"]))
+
+
+def test_few_picks_are_filtered_out(samples):
+    data = embedded(samples)
+    picks = [len(set(post["picks"][0][-1])) for post in data["posts"]]
+    select(samples, "least", "2 or more picks")
+    assert place(samples)[1] == sum(number >= 2 for number in picks)

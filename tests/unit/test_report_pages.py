@@ -1,0 +1,371 @@
+"""The pages of the report: what they say, from tables and files as small as can be."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from markupsafe import Markup
+
+from data_card import data_card
+from manifest import manifest as write_manifest
+from overview import overview
+from training_table import training_table
+from underspec import manifest, worlds
+from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, write_table
+from underspec.checksums import checksums
+from underspec.claims import COLUMNS
+from underspec.curves import training_curves
+from underspec.data_card import card, compared, duplicates, examples, lengths
+from underspec.errors import ArtifactError
+from underspec.overview import grouped, read_claims, sizes, tally
+from underspec.pages import embedded, human_bytes, write_page
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "reports" / "pages"
+ACCURACY = pd.DataFrame(
+    {
+        "scale": ["base", "base", "xxl"],
+        "role": ["reward model", "reward model", "evaluator"],
+        "parameters": [41_234, 41_234, 320_000],
+        "accuracy": [0.61, 0.65, 0.7],
+    }
+)
+
+
+# Pages as such
+
+
+def test_text_is_escaped_and_a_missing_value_is_an_error(tmp_path):
+    (tmp_path / "page.html").write_text("<p>{{ text }}</p>")
+    write_page(tmp_path / "page.html", tmp_path / "out" / "page.html", text="<i>&")
+    assert (tmp_path / "out" / "page.html").read_text() == "<p>&lt;i&gt;&amp;</p>"
+    with pytest.raises(jinja2.UndefinedError):
+        write_page(tmp_path / "page.html", tmp_path / "page2.html")
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--<script>", "ünï\u2028", 'a "b" \\ c'])
+def test_embedded_text_ends_no_script(text):
+    script = embedded({"text": text})
+    assert isinstance(script, Markup) and "<" not in script
+    assert json.loads(script) == {"text": text}
+
+
+def test_embedded_numbers_are_finite():
+    with pytest.raises(ValueError):
+        embedded(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (1_234, "1.23 kB"), (25.3e9, "25.3 GB")]
+)
+def test_sizes_of_files(count, words):
+    assert human_bytes(count) == words
+
+
+# Training curves
+
+
+def run(folder, losses, stage="pretrain", scale="base"):
+    folder.mkdir(parents=True)
+    log = pd.DataFrame({"step": np.arange(1, len(losses) + 1), "loss": losses, "rate": 0.1})
+    log.to_csv(folder / "training.csv", index=False)
+    (folder / "provenance.json").write_text('{"parameters": 7}')
+    return {"stage": stage, "scale": scale, "name": folder.name, "folder": str(folder)}
+
+
+def test_curves_of_all_trainings_in_one_table(tmp_path):
+    runs = [run(tmp_path / "seed0", range(20)), run(tmp_path / "policy", [3.0], "policy", "xl")]
+    training_table(runs=runs, output=tmp_path / "training.csv")
+    table = pd.read_csv(tmp_path / "training.csv")
+    assert list(table.columns) == [
+        "stage",
+        "scale",
+        "parameters",
+        "name",
+        "step",
+        "loss",
+        "smoothed",
+    ]
+    assert len(table) == 21 and set(table.parameters) == {7}
+    assert list(table.smoothed[:3]) == [0.0, 0.5, 1.5]  # two of twenty steps, one at first
+    assert table.iloc[-1][["stage", "name", "smoothed"]].tolist() == ["policy", "policy", 3.0]
+
+
+def test_an_imported_pretrain_has_no_curve(tmp_path):
+    imported = run(tmp_path / "seed1", [1.0])
+    (tmp_path / "seed1" / "training.csv").unlink()
+    assert set(training_curves([imported, run(tmp_path / "seed0", [1.0])]).name) == {"seed0"}
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    damaged = run(tmp_path / "seed0", [1.0])
+    (tmp_path / "seed0" / "training.csv").write_text("step\n1\n")
+    with pytest.raises(ArtifactError, match=r"seed0/training\.csv: not a training log"):
+        training_curves([damaged])
+
+
+# Data card
+
+TEXTS = pd.Series(["a", "a b", "a b c", ""])
+
+
+@pytest.mark.parametrize("world", worlds.names())
+def test_every_world_says_what_it_is_and_its_licence(world):
+    paragraphs = card(world)
+    assert len(paragraphs) > 1
+    assert paragraphs[-1].startswith("Licence: ")
+    assert not [paragraph for paragraph in paragraphs if "\n" in paragraph or "  " in paragraph]
+
+
+def test_lengths_are_in_words():
+    assert lengths(TEXTS) == {"count": 4, "words": [0, 1, 2, 3]}
+
+
+def test_duplicates_are_within_a_post():
+    samples = pd.DataFrame({"post_id": list("ppqq"), "text": ["x", "x", "x", "y"]})
+    assert duplicates(samples) == 0.25
+
+
+def preferences(**columns):
+    rows = {"post_id": ["p", "q"], "split": "preferences", "source": "people"}
+    return pd.DataFrame(rows | columns)
+
+
+def test_how_often_the_longer_text_is_chosen():
+    table = preferences(chosen=["a b", "a"], rejected=["a", "b"])
+    (row,) = compared(table)
+    assert row["count"] == 2 and row["longer"] == row["equal"] == 0.5
+
+
+def test_examples_hold_post_and_reference():
+    posts = pd.DataFrame({"post_id": ["q", "p"], "post": ["Q", "P"], "reference": ["q", "p"]})
+    found = examples(posts, preferences(chosen="c", rejected="r"))
+    assert {row["post"] for row in found} <= {"P", "Q"}
+    assert all(row["post"].lower() == row["post_id"] == row["reference"] for row in found)
+
+
+def test_the_data_card(tmp_path):
+    posts = pd.DataFrame({"post_id": ["p", "q"], "split": "preferences", "post": "<x> y"})
+    write_table(posts.assign(reference="z"), tmp_path / "posts.parquet", POSTS)
+    table = preferences(chosen=["a b", "a"], rejected=["a", "b"])
+    write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
+    samples = pd.DataFrame({"post_id": ["p", "p"], "sample_index": [0, 1], "text": "same"})
+    write_table(samples.assign(log_prob=0.0), tmp_path / "best_of_n.parquet", SAMPLES)
+    np.save(tmp_path / "0.npy", np.zeros(1234, dtype=np.uint16))
+    data_card(
+        worlds=["tldr", "c4"],
+        posts=tmp_path / "posts.parquet",
+        preferences=tmp_path / "preferences.parquet",
+        samples={"best_of_n": tmp_path / "best_of_n.parquet"},
+        tokens=[tmp_path / "0.npy"],
+        face="tiny",
+        template=PAGES / "data_card.html",
+        output=tmp_path / "card.html",
+    )
+    html = (tmp_path / "card.html").read_text()
+    assert "&lt;x&gt; y" in html and "<x>" not in html
+    assert "1,234 tokens" in html and "50.0 %" in html
+    assert "modified MIT" in html and "ODC-BY" in html
+    for file in ("posts.parquet", "preferences.parquet", "best_of_n.parquet", "0.npy"):
+        assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() in html
+
+
+# Checksums and manifest
+
+
+def test_checksums_of_files_and_wildcards(tmp_path):
+    for name in ("model-2.safetensors", "model-1.safetensors", "config.json"):
+        (tmp_path / name).write_bytes(name.encode() * 100_000)
+    table = checksums([f"{tmp_path}/*.safetensors", f"{tmp_path}/config.json"])
+    assert [Path(path).name for path in table.path] == [
+        "model-1.safetensors",
+        "model-2.safetensors",
+        "config.json",
+    ]
+    for row in table.itertuples():
+        assert row.bytes == Path(row.path).stat().st_size
+        assert row.sha256 == hashlib.sha256(Path(row.path).read_bytes()).hexdigest()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"none/\*\.safetensors: no such file"):
+        checksums([f"{tmp_path}/none/*.safetensors"])
+
+
+def benchmark(seconds, cpu):
+    return pd.DataFrame({"s": [seconds], "cpu_time": [cpu]})
+
+
+def test_time_by_stage():
+    stages = manifest.by_stage(
+        {
+            "policy.tsv": benchmark(3.0, 2.0),
+            "pretrain/base/seed0.tsv": benchmark(5.0, 4.0),
+            "pretrain/xl/seed0.tsv": benchmark(7.0, float("nan")),
+        }
+    )
+    assert stages == [
+        {"stage": "pretrain", "jobs": 2, "seconds": 12.0, "cpu_seconds": 4.0},
+        {"stage": "policy", "jobs": 1, "seconds": 3.0, "cpu_seconds": 2.0},
+    ]
+    assert manifest.by_stage({}) == []
+
+
+def test_pins_of_requirements():
+    texts = ["# remark\n-r other.txt\nnumpy==2.4\nPyYAML==6\n", "numpy==2.4\n"]
+    assert manifest.pinned(texts) == ["numpy", "pyyaml"]
+
+
+def test_versions_of_what_is_installed_and_what_is_not():
+    found = manifest.versions(["numpy", "no-such-package"])
+    assert found == {"numpy": np.__version__, "no-such-package": None}
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_commit_and_whether_files_differ_from_it(tmp_path):
+    none = {"commit": None, "dirty": None}
+    root = tmp_path / "root"
+    (root / "inside").mkdir(parents=True)
+    assert manifest.checkout(root) == none
+    git(root, "init", "-q")
+    assert manifest.checkout(root) == none  # no commit yet
+    (root / "file").write_text("1")
+    git(root, "add", "file")
+    git(root, "commit", "-qm", "first")
+    commit = git(root, "rev-parse", "HEAD")
+    assert manifest.checkout(root) == {"commit": commit, "dirty": False}
+    (root / "results").write_text("not tracked")
+    assert manifest.checkout(root) == {"commit": commit, "dirty": False}
+    (root / "file").write_text("2")
+    assert manifest.checkout(root) == {"commit": commit, "dirty": True}
+    assert manifest.checkout(root / "inside") == none
+    assert manifest.checkout(tmp_path / "missing") == none
+
+
+def test_this_machine():
+    machine = manifest.this_machine()
+    assert machine["cpus"] >= 1 and machine["memory_bytes"] > 1e8 and machine["processor"]
+
+
+def test_the_manifest_says_the_same_as_its_page(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    benchmark(3.0, 2.5).to_csv(tmp_path / "benchmarks" / "policy.tsv", sep="\t", index=False)
+    (tmp_path / "env.txt").write_text("numpy==1\nno-such-package==1\n")
+    files = pd.DataFrame({"path": ["data/posts.parquet"], "bytes": [1000], "sha256": ["ab" * 32]})
+    files.to_csv(tmp_path / "checksums.csv", index=False)
+    config = {"experiment": "tiny", "nested": {"key": [1, 2]}, "nothing": None}
+    write_manifest(
+        config=config,
+        environments=[tmp_path / "env.txt"],
+        checksums=tmp_path / "checksums.csv",
+        benchmarks=tmp_path / "benchmarks",
+        face="tiny",
+        template=PAGES / "manifest.html",
+        page=tmp_path / "report" / "manifest.html",
+        merged_config=tmp_path / "config.yaml",
+        output=tmp_path / "manifest.json",
+    )
+    written = json.loads((tmp_path / "manifest.json").read_text())
+    assert written["config"] == yaml.safe_load((tmp_path / "config.yaml").read_text()) == config
+    assert written["cpu_seconds"] == 2.5
+    assert written["files"] == files.to_dict("records")
+    html = (tmp_path / "report" / "manifest.html").read_text()
+    for word in ("ab" * 32, "data/posts.parquet", np.__version__, "not in the environment"):
+        assert word in html
+
+
+# Overview
+
+
+def claims_table(folder, **columns):
+    row = dict.fromkeys(COLUMNS) | {
+        "id": "a",
+        "kind": "direction",
+        "ours": False,
+        "these_models": "supported",
+        "claim": "Agreement falls <with> n",
+        "place": "Figure 2",
+        "scale": "base",
+        "published": "falls",
+        "estimate": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+        "verdict": "supported",
+        "reason": "the whole interval",
+    }
+    missing = {"verdict": "undecided", "estimate": None, "low": None, "high": None}
+    rows = [
+        row,
+        row | missing | {"scale": "xl", "reason": "no xl"},
+        row | {"ours": True, "id": "b"},
+    ]
+    rows.append(row | {"kind": "number", "id": "c", "claim": "Reward of the mean"})
+    pd.DataFrame(rows).assign(**columns).to_csv(folder / "claims.csv", index=False)
+    return folder / "claims.csv"
+
+
+def test_sizes_and_accuracies_by_scale():
+    assert sizes(ACCURACY) == [
+        dict(scale="base", role="reward model", number=2, parameters=41_234, low=0.61, high=0.65),
+        dict(scale="xxl", role="evaluator", number=1, parameters=320_000, low=0.7, high=0.7),
+    ]
+
+
+def test_claims_are_read_and_counted(tmp_path):
+    claims = read_claims(claims_table(tmp_path))
+    assert list(claims[0]) == COLUMNS
+    assert claims[0]["low"] == 0.25 and claims[1]["low"] is None
+    assert tally(claims) == {"supported": 1, "contradicted": 0, "undecided": 1}
+    groups = grouped(claims)
+    assert [len(rows) for rows in groups["paper"]] == [2]
+    assert len(groups["ours"]) == len(groups["numbers"]) == 1
+
+
+def test_what_is_no_table_of_claims_is_named(tmp_path):
+    (tmp_path / "claims.csv").write_text("claim,verdict\nx,yes\n")
+    with pytest.raises(ArtifactError, match=r"claims\.csv: not a table of claims"):
+        read_claims(tmp_path / "claims.csv")
+
+
+def written_overview(folder, claims):
+    ACCURACY.to_csv(folder / "accuracy.csv", index=False)
+    (folder / "figure1.svg").write_text("<svg/>")
+    about = {"experiment": "tiny", "world": "micro_tldr", "grid": "workshop", "models": 2}
+    about |= {"pretrain_seeds": 2, "finetune_seeds": 1, "aggregators": ["mean_minus_stdev"]}
+    about |= {"policy": "base", "samples": 8, "best_of_n": [1, 8], "evaluator": "xxl"}
+    overview(
+        about=about,
+        accuracy=folder / "accuracy.csv",
+        figures=[{"title": "Figure 1", "path": str(folder / "figure1.svg")}],
+        claims=claims,
+        template=PAGES / "overview.html",
+        output=folder / "overview.html",
+    )
+    return (folder / "overview.html").read_text()
+
+
+def test_the_overview_begins_with_the_claims(tmp_path):
+    html = written_overview(tmp_path, claims_table(tmp_path))
+    assert html.index("Agreement falls &lt;with&gt; n") < html.index("The question")
+    assert "0.250 to 0.750" in html
+    assert "nan" not in html and "None" not in html
+
+
+def test_the_overview_tells_sizes_and_setting(tmp_path):
+    html = written_overview(tmp_path, claims_table(tmp_path))
+    assert "only 3 distinct resamples" in html
+    assert "41k" in html and "220M" in html and "61.0–65.0 %" in html
+    assert "mean minus stdev" in html and "tiny · not at paper scale" in html
+    assert html.count("data:image/svg+xml;base64,") == 1
+    assert "http" not in html
