@@ -127,7 +127,8 @@ def shift(
 def components(summary: Summary) -> pd.DataFrame:
     """Variance components of the choices' rewards, a mean over rankers, beside Figure 3's share.
 
-    Columns component, n, variance and share (of the sum of all four).
+    Columns component, n, variance and share (of the sum of all four); the component `one-way` is
+    the paper's share, which per-model offsets explain.
     """
     results = summary.results
     pretrain = np.array([model.pretrain_seed for model in results.models])
@@ -139,10 +140,11 @@ def components(summary: Summary) -> pd.DataFrame:
     ]
     names = list(found[0])
     variance = np.stack([np.mean([each[name] for each in found], axis=0) for name in names])
+    one_way = summary.share.mean(axis=0, keepdims=True)
     table = tidy(
-        {"component": names, "n": results.ns},
-        variance=variance,
-        share=variance / variance.sum(axis=0),
+        {"component": [*names, "one-way"], "n": results.ns},
+        variance=np.concatenate([variance, np.full_like(one_way, np.nan)]),
+        share=np.concatenate([variance / variance.sum(axis=0), one_way]),
     )
     return of_scale(table, summary, ["component", "n"])
 

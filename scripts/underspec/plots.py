@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -184,9 +185,9 @@ def footer(figure: Figure, table: pd.DataFrame, experiment: str) -> None:
     figure.supxlabel(face(table, experiment), x=0.995, ha="right", fontsize=6, color=GREY)
 
 
-def scale_colours(scales: int) -> np.ndarray:
+def scale_colours(scales: int) -> list[str]:
     """One colour a scale, darker as the scale grows."""
-    return plt.colormaps["BuPu"](np.linspace(0.45, 1, scales))
+    return [to_hex(colour) for colour in plt.colormaps["BuPu"](np.linspace(0.45, 1, scales))]
 
 
 def curve(axis: Axes, table: pd.DataFrame, value: str, colour: str, marker: str, **style) -> None:
@@ -194,6 +195,39 @@ def curve(axis: Axes, table: pd.DataFrame, value: str, colour: str, marker: str,
     table = table.sort_values("n")
     axis.plot(table.n, table[value], color=colour, marker=marker, **style)
     axis.fill_between(table.n, table.low, table.high, color=colour, alpha=0.2, linewidth=0)
+
+
+def name_ends(axis: Axes, names: dict[str, str]) -> None:
+    """Name lines where they end, right of `axis`, each in its colour; names: by colour.
+
+    Of several lines in a colour the thickest is meant. Names that would overlap move apart.
+    """
+    low, high = axis.get_ylim()
+    ends = []
+    for colour, name in names.items():
+        lines = [line for line in axis.lines if line.get_color() == colour]
+        if lines:
+            end = max(lines, key=Line2D.get_linewidth).get_ydata()[-1]
+            ends.append(((end - low) / (high - low), name, colour))
+    ends.sort()
+    line_height = plt.rcParams["font.size"] * 1.15 / 72 / axis.get_window_extent().height
+    line_height *= axis.figure.dpi
+    heights = [line_height * (name.count("\n") + 1) for _, name, _ in ends]
+    top = 0.0
+    places = []
+    for (end, _, _), height in zip(ends, heights, strict=True):
+        places.append(max(end, top + height / 2))
+        top = places[-1] + height / 2
+    excess = max(0.0, top - 1)
+    for place, (_, name, colour) in zip(places, ends, strict=True):
+        axis.annotate(
+            name,
+            (1.04, place - excess),
+            xycoords="axes fraction",
+            color=colour,
+            va="center",
+            linespacing=0.95,
+        )
 
 
 def handle(label: str, colour: str = GREY, marker: str = "", **style) -> Line2D:

@@ -60,7 +60,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
     for name in ("first", "exact"):
         exact[name], exact[f"{name}_standard_error"] = exact.n / 4, 0.1
     exact["posts_worth"] = 4 / exact.n
-    parts = pd.DataFrame({"component": ["pretrain", "finetune", "post", "rest"]})
+    parts = pd.DataFrame({"component": ["pretrain", "finetune", "post", "rest", "one-way"]})
     components = grid.merge(parts, how="cross").assign(variance=1.0, share=0.25)
     components.loc[components.component == "finetune", "share"] = float("nan")
     curves = grid.merge(ensembles[:1], how="cross").merge(
