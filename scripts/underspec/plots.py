@@ -210,7 +210,8 @@ def name_ends(axis: Axes, names: dict[str, str]) -> None:
             end = max(lines, key=Line2D.get_linewidth).get_ydata()[-1]
             ends.append(((end - low) / (high - low), name, colour))
     ends.sort()
-    line_height = plt.rcParams["font.size"] * 1.15 / 72 / axis.get_window_extent().height
+    # Generous: the panel shrinks when the legend takes its place.
+    line_height = plt.rcParams["font.size"] * 1.5 / 72 / axis.get_window_extent().height
     line_height *= axis.figure.dpi
     heights = [line_height * (name.count("\n") + 1) for _, name, _ in ends]
     top = 0.0
