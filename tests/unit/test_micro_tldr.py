@@ -13,6 +13,7 @@ from underspec.gold_raters.micro_tldr import (
     EVENT_WEIGHTS,
     PASSIVE_ALONE,
     gold_reward,
+    parts,
     read_events,
     utility,
 )
@@ -98,8 +99,24 @@ def test_gold_survives_parquet(tmp_path, monkeypatch):
     ]
     shuffled = read.sample(frac=1, random_state=0)
     np.testing.assert_array_equal(gold_reward(shuffled, samples), expected)
+    both = parts(shuffled, samples)
+    assert list(both) == ["truth", "form"]
+    np.testing.assert_array_equal(both["truth"] + both["form"], expected)
     assert {story.sorry for story in stories} == {None, True, False}
     assert {story.distraction is None for story in stories} == {True, False}
+
+
+def test_truth_is_lost_by_another_agent_and_form_is_not(posts):
+    post = posts[posts.split == "best_of_n"].iloc[:1]
+    agent, verb, owner, thing = post.gold_event.iloc[0].split()
+    whose = "my" if owner == "-" else f"my {owner} 's"
+    people = MEN if agent in MEN else WOMEN
+    other = next(person for person in people if person not in (agent, owner))
+    texts = [f"my {person} {verb} {whose} {thing} ." for person in (agent, other)]
+    samples = pd.DataFrame({"post_id": post.post_id.iloc[0], "text": texts})
+    both = parts(post, samples)
+    assert both["truth"][0] > both["truth"][1]
+    assert both["form"][0] == both["form"][1]
     assert {story.event.owner is None for story in stories} == {True, False}
 
 
