@@ -104,6 +104,7 @@ def test_gold_survives_parquet(tmp_path, monkeypatch):
     np.testing.assert_array_equal(both["truth"] + both["form"], expected)
     assert {story.sorry for story in stories} == {None, True, False}
     assert {story.distraction is None for story in stories} == {True, False}
+    assert {story.event.owner is None for story in stories} == {True, False}
 
 
 def test_truth_is_lost_by_another_agent_and_form_is_not(posts):
@@ -117,7 +118,6 @@ def test_truth_is_lost_by_another_agent_and_form_is_not(posts):
     both = parts(post, samples)
     assert both["truth"][0] > both["truth"][1]
     assert both["form"][0] == both["form"][1]
-    assert {story.event.owner is None for story in stories} == {True, False}
 
 
 STORY = Story(
