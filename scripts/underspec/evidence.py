@@ -12,6 +12,7 @@ import pandas as pd
 
 from underspec.bias import price_of_a_word, sums_of_products
 from underspec.ensembles import AGGREGATORS, standardise
+from underspec.rerank import best_of_n
 from underspec.resampling import Resamples
 from underspec.results import ScaleResults
 from underspec.statistics import JUDGES, PAIRS, pick, relations
@@ -188,7 +189,8 @@ def _worth(
 ) -> dict[Quantity, np.ndarray]:
     """Figure 4 and Table 1 at the largest n: what the choices of each kind of ranker are worth.
 
-    An ensemble is put together anew from the reward models that a resample drew.
+    An ensemble is put together anew from the reward models that a resample drew. The gold rater,
+    where there is one, is a kind as well: what it would choose.
     """
     if not yardsticks:
         return {}
@@ -197,6 +199,9 @@ def _worth(
     singles = [results.choices[f"single-{model.name}"][-1:] for model in results.models]
     means = np.stack([_mean_over_posts(pick(values, each)[:, 0], resamples) for each in singles])
     kinds = {"single": _weighted(weights, means).swapaxes(0, 1) / weights.sum(axis=0)}
+    if "gold" in yardsticks:
+        best = _mean_over_posts(pick(values, best_of_n(yardsticks["gold"], [n]))[:, 0], resamples)
+        kinds["gold rater"] = np.stack([best] * BOTH, axis=1)
     centred = standardise(results.rewards)[:, :, :n]
     for ensemble in ("finetune", "pretrain"):
         rankers = [ranker for ranker in results.rankers if ranker.ensemble == ensemble]

@@ -158,6 +158,15 @@ def test_survives_its_table(found, tmp_path):
         np.testing.assert_array_equal(back[quantity], values)
 
 
+def test_the_gold_rater_chooses_by_gold(found):
+    _, read, _, drawn, quantities = found
+    gold, reward = read.yardsticks["gold"], read.yardsticks["reward"]
+    chosen = reward[np.arange(len(gold)), gold.argmax(axis=1)]
+    for values in quantities["reward of gold rater", 16]:  # no seeds vary it
+        np.testing.assert_allclose(values, drawn.posts @ chosen / 12, rtol=1e-4)
+    assert quantities["gold of gold rater", 16][0, 0] == pytest.approx(gold.max(axis=1).mean())
+
+
 def test_without_an_evaluator_there_is_no_worth(found):
     _, _, scale, drawn, _ = found
     names = {name for name, _ in evidence.evidence(scale, {}, 0.8, drawn)}
