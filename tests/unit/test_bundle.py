@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -21,7 +22,9 @@ import bundle as bundle_adapter
 from underspec import archive
 from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
 from underspec.bundle import bundled_config, pack, unpack
+from underspec.config import validate
 from underspec.errors import ArtifactError, UserError
+from underspec.reward_matrix import read_rewards, read_samples
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "evaluator", "gold"]
@@ -379,3 +382,15 @@ def test_scores_of_other_samples_are_not_packed(results, tmp_path):
     write_table(scores[:-8], folder / "scores/gold.parquet", SCORES)
     with pytest.raises(ArtifactError, match=r"gold.parquet: its samples are not those of"):
         packed(folder, tmp_path / "a.zip")
+
+
+def test_the_shipped_bundle_is_one_that_this_code_reads(tmp_path):
+    shipped = ROOT / "bundles/miniature.zip"
+    config = bundled_config(shipped)
+    validate(config)
+    assert config.keys() == yaml.safe_load((ROOT / "config.yaml").read_text()).keys()
+    unpack(shipped, ["base/pretrain0-finetune0", "evaluator", "gold"], tmp_path)
+    layout, texts = read_samples(tmp_path / "samples/best_of_n.parquet")
+    _, rewards = read_rewards([tmp_path / "scores/evaluator.parquet"], layout)
+    assert rewards[0].shape == texts.shape == (300, 64)
+    assert shipped.stat().st_size < 3e6
