@@ -93,12 +93,6 @@ def _by_n(names: list[str], values: np.ndarray, ns: list[int]) -> dict[Quantity,
     }
 
 
-def _weights(resamples: Resamples) -> np.ndarray:
-    """(models, 2, resamples) how often each reward model counts."""
-    drawn = resamples.models.T
-    return np.stack([np.broadcast_to(drawn[:, :1], drawn.shape), drawn], axis=1).astype(np.float32)
-
-
 def _mean_over_posts(values: np.ndarray, resamples: Resamples) -> np.ndarray:
     """(..., posts) to (..., resamples)."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float32, copy=False)
@@ -110,7 +104,7 @@ def _accuracy(
     results: ScaleResults, evaluator_accuracy: float, resamples: Resamples
 ) -> dict[Quantity, np.ndarray]:
     accuracy = np.array([metrics["accuracy"] for metrics in results.metrics])
-    weights = _weights(resamples)
+    weights = resamples.weights
     drawn = np.where(weights > 0, accuracy[:, None, None], np.nan)
     highest = np.nanmax(drawn, axis=0)
     return {
@@ -128,7 +122,7 @@ def _judged(picked: list[np.ndarray], relation: np.ndarray, resamples: Resamples
     picked: of each ranker the reward of its choices under every reward model (models, ns, posts).
     As in the figure, over the rankers that have every kind of judge the grid has.
     """
-    weights = _weights(resamples)
+    weights = resamples.weights
     exists = relation.any(axis=(0, 2))
     total, rankers = 0.0, 0.0
     for rewards, judges, weight in zip(picked, relation, weights, strict=True):
@@ -156,7 +150,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 def _share(picked: list[np.ndarray], resamples: Resamples) -> np.ndarray:
     """Figure 3: the share of variance that per-model offsets explain, (2, ns, resamples)."""
-    weights = _weights(resamples)
+    weights = resamples.weights
     models = weights.sum(axis=0)[:, None]
     total = 0.0
     for rewards, weight in zip(picked, weights, strict=True):
@@ -172,7 +166,7 @@ def _share(picked: list[np.ndarray], resamples: Resamples) -> np.ndarray:
 
 def _agreement(texts: np.ndarray, relation: np.ndarray, resamples: Resamples) -> np.ndarray:
     """Figure 2: the share of pairs that pick the same text, (pairs, 2, ns, resamples)."""
-    weights = _weights(resamples)
+    weights = resamples.weights
     agreeing = np.zeros((len(PAIRS), BOTH, texts.shape[1], weights.shape[-1]))
     number = np.zeros((len(PAIRS), BOTH, 1, weights.shape[-1]))
     for model in range(len(texts) - 1):
@@ -195,7 +189,7 @@ def _worth(
     if not yardsticks:
         return {}
     n, values = results.ns[-1], np.stack(list(yardsticks.values()))
-    weights = _weights(resamples)
+    weights = resamples.weights
     singles = [results.choices[f"single-{model.name}"][-1:] for model in results.models]
     means = np.stack([_mean_over_posts(pick(values, each)[:, 0], resamples) for each in singles])
     kinds = {"single": _weighted(weights, means).swapaxes(0, 1) / weights.sum(axis=0)}

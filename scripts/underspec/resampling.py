@@ -38,10 +38,12 @@ class Resamples:
         which = self.pretrain[self.drawn.argmax(axis=2)]
         return (which[:, :, None] == np.arange(self.drawn.shape[1])).sum(axis=1)
 
-    def over_posts(self) -> "Resamples":
-        """The same posts, with the reward models as they are."""
-        return Resamples(
-            self.posts, np.broadcast_to(self.drawn[0], self.drawn.shape), self.pretrain
+    @property
+    def weights(self) -> np.ndarray:
+        """(models, 2, resamples) how often each reward model counts: as they are, and as drawn."""
+        drawn = self.models.T
+        return np.stack(
+            [np.broadcast_to(drawn[:, :1], drawn.shape), drawn], axis=1, dtype=np.float32
         )
 
 

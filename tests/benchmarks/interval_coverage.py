@@ -22,9 +22,8 @@ EFFECTS = {"large": (1.0, 0.3), "small": (0.2, 0.1)}  # deviations of pretrain a
 
 def means(values: np.ndarray, drawn: resampling.Resamples) -> np.ndarray:
     """(2, resamples) the mean of values (models, posts): posts drawn alone, and with seeds."""
-    models = np.stack([drawn.over_posts().models, drawn.models])
-    over_posts = drawn.posts @ values.T / values.shape[1]
-    return (models * over_posts).sum(axis=2) / models.sum(axis=2)
+    over_posts = values @ drawn.posts.T / values.shape[1]
+    return (drawn.weights * over_posts[:, None]).sum(axis=0) / drawn.weights.sum(axis=0)
 
 
 def coverage(grid: str, effects: str, experiments: int) -> dict[str, float]:

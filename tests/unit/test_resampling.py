@@ -31,7 +31,8 @@ def test_the_first_resample_is_the_data():
     drawn = resampling.draw(WORKSHOP, 7, 3, "base")
     assert (drawn.posts[0] == 1).all() and (drawn.models[0] == 1).all()
     assert (drawn.pretrains[0] == 1).all()
-    assert (drawn.over_posts().models == 1).all()
+    assert (drawn.weights[:, 0] == 1).all()
+    np.testing.assert_array_equal(drawn.weights[:, 1].T, drawn.models)
 
 
 def test_scales_share_posts_and_not_seeds():
@@ -50,9 +51,8 @@ def test_distinct_resamples_are_counted(pretrains):
 
 def statistic(values, drawn):
     """Of values (models, posts): the mean in every resample, posts drawn alone and with seeds."""
-    models = np.stack([drawn.over_posts().models, drawn.models])
-    means = drawn.posts @ values.T / values.shape[1]
-    return (models * means).sum(axis=2) / models.sum(axis=2)
+    means = values @ drawn.posts.T / values.shape[1]
+    return (drawn.weights * means[:, None]).sum(axis=0) / drawn.weights.sum(axis=0)
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
