@@ -11,27 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from underspec.rerank import best_of_n
-
-
-def standing(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many samples of its post each sample outdoes, and how many it at least equals.
-
-    rewards: (posts, samples), finite; returns two of (posts, samples) int. The second count
-    includes the sample itself, so their difference is the number of samples that tie with it.
-    """
-    order = np.argsort(rewards, axis=1)
-    ascending = np.take_along_axis(rewards, order, axis=1)
-    size = rewards.shape[1]
-    rises = ascending[:, 1:] != ascending[:, :-1]
-    first, last = np.zeros(rewards.shape, np.int64), np.full(rewards.shape, size - 1)
-    first[:, 1:] = np.where(rises, np.arange(1, size), 0)
-    last[:, :-1] = np.where(rises, np.arange(size - 1), size - 1)
-    first = np.maximum.accumulate(first, axis=1)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    below, up_to = np.empty_like(first), np.empty_like(last)
-    np.put_along_axis(below, order, first, axis=1)
-    np.put_along_axis(up_to, order, last + 1, axis=1)
-    return below, up_to
+from underspec.statistics import standing
 
 
 def chances(rewards: np.ndarray, ns: list[int]) -> np.ndarray:

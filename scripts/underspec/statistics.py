@@ -101,6 +101,27 @@ def bootstrap_weights(posts: int, resamples: int = 1000, seed: int = 0) -> np.nd
     return counts.reshape(resamples, posts).astype(np.float64)
 
 
+def standing(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many samples of its post each sample outdoes, and how many it at least equals.
+
+    rewards: (posts, samples), finite; returns two of (posts, samples) int. The second count
+    includes the sample itself, so their difference is the number of samples that tie with it.
+    """
+    order = np.argsort(rewards, axis=1)
+    ascending = np.take_along_axis(rewards, order, axis=1)
+    size = rewards.shape[1]
+    rises = ascending[:, 1:] != ascending[:, :-1]
+    first, last = np.zeros(rewards.shape, np.int64), np.full(rewards.shape, size - 1)
+    first[:, 1:] = np.where(rises, np.arange(1, size), 0)
+    last[:, :-1] = np.where(rises, np.arange(size - 1), size - 1)
+    first = np.maximum.accumulate(first, axis=1)
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    below, up_to = np.empty_like(first), np.empty_like(last)
+    np.put_along_axis(below, order, first, axis=1)
+    np.put_along_axis(up_to, order, last + 1, axis=1)
+    return below, up_to
+
+
 def win_probability(rewards: np.ndarray) -> np.ndarray:
     """For every sample, the probability that it beats a random sample of the same post.
 
@@ -108,9 +129,8 @@ def win_probability(rewards: np.ndarray) -> np.ndarray:
     any of the policy's samples of the post, the sample itself included; ties count one half.
     The win rate (section 3, Table 1) is the mean of it over the choices of a ranker.
     """
-    beats = np.stack([(post[:, None] > post).sum(axis=1) for post in rewards])
-    equals = np.stack([(post[:, None] == post).sum(axis=1) for post in rewards])
-    return (beats + equals / 2) / rewards.shape[1]
+    below, up_to = standing(rewards)
+    return (below + up_to) / 2 / rewards.shape[1]
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """The evidence for claims: estimates against the tables, resamples against results made of them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from fake_results import EXPERIMENT, MODELS, make_results, run
 
@@ -186,8 +185,3 @@ def test_the_evaluators_price_of_a_word_in_repeated_posts(found):
     ).items()
     assert found_price[0, 5] == pytest.approx(again[0, 0])
     assert isinstance(found_price, np.ndarray) and found_price.shape == (2, 31)
-
-
-def test_quantities_are_sorted_into_a_frame(found):
-    table = evidence.to_table(found[-1])
-    assert isinstance(table, pd.DataFrame) and set(EVIDENCE) == set(table.columns)
