@@ -54,12 +54,14 @@ rule sample:
         shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
         lengths=json.dumps(config["lengths"]),
         samples=lambda wildcards: config["sampling"]["samples"][wildcards.split],
-        temperature=config["sampling"]["temperature"],
+        distribution=json.dumps(
+            {key: config["sampling"][key] for key in ("temperature", "top_k", "top_p")}
+        ),
         seed=config["sampling"]["seed"],
         code=code("sample"),
     shell:
         "python scripts/sample.py --posts {input.posts} --tokenizer {input.tokenizer}"
         " --policy {input.policy} --shape {params.shape:q} --lengths {params.lengths:q}"
         " --split {wildcards.split} --samples {params.samples}"
-        " --temperature {params.temperature} --seed {params.seed}"
+        " --distribution {params.distribution:q} --seed {params.seed}"
         " --output {output} --log {log} --label 'sample {wildcards.split}'"

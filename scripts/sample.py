@@ -19,7 +19,7 @@ def sample(
     lengths: dict,
     split: str,
     samples: int,
-    temperature: float,
+    distribution: dict,
     seed: int,
     output: Path,
 ) -> None:
@@ -34,9 +34,9 @@ def sample(
         list(table.post_id),
         encode(trained, table.post, lengths["post"]),
         samples,
-        temperature,
         lengths["summary"] - 1,  # reward models read it with an eos, which must fit too
         seed,
+        **distribution,
     )
     write_table(drawn, output, SAMPLES)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from underspec.allocator import keep_freed_memory
 from underspec.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def command(stage: Callable[..., None]) -> None:
     """
     gc.freeze()
     gc.enable()
+    keep_freed_memory()
     parser = ArgumentParser(description=stage.__doc__)
     parser.add_function_arguments(stage, as_group=False)
     parser.add_argument("--log", type=Path, default=None, help="file for all messages")

@@ -149,6 +149,8 @@ class Samples(Section):
 
 class Sampling(Section):
     temperature: Positive
+    top_k: Count | None
+    top_p: Share
     seed: Seed
     samples: Samples
 

@@ -1,21 +1,38 @@
-"""Samples of the policy: n = 2, 4, ... are nested prefixes of one draw a post."""
+"""Samples of the policy: n = 2, 4, ... are nested prefixes of one draw a post.
 
+A post is encoded once, and its cross-attention keys and values are kept once for all its samples.
+Posts of one length begin together, as a cohort; several cohorts, each at a step of its own, share
+the matrix products of a step. Samples that have ended are dropped, and new cohorts fill the room.
+
+The numbers that pick the tokens belong to (seed, post, sample index), and the probabilities of a
+token do not depend on what else is in the batch (see decoder), so neither do the samples.
+"""
+
+import hashlib
 import logging
 import time
-import zlib
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
 import tokenizers
 import torch
+from torch import Tensor
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
+from underspec.decoder import FEWEST, Decoder, Memory, Places, encode_alike
+from underspec.errors import ArtifactError
 from underspec.order import SAMPLING, stream_seed
-from underspec.tokens import EOS, PAD, decode, pad
+from underspec.tokens import EOS, PAD, check_ids, decode
 
 log = logging.getLogger(__name__)
 
-SEQUENCES_AT_ONCE = 1024
+# Samples in flight. On a CPU more of them fall out of its caches.
+ROWS_AT_ONCE = {"cpu": 256, "cuda": 4096}
+COHORTS = 4  # in flight, if each is full
+BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
+CUMULATED = 64  # probabilities that are added up at a time
 
 
 @torch.inference_mode()
@@ -25,52 +42,247 @@ def draw(
     post_ids: list[str],
     posts: list[np.ndarray],
     samples: int,
-    temperature: float,
     max_length: int,
     seed: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
 ) -> pd.DataFrame:
     """`samples` samples a post, as artifacts.SAMPLES, in the order of the posts.
 
-    `log_prob` is the log-probability of the sample, eos included, under the distribution it was
-    drawn from (so with the temperature). The generator of a batch of posts is seeded by `seed`
-    and the first post in it.
+    At each step, of the tokens at `temperature` only the `top_k` likeliest (None: all) are kept,
+    and of those the likeliest that together have the probability `top_p`. `log_prob` is the
+    log-probability of the sample, eos included, under the distribution it was drawn from. A sample
+    without an end is cut at `max_length` tokens; how many were is said on the log. Raises
+    ArtifactError if a post has no tokens or one that the policy has not, or if logits are not
+    finite.
     """
-    device = policy.device
-    at_once = max(1, SEQUENCES_AT_ONCE // samples)
-    tables, began = [], time.monotonic()
-    for start in range(0, len(posts), at_once):
-        together = slice(start, start + at_once)
-        inputs = torch.from_numpy(pad(posts[together])).to(device)
-        torch.manual_seed(stream_seed(seed, SAMPLING, zlib.crc32(post_ids[start].encode())))
-        drawn = policy.generate(
-            input_ids=inputs,
-            attention_mask=(inputs != PAD).long(),
-            do_sample=True,
-            temperature=temperature,
-            top_k=0,
-            num_return_sequences=samples,
-            max_new_tokens=max_length,
-            output_scores=True,
-            return_dict_in_generate=True,
-        )
-        scores = policy.compute_transition_scores(
-            drawn.sequences, drawn.scores, normalize_logits=True
-        )
-        tokens = drawn.sequences[:, 1:]
-        ends = (tokens == EOS).long()
-        log_prob = scores.masked_fill(ends.cumsum(1) > ends, 0).sum(1)  # nothing after eos
-        tables.append(
-            pd.DataFrame(
-                {
-                    "post_id": np.repeat(post_ids[together], samples),
-                    "sample_index": np.tile(np.arange(samples), len(inputs)),
-                    "text": decode(tokenizer, tokens.cpu().numpy()),
-                    "log_prob": log_prob.float().cpu().numpy(),
-                }
-            )
-        )
-        done = min(start + at_once, len(posts))
-        if start % (10 * at_once) == 0 or done == len(posts):
-            left = (time.monotonic() - began) / done * (len(posts) - done)
+    check_ids(post_ids, posts, policy.config.vocab_size)
+    tokens = np.full((len(posts), samples, max_length), PAD, dtype=np.int32)
+    log_probs = np.empty((len(posts), samples), dtype=np.float32)
+    decoder = language_model(policy, temperature)
+    done, shown, began = 0, 0.0, time.monotonic()
+    waiting = _cohorts(policy, decoder, post_ids, posts, samples, max_length, seed)
+    for cohort in _finished(decoder, waiting, top_k, top_p):
+        tokens[cohort.posts] = cohort.tokens.view(len(cohort.posts), -1, max_length)[
+            :, :samples
+        ].cpu()
+        log_probs[cohort.posts] = cohort.log_probs.view(len(cohort.posts), -1)[:, :samples].cpu()
+        done += len(cohort.posts)
+        elapsed = time.monotonic() - began
+        if elapsed - shown > 10 or done == len(posts):
+            shown, left = elapsed, elapsed / done * (len(posts) - done)
             log.info("%d of %d posts sampled, %.0f s left", done, len(posts), left)
-    return pd.concat(tables, ignore_index=True)
+    endless = int((tokens[:, :, -1] != PAD).sum() - (tokens[:, :, -1] == EOS).sum())
+    if endless:
+        log.warning("%d of %d samples cut at %d tokens", endless, log_probs.size, max_length)
+    return pd.DataFrame(
+        {
+            "post_id": np.repeat(post_ids, samples),
+            "sample_index": np.tile(np.arange(samples), len(posts)),
+            "text": decode(tokenizer, tokens.reshape(-1, max_length)),
+            "log_prob": log_probs.reshape(-1),
+        }
+    )
+
+
+def language_model(policy: T5ForConditionalGeneration, temperature: float = 1.0) -> Decoder:
+    """The policy's decoder with its logits over `temperature` for outputs."""
+    config = policy.config
+    scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
+    return Decoder(policy.decoder, policy.lm_head.weight * (scale / temperature))
+
+
+def uniforms(seed: int, post_id: str, samples: range, length: int) -> np.ndarray:
+    """The numbers in [0, 1) that pick the tokens of a post's samples: (samples, length)."""
+    post = int.from_bytes(hashlib.blake2b(post_id.encode(), digest_size=8).digest())
+    key = stream_seed(seed, SAMPLING, post)
+    streams = (np.random.Philox(key=key, counter=[0, 0, 0, i]) for i in samples)
+    return np.stack([np.random.Generator(stream).random(length) for stream in streams])
+
+
+def choose(
+    logits: Tensor, uniform: Tensor, top_k: int | None = None, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The token that `uniform` (rows,) in [0, 1) picks by inverse CDF from `logits` (rows,
+    vocabulary), and its log-probability among those kept by `top_k` and `top_p`.
+
+    Raises ArtifactError if there are logits that are not finite.
+    """
+    if top_k is not None and top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    probabilities = logits.softmax(-1, dtype=torch.float32)
+    if top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(-1, dtype=torch.float64) - ordered
+        kept = ordered.masked_fill(before >= top_p, 0)
+        probabilities = torch.zeros_like(kept).scatter_(1, order, kept)
+    # In two rounds, first which CUMULATED tokens, then which of them: a cumulative sum over all
+    # takes as long as the logits did.
+    if spare := -probabilities.shape[-1] % CUMULATED:
+        probabilities = torch.nn.functional.pad(probabilities, (0, spare))
+    parts = probabilities.unflatten(1, (-1, CUMULATED))
+    sums = parts.sum(-1)
+    if not bool(sums.isfinite().all()):
+        raise ArtifactError("the policy's logits are not finite: its weights are damaged")
+    part, uniform = _inverse(sums, uniform)
+    rows = torch.arange(len(logits), device=logits.device)
+    place, _ = _inverse(parts[rows, part], uniform)
+    token = part * CUMULATED + place
+    return token, probabilities[rows, token].log() - sums.sum(-1).log()
+
+
+def _inverse(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the cumulative sum of `weights` (rows, n) first exceeds the share `uniform` (rows,) of
+    the whole, and how far into that weight's own share the point lies, in [0, 1).
+    """
+    edges = weights.cumsum(-1, dtype=torch.float64)
+    target = uniform[:, None] * edges[:, -1:]
+    place = torch.searchsorted(edges, target, right=True)
+    weight = weights.gather(1, place)
+    begin = edges.gather(1, place) - weight
+    inside = ((target - begin) / weight).clamp_(0, 1 - 2**-53)
+    return place[:, 0], inside[:, 0]
+
+
+class Cohort:
+    """Samples of posts of one length that began together and stand at the same step.
+
+    `posts` (posts,) are their places among all posts, `encoded` (posts, length, d_model) what the
+    encoder made of them, `uniforms` (posts, samples, longest) the numbers that pick the tokens.
+    """
+
+    def __init__(self, decoder: Decoder, posts: list[int], encoded: Tensor, uniforms: Tensor):
+        self.posts, (_, samples, longest) = posts, uniforms.shape
+        self.heads, self.d_kv = decoder.n_heads, decoder.d_kv
+        device, rows = decoder.device, len(posts) * samples
+        self.memory, self.bias = Memory(decoder, encoded), decoder.causal_bias(longest)
+        self.uniforms = uniforms.view(rows, longest)
+        self.tokens = torch.full((rows, longest), PAD, device=device)
+        self.log_probs = torch.zeros(rows, device=device)
+        self.step, self.going = 0, rows
+        self.rows = torch.arange(rows, device=device)  # in flight, of all
+        self.alive = torch.ones(rows, dtype=torch.bool, device=device)
+        self.last = torch.full((rows,), PAD, device=device)
+        self.post_of = torch.arange(len(posts), device=device).repeat_interleave(samples)
+        self.places = Places(self.memory, self.post_of)
+        empty = torch.zeros(rows, self.heads, 0, self.d_kv, device=device, dtype=decoder.dtype)
+        self.cache = [(empty, empty) for _ in decoder.layers]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Self-attention of the rows in flight over what has been drawn of them so far."""
+        shape = (-1, self.heads, self.d_kv)
+        keys, values = self.cache[layer]
+        keys[:, :, self.step], values[:, :, self.step] = key.view(shape), value.view(shape)
+        room = keys.shape[2]
+        keys, values = keys.view(-1, room, self.d_kv), values.view(-1, room, self.d_kv)
+        scores = torch.bmm(query.reshape(-1, 1, self.d_kv), keys.transpose(1, 2))
+        bias = self.bias[:, self.step, :room]
+        weights = (scores.view(-1, self.heads, room) + bias).softmax(-1)
+        return torch.bmm(weights.view(-1, 1, room), values).view(query.shape)
+
+    def read(self, layer: int, query: Tensor) -> Tensor:
+        """Cross-attention."""
+        return self.memory.read(layer, query, self.places)
+
+    def grow(self) -> None:
+        """Make room for one more token in the caches."""
+        if self.step % BLOCK == 0:
+            more = min(BLOCK, self.uniforms.shape[1] - self.step)
+            self.cache = [
+                tuple(torch.nn.functional.pad(each, (0, 0, 0, more)) for each in pair)
+                for pair in self.cache
+            ]
+
+    def take(self, tokens: Tensor, log_probs: Tensor) -> None:
+        """Append the tokens drawn for the rows in flight; those that have ended take nothing."""
+        self.last = torch.where(self.alive, tokens, PAD)
+        self.tokens[self.rows, self.step] = self.last
+        self.log_probs[self.rows] += torch.where(self.alive, log_probs, 0.0)
+        self.step += 1
+        self.alive &= (tokens != EOS) & (self.step < self.uniforms.shape[1])
+        self.going = int(self.alive.sum())
+
+    def drop(self) -> None:
+        """Let go of ended rows, if an eighth of those in flight has ended."""
+        if self.going > 7 / 8 * len(self.rows) or len(self.rows) == FEWEST:
+            return
+        kept = self.alive.long().argsort(descending=True, stable=True)[: max(FEWEST, self.going)]
+        self.rows, self.alive, self.last = self.rows[kept], self.alive[kept], self.last[kept]
+        self.cache = [tuple(each[kept] for each in pair) for pair in self.cache]
+        posts, self.post_of = self.post_of[kept].unique(return_inverse=True)
+        self.memory.keep(posts)
+        self.places = Places(self.memory, self.post_of)
+
+
+def _cohorts(
+    policy: T5ForConditionalGeneration,
+    decoder: Decoder,
+    post_ids: list[str],
+    posts: list[np.ndarray],
+    samples: int,
+    longest: int,
+    seed: int,
+) -> Iterator[Cohort]:
+    """Posts by length, so many together as make a share of the rows in flight.
+
+    Cohorts have at least FEWEST rows: a few more samples than asked for, if need be.
+    """
+    rows = max(1, ROWS_AT_ONCE[decoder.device.type])
+    by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
+    for _, group in groupby(by_length, key=lambda i: len(posts[i])):
+        alike = list(group)
+        at_once = max(1, rows // COHORTS // samples)
+        for start in range(0, len(alike), at_once):
+            chosen = alike[start : start + at_once]
+            drawn = max(samples, -(-FEWEST // len(chosen)))
+            numbers = [uniforms(seed, post_ids[i], range(drawn), longest) for i in chosen]
+            yield Cohort(
+                decoder,
+                chosen,
+                encode_alike(policy, [posts[i] for i in chosen]),
+                torch.from_numpy(np.stack(numbers)).to(decoder.device),
+            )
+
+
+def _finished(
+    decoder: Decoder, waiting: Iterable[Cohort], top_k: int | None, top_p: float
+) -> Iterator[Cohort]:
+    """Step all cohorts in flight, let new ones in as others shrink, and yield those at an end."""
+    waiting, cohorts = iter(waiting), []
+    upcoming = next(waiting, None)
+    while upcoming or cohorts:
+        room = ROWS_AT_ONCE[decoder.device.type] - sum(len(cohort.rows) for cohort in cohorts)
+        while upcoming and (not cohorts or len(upcoming.rows) <= room):
+            cohorts.append(upcoming)
+            room -= len(upcoming.rows)
+            upcoming = next(waiting, None)
+        _step(decoder, cohorts, top_k, top_p)
+        yield from (cohort for cohort in cohorts if not cohort.going)
+        cohorts = [cohort for cohort in cohorts if cohort.going]
+        for cohort in cohorts:
+            cohort.drop()
+
+
+def _step(decoder: Decoder, cohorts: list[Cohort], top_k: int | None, top_p: float) -> None:
+    """One more token for every row in flight."""
+    sizes = [len(cohort.rows) for cohort in cohorts]
+
+    def attend(layer: int, *states: Tensor) -> Tensor:
+        parts = zip(cohorts, *(each.split(sizes) for each in states), strict=True)
+        return torch.cat([cohort.attend(layer, *rows) for cohort, *rows in parts])
+
+    def read(layer: int, query: Tensor) -> Tensor:
+        parts = zip(cohorts, query.split(sizes), strict=True)
+        return torch.cat([cohort.read(layer, rows) for cohort, rows in parts])
+
+    for cohort in cohorts:
+        cohort.grow()
+    logits = decoder(torch.cat([cohort.last for cohort in cohorts]), attend, read)
+    uniform = torch.cat([cohort.uniforms[cohort.rows, cohort.step] for cohort in cohorts])
+    tokens, log_probs = choose(logits, uniform, top_k, top_p)
+    for cohort, drawn, value in zip(
+        cohorts, tokens.split(sizes), log_probs.split(sizes), strict=True
+    ):
+        cohort.take(drawn, value)

@@ -1,13 +1,29 @@
-"""Rewards of many candidates a post: the post is encoded once, equal candidates judged once."""
+"""Rewards of many candidates a post: the post is encoded once, equal candidates judged once.
+
+Posts of one length are judged together, and the tokens of their candidates put behind each other
+without padding. Self-attention takes candidates of one length together, cross-attention all tokens
+of a post as queries of one product (see decoder). So a reward depends on post and candidate alone.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
+from underspec.decoder import FEWEST, Decoder, Memory, Places, encode_alike
+from underspec.errors import ArtifactError
 from underspec.reward_model import RewardModel
-from underspec.tokens import pad
+from underspec.tokens import PAD, check_ids
 
-POSTS_AT_ONCE = 16
-CANDIDATES_AT_ONCE = 256
+log = logging.getLogger(__name__)
+
+# Tokens of candidates that are judged together; on a CPU more of them fall out of its caches.
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 
 
 @torch.inference_mode()
@@ -16,18 +32,29 @@ def score(
 ) -> list[np.ndarray]:
     """The reward of each of a post's candidates (token ids): a float32 array a post, in order.
 
-    Posts of like length, and within them candidates of like length, go together, so that little
-    is spent on padding. Candidates of a post with equal ids get the very same reward.
+    Candidates of a post with equal ids get the very same reward. Raises ArtifactError if a text
+    is empty or has ids that the model has not, or if a reward is not finite.
     """
     model.eval()
+    names = [f"post {i}" for i in range(len(posts))]
+    check_ids(names, posts, model.config.vocab_size)
+    for name, texts in zip(names, candidates, strict=True):
+        check_ids([f"a candidate of {name}"] * len(texts), texts, model.config.vocab_size)
+    judge = _Judge(model, max(len(ids) for texts in candidates for ids in texts))
+    distinct = [_distinct(texts) for texts in candidates]
     rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
-    by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
-    for start in range(0, len(posts), POSTS_AT_ONCE):
-        together = by_length[start : start + POSTS_AT_ONCE]
-        distinct = [_distinct(candidates[i]) for i in together]
-        judged = _judge(model, [posts[i] for i in together], [texts for texts, _ in distinct])
-        for i, (_, inverse), values in zip(together, distinct, judged, strict=True):
-            rewards[i] = values[inverse]
+    done, shown, began = 0, 0.0, time.monotonic()
+    for together in _alike(posts, [texts for texts, _ in distinct], judge.tokens_at_once):
+        texts = [distinct[i][0] for i in together]
+        for i, values in zip(together, judge([posts[i] for i in together], texts), strict=True):
+            rewards[i] = values[distinct[i][1]]
+        done += len(together)
+        elapsed = time.monotonic() - began
+        if elapsed - shown > 10:
+            shown, left = elapsed, elapsed / done * (len(posts) - done)
+            log.info("%d of %d posts scored, %.0f s left", done, len(posts), left)
+    if not all(np.isfinite(values).all() for values in rewards):
+        raise ArtifactError("the reward model's rewards are not finite: its weights are damaged")
     return rewards
 
 
@@ -39,20 +66,75 @@ def _distinct(candidates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarra
     return [first[place] for place in range(len(places))], np.array(inverse)
 
 
-def _judge(
-    model: RewardModel, posts: list[np.ndarray], candidates: list[list[np.ndarray]]
-) -> list[np.ndarray]:
-    flat = [(post, ids) for post, texts in enumerate(candidates) for ids in texts]
-    order = sorted(range(len(flat)), key=lambda i: len(flat[i][1]))
-    padded = torch.from_numpy(pad(posts)).to(model.device)
-    encoded = model.encode(padded)
-    rewards = np.empty(len(flat), np.float32)
-    for start in range(0, len(flat), CANDIDATES_AT_ONCE):
-        chunk = order[start : start + CANDIDATES_AT_ONCE]
-        ids = torch.from_numpy(pad([flat[i][1] for i in chunk])).to(model.device)
-        post_of = torch.tensor([flat[i][0] for i in chunk], device=model.device)
-        rewards[chunk] = model.judge(encoded, padded, ids, post_of).float().cpu().numpy()
-    return np.split(rewards, np.cumsum([len(texts) for texts in candidates])[:-1])
+def _alike(
+    posts: list[np.ndarray], candidates: list[list[np.ndarray]], tokens_at_once: int
+) -> Iterator[list[int]]:
+    """Posts of one length, as many as have so many tokens of candidates, or one with more."""
+    by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
+    for _, alike in groupby(by_length, key=lambda i: len(posts[i])):
+        together, tokens = [], 0
+        for i in alike:
+            more = sum(map(len, candidates[i]))
+            if together and tokens + more > tokens_at_once:
+                yield together
+                together, tokens = [], 0
+            together.append(i)
+            tokens += more
+        yield together
+
+
+class _Judge:
+    """A reward model that reads posts of one length; candidates have `longest` tokens at most."""
+
+    def __init__(self, model: RewardModel, longest: int):
+        self.model = model
+        head = pad(model.head.weight, (0, 0, 0, 1))  # see decoder.FEWEST: a second column, of zeros
+        self.decoder = Decoder(model.transformer.decoder, head)
+        self.bias = self.decoder.causal_bias(longest)
+        self.tokens_at_once = TOKENS_AT_ONCE[self.decoder.device.type]
+
+    def __call__(
+        self, posts: list[np.ndarray], candidates: list[list[np.ndarray]]
+    ) -> list[np.ndarray]:
+        """The rewards of each post's candidates: a float32 array a post."""
+        texts = [(post, ids) for post, those in enumerate(candidates) for ids in those]
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i][1]))
+        order += order[:1] * max(0, FEWEST - sum(len(ids) for _, ids in texts))  # judged again
+        lengths = np.array([len(texts[i][1]) for i in order])
+        shifted = [np.append(PAD, texts[i][1][:-1]) for i in order]
+        post_of = np.repeat([texts[i][0] for i in order], lengths)
+        device = self.decoder.device
+        memory = Memory(self.decoder, encode_alike(self.model.transformer, posts))
+        places = Places(memory, torch.from_numpy(post_of).to(device))
+        runs = [(length, len(list(run))) for length, run in groupby(lengths.tolist())]
+        values = self.decoder(
+            torch.from_numpy(np.concatenate(shifted)).to(device),
+            lambda _, *states: self._attend(runs, *states),
+            lambda layer, query: memory.read(layer, query, places),
+        )
+        parts = values[:, 0].float().contiguous().split([length * count for length, count in runs])
+        means = [
+            part.view(-1, length).mean(1) for part, (length, _) in zip(parts, runs, strict=True)
+        ]
+        rewards = np.empty(len(texts), np.float32)
+        rewards[order] = (torch.cat(means) + self.model.head.bias.float()).cpu().numpy()
+        return np.split(rewards, np.cumsum([len(those) for those in candidates])[:-1])
+
+    def _attend(self, runs: list[tuple[int, int]], *states: Tensor) -> Tensor:
+        """Causal self-attention; `runs` are the (length, number) of candidates of one length."""
+        attended, start = torch.empty_like(states[0]), 0
+        for length, count in runs:
+            rows = slice(start, start + length * count)
+            shape = (count, length, self.decoder.n_heads, self.decoder.d_kv)
+            query, key, value = (
+                each[rows].view(shape).transpose(1, 2).contiguous().flatten(0, 1) for each in states
+            )
+            scores = torch.bmm(query, key.transpose(1, 2)).unflatten(0, (count, -1))
+            weights = (scores + self.bias[:, :length, :length]).softmax(-1).flatten(0, 1)
+            mixed = torch.bmm(weights, value).unflatten(0, (count, -1))
+            attended[rows] = mixed.transpose(1, 2).reshape(rows.stop - start, -1)
+            start = rows.stop
+        return attended
 
 
 def pairwise_accuracy(

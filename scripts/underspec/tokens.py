@@ -124,6 +124,18 @@ def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) ->
     return encoded
 
 
+def check_ids(names: Iterable[str], texts: list[np.ndarray], vocabulary: int) -> None:
+    """Raise ArtifactError, naming the first text, if one is empty or has ids of `vocabulary` on."""
+    for name, ids in zip(names, texts, strict=True):
+        if len(ids) == 0:
+            raise ArtifactError(f"{name}: a text without tokens; even an empty one ends with eos")
+        if (largest := int(ids.max())) >= vocabulary:
+            raise ArtifactError(
+                f"{name}: token id {largest}, but the model's vocabulary has {vocabulary} tokens; "
+                "tokenizer and weights do not belong together"
+            )
+
+
 def decode(tokenizer: tokenizers.Tokenizer, ids: np.ndarray) -> list[str]:
     """Texts of rows of ids (rows, length), special tokens left out."""
     return [text.strip() for text in tokenizer.decode_batch(ids.tolist())]

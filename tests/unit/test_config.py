@@ -130,6 +130,8 @@ MISTAKES = [
     ("labels.noise", 0.5, "labels.noise", "less than 0.5"),
     ("labels.temperature", 0, "labels.temperature", "greater than 0"),
     ("sampling.temperature", 0.0, "sampling.temperature", "greater than 0"),
+    ("sampling.top_k", 0, "sampling.top_k", "greater than 0"),
+    ("sampling.top_p", 1.5, "sampling.top_p", "less than or equal to 1"),
     ("sampling.samples.preferences", 3, "sampling.samples.preferences", "multiple of 2"),
     ("sampling.samples.best_of_n", 32, "best_of_n", "64.*sampling.samples.best_of_n: 32"),
     ("best_of_n", [1, 128], "best_of_n", "128.*sampling.samples.best_of_n: 64"),

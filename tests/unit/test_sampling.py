@@ -1,17 +1,24 @@
-"""Samples of the policy: one draw a post, reproducible, with its true log-probability."""
+"""Samples of the policy: the policy's own distribution, reproducible, whatever the batch."""
+
+import logging
 
 import numpy as np
 import pytest
 import tokenizers
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
 from tokenizers import models, pre_tokenizers
+from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from underspec import sampling
+from underspec.errors import ArtifactError
 from underspec.models import new_t5
-from underspec.sampling import draw
-from underspec.tokens import EOS, PAD
+from underspec.sampling import choose, draw, uniforms
+from underspec.tokens import EOS, PAD, pad
 
-SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 1}
+SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 WORDS = ["<pad>", "</s>", "<unk>", *(f"w{i}" for i in range(9))]
 SAMPLES, MAX_LENGTH = 6, 8
 
@@ -33,18 +40,18 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def posts():
     rng = np.random.default_rng(0)
-    return [np.array([*rng.integers(3, len(WORDS), length), EOS]) for length in (5, 2, 7, 3)]
+    lengths = (5, 2, 7, 2, 0)  # two of one length, and an empty one
+    return [np.array([*rng.integers(3, len(WORDS), length), EOS]) for length in lengths]
 
 
-POST_IDS = ["a", "b", "c", "d"]
+POST_IDS = ["a", "b", "c", "d", "e"]
 
 
 @pytest.fixture(scope="module")
 def sample(policy, tokenizer, posts):
-    def sample(post_ids=POST_IDS, samples=SAMPLES, temperature=1.0, seed=0):
-        which = [POST_IDS.index(post_id) for post_id in post_ids]
-        chosen = [posts[i] for i in which]
-        return draw(policy, tokenizer, post_ids, chosen, samples, temperature, MAX_LENGTH, seed)
+    def sample(post_ids=POST_IDS, samples=SAMPLES, max_length=MAX_LENGTH, seed=0, **distribution):
+        chosen = [posts[POST_IDS.index(post_id)] for post_id in post_ids]
+        return draw(policy, tokenizer, post_ids, chosen, samples, max_length, seed, **distribution)
 
     return sample
 
@@ -76,16 +83,59 @@ def test_the_global_generator_is_not_listened_to(sample):
     assert first.equals(sample())
 
 
-def test_a_batch_of_posts_does_not_depend_on_the_others(sample, monkeypatch):
-    """So a draw may be cut short by posts: batches are seeded by the first post in them."""
-    monkeypatch.setattr(sampling, "SEQUENCES_AT_ONCE", 2 * SAMPLES)
-    whole, tail = sample(), sample(["c", "d"])
-    assert whole[whole.post_id.isin(["c", "d"])].reset_index(drop=True).equals(tail)
+def test_a_sample_depends_on_seed_post_and_index_alone(sample, monkeypatch):
+    """Not on the posts beside it, their order, how many samples there are or how many are in
+    flight; to the last bit of its log-probability.
+    """
+    whole = sample().set_index(["post_id", "sample_index"])
+    for rows, order, samples in (
+        (1, ["e", "d", "c", "b", "a"], SAMPLES),
+        (7, ["d", "b"], SAMPLES),
+        (256, ["c"], 1),
+        (1024, ["a", "b", "c", "d", "e"], 3),
+        (40, ["e", "a"], SAMPLES),
+    ):
+        monkeypatch.setitem(sampling.ROWS_AT_ONCE, "cpu", rows)
+        some = sample(order, samples=samples).set_index(["post_id", "sample_index"])
+        assert some.equals(whole.loc[some.index])
 
 
-def test_samples_are_no_longer_than_allowed(sample, tokenizer):
-    lengths = [len(ids_of(tokenizer, text)) for text in sample().text]
-    assert max(lengths) <= MAX_LENGTH
+def test_more_samples_of_a_post_begin_with_the_same_ones(sample):
+    few, many = sample(["a"], samples=2), sample(["a"], samples=200)
+    assert few.equals(many.iloc[:2])
+
+
+def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(policy, tokenizer, monkeypatch):
+    """Rows in flight never exceed the room, and come out as if each post were alone."""
+    monkeypatch.setitem(sampling.ROWS_AT_ONCE, "cpu", 48)
+    rng = np.random.default_rng(1)
+    posts = [np.array([*rng.integers(3, len(WORDS), 1 + i % 5), EOS]) for i in range(30)]
+    names = [f"post {i}" for i in range(30)]
+    in_flight, begun = [], []
+    step = sampling._step
+
+    def watched(decoder, cohorts, *rest):
+        in_flight.append(sum(len(cohort.rows) for cohort in cohorts))
+        begun.append({cohort.step for cohort in cohorts})
+        step(decoder, cohorts, *rest)
+
+    monkeypatch.setattr(sampling, "_step", watched)
+    table = draw(policy, tokenizer, names, posts, SAMPLES, 30, 0)
+    assert max(in_flight) <= 48
+    assert max(map(len, begun)) > 1  # cohorts at different steps share a step
+    monkeypatch.setattr(sampling, "_step", step)
+    for i in (0, 17, 29):
+        alone = draw(policy, tokenizer, names[i : i + 1], posts[i : i + 1], SAMPLES, 30, 0)
+        assert alone.equals(table[table.post_id == names[i]].reset_index(drop=True))
+
+
+def test_samples_are_no_longer_than_allowed_and_those_cut_are_counted(sample, tokenizer, caplog):
+    with caplog.at_level(logging.WARNING):
+        table = sample(max_length=3)
+    drawn = [ids_of(tokenizer, text) for text in table.text]
+    cut = sum(ids[-1] != EOS for ids in drawn)
+    assert max(map(len, drawn)) == 3 and cut > 0
+    assert f"{cut} of {len(drawn)} samples cut at 3 tokens" in caplog.text
 
 
 def teacher_forced(policy, post, ids, temperature):
@@ -115,17 +165,133 @@ def test_log_prob_is_that_of_the_sample_under_the_temperature(
     assert ended > 0  # some samples end by themselves, and their eos counts
 
 
-def test_samples_follow_the_policy(policy, tokenizer, posts, sample):
-    """First tokens of 2,000 samples against the softmax: each share within 5 standard errors.
+@pytest.mark.parametrize("version", ["v1.0", "v1.1"])
+def test_the_likeliest_token_each_time_is_what_generate_gives(tokenizer, posts, version):
+    policy = new_t5(SHAPE | {"version": version}, len(WORDS), 3).eval()
+    table = draw(policy, tokenizer, POST_IDS, posts, 1, 20, 0, top_k=1)
+    ids = torch.from_numpy(pad(posts))
+    expected = policy.generate(
+        input_ids=ids, attention_mask=(ids != PAD).long(), do_sample=False, max_new_tokens=20
+    )
+    for text, others in zip(table.text, expected[:, 1:].tolist(), strict=True):
+        ids = ids_of(tokenizer, text)
+        assert ids == others[: len(ids)]
+        assert ids[-1] == EOS or len(ids) == 20
+    assert table.log_prob.abs().max() < 1e-6  # what is certain
 
-    The seed is fixed; with 12 tokens a sound sampler fails for one seed in 100,000.
+
+FALSE_ALARM = 1e-6
+
+
+@pytest.mark.parametrize("distribution", [{}, {"temperature": 0.6}, {"top_k": 5}, {"top_p": 0.7}])
+def test_tokens_come_as_often_as_the_policy_says(policy, tokenizer, posts, sample, distribution):
+    """Chi-square of the first tokens of 4,000 samples, and of the second ones after the likeliest
+    first. A sound sampler fails with a probability of FALSE_ALARM each; the seed is fixed.
     """
-    table = sample(["a"], samples=2000)
-    drawn = np.bincount([ids_of(tokenizer, text)[0] for text in table.text], minlength=len(WORDS))
+    table = sample(["a"], samples=4000, max_length=2, **distribution)
+    drawn = [ids_of(tokenizer, text) for text in table.text]
+    first = expected_shares(policy, posts[0], [PAD], distribution)
+    assert_shares([ids[0] for ids in drawn], first)
+    likeliest = int(np.argmax(np.where(np.arange(len(WORDS)) == EOS, 0, first)))
+    second = expected_shares(policy, posts[0], [PAD, likeliest], distribution)
+    assert_shares([ids[1] for ids in drawn if ids[0] == likeliest], second)
+
+
+def expected_shares(policy, post, before, distribution):
     with torch.inference_mode():
         logits = policy(
-            input_ids=torch.tensor([posts[0].tolist()]), decoder_input_ids=torch.tensor([[PAD]])
-        ).logits[0, 0]
-    expected = logits.double().softmax(0).numpy()
-    error = np.sqrt(expected * (1 - expected) / 2000)
-    assert (np.abs(drawn / 2000 - expected) < 5 * error).all()
+            input_ids=torch.tensor([post.tolist()]), decoder_input_ids=torch.tensor([before])
+        ).logits[:, -1]
+    logits = logits.double() / distribution.get("temperature", 1.0)
+    if "top_k" in distribution:
+        logits = TopKLogitsWarper(distribution["top_k"])(None, logits)
+    if "top_p" in distribution:
+        logits = TopPLogitsWarper(distribution["top_p"])(None, logits)
+    return logits.softmax(-1)[0].numpy()
+
+
+def assert_shares(tokens, expected):
+    counts = np.bincount(tokens, minlength=len(WORDS))
+    assert counts[expected == 0].sum() == 0
+    expected = expected * len(tokens)
+    rare = expected < 10  # together, or chi-square is no chi-square
+    counts = np.append(counts[~rare], counts[rare].sum())
+    expected = np.append(expected[~rare], max(expected[rare].sum(), 1e-9))
+    assert len(expected) > 3
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    assert statistic < chi2.isf(FALSE_ALARM, len(expected) - 1)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_choose_is_the_inverse_of_the_cumulative_distribution(data):
+    size = data.draw(st.integers(1, 300))
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    uniform = data.draw(st.floats(0, 1, exclude_max=True))
+    top_k = data.draw(st.none() | st.integers(1, 300))
+    top_p = data.draw(st.floats(0.01, 1))
+    logits = torch.from_numpy(np.random.default_rng(seed).normal(0, 3, (1, size))).float()
+    kept = TopKLogitsWarper(top_k)(None, logits) if top_k else logits
+    kept = TopPLogitsWarper(top_p)(None, kept) if top_p < 1 else kept
+    shares = kept.double().softmax(-1)[0].numpy()
+    token, log_prob = choose(logits, torch.tensor([uniform], dtype=torch.float64), top_k, top_p)
+    upper = np.cumsum(shares)[token]
+    tolerance = 1e-6  # single precision; a share within it of top_p may be kept or not
+    if abs(np.sort(shares)[::-1].cumsum() - top_p).min() > tolerance:
+        assert upper - shares[token] - tolerance <= uniform <= upper + tolerance
+        assert shares[token] > 0
+        assert log_prob.item() == pytest.approx(np.log(shares[token].item()), abs=1e-4)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
+def test_the_ends_of_the_interval_pick_tokens_that_are_possible(uniform):
+    logits = torch.full((3, 200), -torch.inf)
+    logits[:, [70, 71, 150]] = torch.tensor([0.0, 1.0, 0.5])
+    token, log_prob = choose(logits, torch.full((3,), uniform, dtype=torch.float64))
+    assert token.tolist() == [70 if uniform == 0 else 150] * 3
+    assert log_prob.isfinite().all()
+
+
+def test_uniforms_of_a_sample_are_its_own():
+    first = uniforms(0, "a", range(4), 10)
+    assert first.shape == (4, 10) and ((first >= 0) & (first < 1)).all()
+    np.testing.assert_array_equal(uniforms(0, "a", range(2, 4), 6), first[2:, :6])
+    others = [uniforms(1, "a", range(4), 10), uniforms(0, "b", range(4), 10)]
+    assert not any(np.isin(first, other).any() for other in others)
+
+
+def test_caches_grow_with_samples_for_what_was_drawn_alone(policy, posts):
+    """What is kept of the post does not; memory here is counted in numbers."""
+
+    def caches(samples):
+        (cohort,) = sampling._cohorts(
+            policy, sampling.language_model(policy), ["a"], posts[:1], samples, MAX_LENGTH, 0
+        )
+        cohort.grow()
+        drawn = sum(each.numel() for pair in cohort.cache for each in pair)
+        return cohort.memory.bytes(), drawn
+
+    with torch.inference_mode():
+        (of_post, of_few), (of_post_again, of_many) = caches(4), caches(64)
+    assert of_post == of_post_again
+    assert of_many == 16 * of_few
+
+
+def test_a_post_without_tokens_is_refused(policy, tokenizer, posts):
+    with pytest.raises(ArtifactError, match="^b: a text without tokens"):
+        draw(policy, tokenizer, ["a", "b"], [posts[0], np.array([], dtype=int)], 2, 5, 0)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(policy, tokenizer, posts):
+    foreign = np.array([len(WORDS), EOS])
+    with pytest.raises(ArtifactError, match=f"b: token id {len(WORDS)}, .* has {len(WORDS)} tok"):
+        draw(policy, tokenizer, ["a", "b"], [posts[0], foreign], 2, 5, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_end_the_draw(tokenizer, posts, value):
+    damaged = new_t5(SHAPE, len(WORDS), 0).eval()
+    with torch.no_grad():
+        damaged.decoder.final_layer_norm.weight[3] = value
+    with pytest.raises(ArtifactError, match="logits are not finite"):
+        draw(damaged, tokenizer, POST_IDS, posts, 2, 5, 0)

@@ -5,20 +5,21 @@ import pytest
 import torch
 
 from underspec import scoring
+from underspec.errors import ArtifactError
 from underspec.models import t5_config
 from underspec.reward_model import RewardModel
 from underspec.scoring import pairwise_accuracy, score
 from underspec.tokens import EOS
 
-SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 1}
+SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120
 TOLERANCE = 1e-5  # single precision; the rewards below spread by about 1
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=["v1.0", "v1.1"])
+def model(request):
     torch.manual_seed(0)
-    return RewardModel(t5_config(SHAPE, VOCABULARY)).eval()
+    return RewardModel(t5_config(SHAPE | {"version": request.param}, VOCABULARY)).eval()
 
 
 def texts(count, seed):
@@ -41,8 +42,7 @@ def candidates(posts):
 @pytest.fixture(params=["one batch", "many batches"])
 def batches(request, monkeypatch):
     if request.param == "many batches":
-        monkeypatch.setattr(scoring, "POSTS_AT_ONCE", 2)
-        monkeypatch.setattr(scoring, "CANDIDATES_AT_ONCE", 3)
+        monkeypatch.setitem(scoring.TOKENS_AT_ONCE, "cpu", 20)
 
 
 def plain(model, post, candidate):
@@ -66,10 +66,61 @@ def test_scores_are_those_of_each_pair_alone(model, posts, candidates, batches):
     assert np.std(np.concatenate(rewards)) > 0.1
 
 
-def test_the_order_of_posts_and_candidates_does_not_matter(model, posts, candidates, batches):
+def test_a_reward_depends_on_post_and_candidate_alone(model, posts, candidates, batches):
+    """Not on order or company, to the last bit."""
     rewards = score(model, posts, candidates)
     backwards = score(model, posts[::-1], [those[::-1] for those in candidates[::-1]])
-    assert_close([values[::-1] for values in backwards[::-1]], rewards)
+    for values, others in zip(rewards, backwards[::-1], strict=True):
+        np.testing.assert_array_equal(values, others[::-1])
+    for i in (0, 4, 8):
+        alone = score(model, posts[i : i + 1], [candidates[i][1:2]])
+        assert alone[0].tolist() == [rewards[i][1]]
+
+
+def test_a_post_is_encoded_once_and_equal_candidates_are_judged_once(
+    model, posts, candidates, monkeypatch
+):
+    encoded, judged = [], []
+    encode_alike, judge = scoring.encode_alike, scoring.Decoder.__call__
+
+    def encoding(model, posts):
+        encoded.extend(posts)
+        return encode_alike(model, posts)
+
+    def judging(self, tokens, *rest):
+        judged.append(len(tokens))
+        return judge(self, tokens, *rest)
+
+    monkeypatch.setattr(scoring, "encode_alike", encoding)
+    monkeypatch.setattr(scoring.Decoder, "__call__", judging)
+    score(model, posts, candidates)
+    assert len(encoded) == len(posts)
+    assert sum(judged) == sum(len(ids) for those in candidates for ids in those[:-1])
+
+
+def test_an_empty_text_is_one_that_ends_at_once(model):
+    empty = np.array([EOS])
+    (rewards,) = score(model, [empty], [[empty, np.array([5, EOS])]])
+    assert rewards[0] == pytest.approx(plain(model, [EOS], [EOS]), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("which", ["post", "candidate"])
+@pytest.mark.parametrize(
+    ("ids", "complaint"), [([], "without tokens"), ([VOCABULARY, EOS], f"token id {VOCABULARY}")]
+)
+def test_texts_that_the_model_cannot_read_are_refused(model, posts, which, ids, complaint):
+    bad, good = np.array(ids, dtype=int), posts[0]
+    post, candidate = (bad, good) if which == "post" else (good, bad)
+    with pytest.raises(ArtifactError, match=f"post 1: .*{complaint}"):
+        score(model, [good, post], [[good], [good, candidate]])
+
+
+def test_rewards_that_are_not_finite_are_refused(posts):
+    damaged = RewardModel(t5_config(SHAPE, VOCABULARY)).eval()
+    with torch.no_grad():
+        damaged.transformer.decoder.final_layer_norm.weight[0] = np.nan
+    with pytest.raises(ArtifactError, match="rewards are not finite"):
+        score(damaged, posts[:1], [posts[1:3]])
 
 
 def test_equal_candidates_get_the_very_same_reward(model, posts, candidates, batches):
