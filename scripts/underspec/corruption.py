@@ -1,5 +1,7 @@
 """T5's span corruption (Raffel et al., 2020, section 3.1.4) with exact, fixed lengths."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -28,23 +30,26 @@ def corrupt(
     mean_span: float,
     first_sentinel: int,
     eos: int,
-    rng: np.random.Generator,
+    rngs: Iterable[np.random.Generator],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace random spans of `tokens` (length,) by sentinels; the targets tell what they held.
+    """Replace random spans of `tokens` (rows, length) by sentinels; the targets tell what they
+    held. A row's spans are drawn from its own generator of `rngs`.
 
     Spans and the gaps between them have random positive lengths of fixed sum and number, so the
     lengths of inputs and targets depend on the number of tokens alone. Sentinels count down from
     `first_sentinel`, as T5's do.
     """
-    noise, spans = _noise_and_spans(len(tokens), density, mean_span)
-    kept_lengths = _segment(len(tokens) - noise, spans, rng)
-    noise_lengths = _segment(noise, spans, rng)
-    lengths = np.stack([kept_lengths, noise_lengths], axis=1).ravel()
-    is_noise = np.repeat(np.arange(2 * spans) % 2 == 1, lengths)
+    rows, length = tokens.shape
+    noise, spans = _noise_and_spans(length, density, mean_span)
+    lengths = _segments((length - noise, noise), spans, rngs)
+    alternately = lengths.transpose(0, 2, 1).ravel()
+    is_noise = np.repeat(np.arange(2 * spans * rows) % 2 == 1, alternately).reshape(rows, length)
+    kept_ends, noise_ends = lengths.cumsum(2).transpose(1, 0, 2)
     sentinels = first_sentinel - np.arange(spans)
-    inputs = np.insert(tokens[~is_noise], np.cumsum(kept_lengths), sentinels)
-    targets = np.insert(tokens[is_noise], np.cumsum(noise_lengths) - noise_lengths, sentinels)
-    return np.append(inputs, eos), np.append(targets, eos)
+    return (
+        _insert(sentinels, tokens[~is_noise], kept_ends, eos),
+        _insert(sentinels, tokens[is_noise], noise_ends - lengths[:, 1], eos),
+    )
 
 
 def _noise_and_spans(tokens: int, density: float, mean_span: float) -> tuple[int, int]:
@@ -53,7 +58,28 @@ def _noise_and_spans(tokens: int, density: float, mean_span: float) -> tuple[int
     return noise, spans
 
 
-def _segment(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """`parts` positive random lengths that sum to `total`, all such partitions alike likely."""
-    cuts = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
-    return np.diff(np.concatenate([[0], cuts, [total]]))
+def _segments(
+    totals: tuple[int, ...], parts: int, rngs: Iterable[np.random.Generator]
+) -> np.ndarray:
+    """For each generator `parts` positive random lengths that sum to each of `totals` (rows,
+    totals, parts), all such partitions alike likely.
+    """
+    draws = [[rng.choice(each - 1, parts - 1, replace=False) for each in totals] for rng in rngs]
+    cuts = np.sort(draws) + 1
+    ends = np.broadcast_to(np.array(totals)[:, None], (*cuts.shape[:2], 1))
+    return np.diff(cuts, prepend=0, append=ends).astype(np.int64)
+
+
+def _insert(sentinels: np.ndarray, tokens: np.ndarray, places: np.ndarray, eos: int) -> np.ndarray:
+    """Rows of `tokens` (any,), of equal lengths, with a sentinel before the tokens that stand at
+    `places` (rows, spans) of a row, and `eos` at the end.
+    """
+    rows, spans = places.shape
+    ids = np.full((rows, len(tokens) // rows + spans + 1), eos, dtype=tokens.dtype)
+    is_token = np.ones(ids.shape, dtype=bool)
+    is_token[:, -1] = False
+    at = places + np.arange(spans)
+    np.put_along_axis(is_token, at, False, axis=1)
+    np.put_along_axis(ids, at, sentinels[None], axis=1)
+    ids[is_token] = tokens
+    return ids

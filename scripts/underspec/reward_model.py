@@ -15,7 +15,8 @@ from transformers.models.t5.modeling_t5 import (
 from underspec.models import load, t5_config
 from underspec.tokens import PAD
 
-# A batch's candidates are decoded in groups of like length: most are half as long as the longest.
+# Posts are decoded in groups whose candidates are of like length: most are half as long as the
+# longest.
 LENGTH_GROUPS = 2
 
 
@@ -45,33 +46,41 @@ class RewardModel(T5PreTrainedModel):
             initialization.normal_(module.weight, std=self.config.d_model**-0.5)
             initialization.zeros_(module.bias)
 
-    def forward(self, posts: Tensor, candidates: Tensor, post_of: Tensor) -> Tensor:
+    def forward(self, posts: Tensor, candidates: Tensor, post_of: Tensor | None = None) -> Tensor:
         """Rewards (candidates,) of token ids `candidates` (candidates, length).
 
         `posts` (posts, length) are encoded once; `post_of` (candidates,) says to which row of
-        `posts` a candidate belongs. Padding is PAD in both, at the end.
+        `posts` a candidate belongs. Without it there are as many candidates of each post, in the
+        order of the posts; that is faster. Padding is PAD in both, at the end.
         """
         encoded = self.encode(posts)
-        lengths = (candidates != PAD).sum(1)
+        if post_of is not None:
+            return self.judge(encoded, posts, candidates, post_of)
+        sets = candidates.view(len(posts), -1, candidates.shape[-1])
+        lengths = (sets != PAD).sum(2).amax(1)
         order = lengths.argsort(stable=True)
         rewards = [
-            self.judge(encoded, posts, candidates[rows, : lengths[rows[-1]]], post_of[rows])
+            self.judge(encoded[rows], posts[rows], sets[rows, :, : lengths[rows[-1]]].flatten(0, 1))
             for rows in order.tensor_split(min(LENGTH_GROUPS, len(order)))
         ]
-        return torch.cat(rewards)[order.argsort()]
+        return torch.cat(rewards).view(len(posts), -1)[order.argsort()].flatten()
 
     def encode(self, posts: Tensor) -> Tensor:
         """Encoder states (posts, length, d_model)."""
         mask = (posts != PAD).long()
         return self.transformer.encoder(input_ids=posts, attention_mask=mask).last_hidden_state
 
-    def judge(self, encoded: Tensor, posts: Tensor, candidates: Tensor, post_of: Tensor) -> Tensor:
+    def judge(
+        self, encoded: Tensor, posts: Tensor, candidates: Tensor, post_of: Tensor | None = None
+    ) -> Tensor:
         """`forward` given the states that `encode` made of `posts`."""
+        if post_of is not None:
+            encoded, posts = encoded[post_of], posts[post_of]
         shifted = nn.functional.pad(candidates[:, :-1], (1, 0), value=PAD)
         states = self.transformer.decoder(
             input_ids=shifted,
-            encoder_hidden_states=encoded[post_of],
-            encoder_attention_mask=(posts != PAD).long()[post_of],
+            encoder_hidden_states=encoded,
+            encoder_attention_mask=(posts != PAD).long(),
             use_cache=False,
         ).last_hidden_state
         weight = (candidates != PAD).to(states.dtype)[:, :, None]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from underspec import checkpoints as checkpointing
 from underspec.errors import ConfigError
-from underspec.models import set_dropout
+from underspec.models import quicken, set_dropout
 from underspec.optimizers import OPTIMIZERS, SCHEDULES
 from underspec.order import DROPOUT, stream_seed
 from underspec.parallel import ALONE, Placement, place, sum_over_processes, whole_model
@@ -92,6 +92,7 @@ def train(
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
     )
     shares = _shares(recipe.batch, accelerator, placement)
+    quicken(model)
     set_dropout(model, recipe.dropout)
     kind = type(model)
     trained = place(model, accelerator, placement)

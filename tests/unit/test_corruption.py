@@ -31,8 +31,8 @@ def restore(inputs: np.ndarray, targets: np.ndarray, first_sentinel: int, spans:
 def corrupted(length, density, mean_span, seed):
     rng = np.random.default_rng(seed)
     tokens = rng.integers(2, 500, length)
-    inputs, targets = corrupt(tokens, density, mean_span, FIRST_SENTINEL, EOS, rng)
-    return tokens, inputs, targets
+    inputs, targets = corrupt(tokens[None], density, mean_span, FIRST_SENTINEL, EOS, [rng])
+    return tokens, inputs[0], targets[0]
 
 
 def sentinels(ids):
@@ -86,3 +86,16 @@ def test_spans_differ_between_draws():
         not np.array_equal(corrupted(100, 0.15, 3.0, 0)[1] > 500, other > 500)
         for other in (corrupted(100, 0.15, 3.0, seed)[1] for seed in (1, 2))
     )
+
+
+@given(lengths, densities, mean_spans, seeds, st.integers(2, 5))
+def test_a_row_is_corrupted_as_it_is_alone(length, density, mean_span, seed, rows):
+    tokens = np.random.default_rng(seed).integers(2, 500, (rows, length))
+
+    def corrupted_rows(first, last):
+        rngs = [np.random.default_rng([seed, row]) for row in range(first, last)]
+        return corrupt(tokens[first:last], density, mean_span, FIRST_SENTINEL, EOS, rngs)
+
+    alone = [corrupted_rows(row, row + 1) for row in range(rows)]
+    for together, parts in zip(corrupted_rows(0, rows), zip(*alone, strict=True), strict=True):
+        np.testing.assert_array_equal(together, np.concatenate(parts))

@@ -72,18 +72,17 @@ def denoising(
             "lower input_length or noise_density, or raise mean_span_length"
         )
 
-    def corrupted(step: int, row: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng([seed, NOISE, step, row])
-        return corrupt(chunks[chunk], noise_density, mean_span_length, first_sentinel, EOS, rng)
-
     def make(step: int, rows: range) -> Batch:
         chosen = examples(seed, len(chunks), batch, step, rows)
-        pairs = [corrupted(step, row, chunk) for row, chunk in zip(rows, chosen, strict=True)]
-        inputs, targets = zip(*pairs, strict=True)
-        return {
-            "input_ids": torch.from_numpy(np.stack(inputs)),
-            "labels": torch.from_numpy(np.stack(targets)),
-        }
+        inputs, targets = corrupt(
+            np.stack([chunks[chunk] for chunk in chosen]),
+            noise_density,
+            mean_span_length,
+            first_sentinel,
+            EOS,
+            [np.random.default_rng([seed, NOISE, step, row]) for row in rows],
+        )
+        return {"input_ids": torch.from_numpy(inputs), "labels": torch.from_numpy(targets)}
 
     settings = {"data": digest(_sample(shards, length))}
     return Objective(make, language_model_loss, target_tokens, settings)

@@ -27,7 +27,6 @@ def preference(
         return {
             "posts": torch.from_numpy(pad([posts[i] for i in pairs])),
             "candidates": torch.from_numpy(pad(candidates)),
-            "post_of": torch.arange(len(pairs)).repeat_interleave(2),
         }
 
     def loss(model: RewardModel, batch: Batch) -> Tensor:
