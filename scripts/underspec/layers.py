@@ -61,7 +61,8 @@ def _open_attention(
     for added in (position_bias, attention_mask):
         if added is not None:
             scores += added  # in place: no gradient needs the scores
-    weights = nn.functional.dropout(scores.softmax(-1), dropout, module.training)
+    weights = scores.softmax(-1).to(value.dtype)
+    weights = nn.functional.dropout(weights, dropout, module.training)
     return (weights @ value).transpose(1, 2), weights
 
 

@@ -12,6 +12,7 @@ from transformers.models.t5.modeling_t5 import (
     T5PreTrainedModel,
 )
 
+from underspec.layers import ATTENTION
 from underspec.models import load, t5_config
 from underspec.tokens import PAD
 
@@ -36,6 +37,7 @@ class RewardModel(T5PreTrainedModel):
 
     def __init__(self, config: T5Config):
         super().__init__(config)
+        config._attn_implementation = ATTENTION  # the library's wants a copy of the post for each
         self.transformer = T5Model(config)
         self.head = nn.Linear(config.d_model, 1)
         self.post_init()
@@ -46,41 +48,29 @@ class RewardModel(T5PreTrainedModel):
             initialization.normal_(module.weight, std=self.config.d_model**-0.5)
             initialization.zeros_(module.bias)
 
-    def forward(self, posts: Tensor, candidates: Tensor, post_of: Tensor | None = None) -> Tensor:
+    def forward(self, posts: Tensor, candidates: Tensor) -> Tensor:
         """Rewards (candidates,) of token ids `candidates` (candidates, length).
 
-        `posts` (posts, length) are encoded once; `post_of` (candidates,) says to which row of
-        `posts` a candidate belongs. Without it there are as many candidates of each post, in the
-        order of the posts; that is faster. Padding is PAD in both, at the end.
+        There are as many of each row of `posts` (posts, length), in the order of the posts, each
+        of which is encoded once. Padding is PAD in both, at the end.
         """
-        encoded = self.encode(posts)
-        if post_of is not None:
-            return self.judge(encoded, posts, candidates, post_of)
+        mask = (posts != PAD).long()
+        encoded = self.transformer.encoder(input_ids=posts, attention_mask=mask).last_hidden_state
         sets = candidates.view(len(posts), -1, candidates.shape[-1])
         lengths = (sets != PAD).sum(2).amax(1)
         order = lengths.argsort(stable=True)
         rewards = [
-            self.judge(encoded[rows], posts[rows], sets[rows, :, : lengths[rows[-1]]].flatten(0, 1))
+            self._judge(encoded[rows], mask[rows], sets[rows, :, : lengths[rows[-1]]].flatten(0, 1))
             for rows in order.tensor_split(min(LENGTH_GROUPS, len(order)))
         ]
         return torch.cat(rewards).view(len(posts), -1)[order.argsort()].flatten()
 
-    def encode(self, posts: Tensor) -> Tensor:
-        """Encoder states (posts, length, d_model)."""
-        mask = (posts != PAD).long()
-        return self.transformer.encoder(input_ids=posts, attention_mask=mask).last_hidden_state
-
-    def judge(
-        self, encoded: Tensor, posts: Tensor, candidates: Tensor, post_of: Tensor | None = None
-    ) -> Tensor:
-        """`forward` given the states that `encode` made of `posts`."""
-        if post_of is not None:
-            encoded, posts = encoded[post_of], posts[post_of]
+    def _judge(self, encoded: Tensor, mask: Tensor, candidates: Tensor) -> Tensor:
         shifted = nn.functional.pad(candidates[:, :-1], (1, 0), value=PAD)
         states = self.transformer.decoder(
             input_ids=shifted,
             encoder_hidden_states=encoded,
-            encoder_attention_mask=(posts != PAD).long(),
+            encoder_attention_mask=mask,
             use_cache=False,
         ).last_hidden_state
         weight = (candidates != PAD).to(states.dtype)[:, :, None]

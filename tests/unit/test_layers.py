@@ -5,8 +5,10 @@ import json
 
 import pytest
 import torch
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from underspec import layers
 from underspec.layers import ATTENTION, Norm
 from underspec.models import new_t5, quicken, save, set_dropout, t5_config
 from underspec.reward_model import RewardModel
@@ -90,13 +92,41 @@ def test_candidates_that_share_a_post_are_judged_as_if_each_had_its_own(each):
     quicken(model)
     posts, candidates = padded(5, 9, 0), padded(5 * each, 7, 1)
     together = model(posts, candidates)
-    post_of = torch.arange(5).repeat_interleave(each)
-    alone = library(posts, candidates, post_of)
+    alone = library(posts.repeat_interleave(each, 0), candidates)
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
     assert alone.std() > 0.01
     for rewards in (together, alone):
         rewards.square().sum().backward()
     assert_same_gradients(model, library)
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """What happens on a GPU, on this CPU."""
+    monkeypatch.setattr(layers, "FUSED", True)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    yield
+    AttentionMaskInterface.register(ATTENTION, eager_mask)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_fused_attention_is_the_library_s(fused, masked):
+    model = new_t5(SHAPE, VOCABULARY, 0).eval()
+    inputs, labels = padded(3, 9, 0), padded(3, 6, 1)
+    mask = (inputs != PAD).long() if masked else None
+    logits, expected = (
+        each(input_ids=inputs, attention_mask=mask, labels=labels).logits
+        for each in (model, plain(model))
+    )
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_fused_attention_of_candidates_that_share_a_post(fused):
+    torch.manual_seed(0)
+    model = RewardModel(t5_config(SHAPE, VOCABULARY)).eval()
+    posts, candidates = padded(5, 9, 0), padded(10, 7, 1)
+    expected = plain(model)(posts.repeat_interleave(2, 0), candidates)
+    torch.testing.assert_close(model(posts, candidates), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_drawn_token_by_token_is_the_same():

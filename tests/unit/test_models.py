@@ -45,11 +45,9 @@ def texts(seed, lengths):
     return [np.array([*rng.integers(3, VOCABULARY, length), EOS]) for length in lengths]
 
 
-def rewards(model, posts, candidates, post_of):
+def rewards(model, posts, candidates):
     with torch.inference_mode():
-        return model(
-            torch.from_numpy(pad(posts)), torch.from_numpy(pad(candidates)), torch.tensor(post_of)
-        )
+        return model(torch.from_numpy(pad(posts)), torch.from_numpy(pad(candidates)))
 
 
 def test_the_pretrain_seed_sets_the_weights():
@@ -77,8 +75,8 @@ def test_a_saved_model_comes_back_exactly(reward_models, saved):
     assert all(torch.equal(before[name], after[name]) for name in before)
     post, candidates = texts(0, [6]), texts(1, [4, 2])
     assert torch.equal(
-        rewards(model, post, candidates, [0, 0]),
-        rewards(reward_models[0], post, candidates, [0, 0]),
+        rewards(model, post, candidates),
+        rewards(reward_models[0], post, candidates),
     )
 
 
@@ -101,10 +99,10 @@ def test_padding_changes_no_reward(reward_models):
     """Single precision: 1e-5, where rewards spread by more than a hundred times that."""
     posts, candidates = texts(0, [3, 9, 1]), texts(1, [1, 7, 4, 2, 9, 3])
     post_of = [0, 0, 1, 1, 2, 2]
-    together = rewards(reward_models[0], posts, candidates, post_of)
+    together = rewards(reward_models[0], posts, candidates)
     alone = torch.cat(
         [
-            rewards(reward_models[0], [posts[post]], [candidate], [0])
+            rewards(reward_models[0], [posts[post]], [candidate])
             for post, candidate in zip(post_of, candidates, strict=True)
         ]
     )
@@ -114,7 +112,7 @@ def test_padding_changes_no_reward(reward_models):
 
 def test_the_reward_depends_on_post_and_candidate(reward_models):
     posts, candidates = texts(0, [5, 5]), texts(1, [4, 4])
-    values = rewards(reward_models[0], posts, candidates * 2, [0, 0, 1, 1])
+    values = rewards(reward_models[0], posts, candidates * 2)
     assert len(set(values.tolist())) == 4
 
 
@@ -173,8 +171,8 @@ def test_a_reward_model_on_the_newer_version(newer, tmp_path):
     model = new_reward_model(tmp_path / "newer", NEWER, VOCABULARY, 0).eval()
     save(model, tmp_path / "model", [], {})
     again = load(RewardModel, tmp_path / "model", NEWER, VOCABULARY).eval()
-    judged = rewards(model, texts(0, [6]), texts(1, [4, 2]), [0, 0])
-    assert torch.equal(judged, rewards(again, texts(0, [6]), texts(1, [4, 2]), [0, 0]))
+    judged = rewards(model, texts(0, [6]), texts(1, [4, 2]))
+    assert torch.equal(judged, rewards(again, texts(0, [6]), texts(1, [4, 2])))
     assert model.transformer.decoder.embed_tokens.weight is model.transformer.shared.weight
 
 

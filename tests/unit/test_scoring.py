@@ -47,7 +47,7 @@ def batches(request, monkeypatch):
 
 def plain(model, post, candidate):
     with torch.inference_mode():
-        return model(torch.tensor([post]), torch.tensor([candidate]), torch.tensor([0])).item()
+        return model(torch.tensor([post]), torch.tensor([candidate])).item()
 
 
 def assert_close(rewards, expected):
