@@ -13,7 +13,7 @@ LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
 STYLED := --report-stylesheet reports/report.css
-.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-gpu bench-input bench-statistics help
+.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-stages bench-gpu bench-input bench-statistics help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -76,13 +76,18 @@ lint: .venv/ready ## ruff, snakefmt and Snakemake's own lint
 estimate: .venv/ready ## what EXPERIMENT would cost: jobs, GPU-hours, disk, by stage
 	@$(BIN)/python scripts/estimate.py $(CONFIGFILE)
 
-bench: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
+bench: .venv/ready ## sampling and scoring against generate, CTranslate2 and per-pair scoring, on one core
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/bench.txt -c envs/constraints.txt
+	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks
+
+bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
 
 bench-statistics: .venv/ready ## rerank, tables, bootstrap and claims on a matrix of the paper's size
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/statistics_at_paper_size.py
 
-bench-gpu: .venv/ready ## tokens/s and the share of the peak that one GPU reaches in pretraining
+bench-gpu: .venv/ready ## on one GPU: sampling and scoring as in bench; pretraining's share of the peak
+	$(BIN)/python tests/benchmarks/best_of_n.py --device cuda --precision bf16 --sizes base large
 	$(BIN)/python tests/benchmarks/training_gpu.py
 
 bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's lengths

@@ -20,7 +20,7 @@ def test_conda_and_pip_install_the_same(name):
     assert sorted(pip["pip"]) == sorted(pins(ENVS / f"{name}.txt"))
 
 
-@pytest.mark.parametrize("name", ["workflow", "figures"])
+@pytest.mark.parametrize("name", ["workflow", "figures", "bench"])
 def test_every_pin_is_the_one_of_the_constraints(name):
     constraints = set((ENVS / "constraints.txt").read_text().lower().splitlines())
     assert {pin.lower() for pin in pins(ENVS / f"{name}.txt")} <= constraints

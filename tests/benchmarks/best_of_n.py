@@ -1,0 +1,309 @@
+"""Sampling and scoring against the standard tools: same weights, posts and lengths, interleaved.
+
+    python tests/benchmarks/best_of_n.py                          on one core, a quarter of an hour
+    python tests/benchmarks/best_of_n.py --sizes d64 --repeats 1  a first look
+    python tests/benchmarks/best_of_n.py --device cuda --sizes base large --precision bf16
+
+Weights are random. So samples hardly ever end by themselves (setting `full`), unless the embedding
+of the end-of-sequence token is scaled: then they end early and late, as a policy's do (setting
+`ending`). Rates are per CPU-second, on a GPU per second; the end of a sample counts as a token.
+`generate` and CTranslate2 do what their documentation says for many samples of a prompt; `per pair`
+encodes the post once for each candidate. Freed memory is kept for all alike (underspec.allocator).
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import tokenizers  # noqa: E402
+import torch  # noqa: E402
+from tokenizers import models as tokenizer_models  # noqa: E402
+from tokenizers import pre_tokenizers  # noqa: E402
+from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration  # noqa: E402
+
+from underspec import sampling  # noqa: E402
+from underspec.allocator import keep_freed_memory  # noqa: E402
+from underspec.models import new_t5, t5_config  # noqa: E402
+from underspec.reward_model import RewardModel  # noqa: E402
+from underspec.sampling import draw  # noqa: E402
+from underspec.scoring import score  # noqa: E402
+from underspec.tokens import EOS, PAD, pad  # noqa: E402
+
+NAMES = ("d_model", "d_ff", "d_kv", "num_heads", "num_layers")
+# Shape, vocabulary, posts, tokens that a sample has at most, and by how much the embedding of the
+# end is scaled so that a sample has 17 tokens in the mean (None: left out).
+SIZES = {
+    "d64": ((64, 256, 16, 4, 2), 32_128, 4, 48, 16.0),
+    "d128": ((128, 512, 32, 4, 2), 32_128, 4, 48, 10.0),
+    "d256": ((256, 1024, 64, 4, 4), 32_128, 4, 32, None),
+    "small": ((512, 2048, 64, 8, 6), 32_128, 2, 24, None),  # T5-small's
+    "d64, 2k": ((64, 256, 16, 4, 2), 2_048, 8, 48, 4.5),  # a vocabulary as small as debian's
+    "base": ((768, 3072, 64, 12, 12), 32_128, 64, 128, None),
+    "large": ((1024, 4096, 64, 16, 24), 32_128, 64, 128, None),
+}
+ON_CPU = [name for name in SIZES if name not in ("base", "large")]
+SCORED = [name for name in SIZES if "k" not in name]  # a reward model has no head of that size
+SAMPLES = 64
+POST_TOKENS = 256  # half to three halves of it
+AT_ONCE = 8  # posts a batch of the standard tools
+OURS = "underspec"
+
+
+def posts_of(count: int, tokens: int, vocabulary: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(tokens // 2, tokens * 3 // 2, count)
+    return [np.append(rng.integers(3, vocabulary, length - 1), EOS) for length in lengths]
+
+
+class Clock:
+    """CPU seconds of this process, or seconds of the GPU."""
+
+    def __init__(self, device: str):
+        self.device = device
+
+    def __call__(self) -> float:
+        if self.device == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def interleaved(
+    systems: dict[str, Callable[[int], int]], repeats: int, clock: Clock
+) -> Iterator[dict]:
+    """Each system in turn, so often; a system takes a seed and says how much it has done."""
+    for repeat in range(-1, repeats):
+        for name, system in systems.items():
+            began = clock()
+            done = system(repeat + 1)
+            if repeat >= 0:  # the first round warms up
+                yield {"system": name, "repeat": repeat, "done": done, "seconds": clock() - began}
+
+
+def samplers(size: str, setting: str, device: str, dtype: torch.dtype) -> dict:
+    """Draw samples of all posts: seed -> number of tokens."""
+    shape, vocabulary, count, longest, ending = SIZES[size]
+    policy = new_t5(dict(zip(NAMES, shape, strict=True)), vocabulary, 0).eval()
+    if setting == "ending":
+        with torch.no_grad():
+            policy.shared.weight[EOS] *= ending
+    posts = posts_of(count, POST_TOKENS, vocabulary)
+    words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>"])}
+    words |= {f"w{i}": i for i in range(3, vocabulary)}
+    tokenizer = tokenizers.Tokenizer(tokenizer_models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = list(words)
+    with tempfile.TemporaryDirectory() as folder:
+        policy.save_pretrained(folder)
+        library = T5ForConditionalGeneration.from_pretrained(folder).eval().to(device, dtype)
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+        ).save_pretrained(folder)
+        translator = _translator(Path(folder), device, dtype)
+    policy.to(device, dtype)
+    batches = [posts[start : start + AT_ONCE] for start in range(0, count, AT_ONCE)]
+
+    def ours(seed: int) -> int:
+        ids = [str(i) for i in range(count)]
+        texts = draw(policy, tokenizer, ids, posts, SAMPLES, longest, seed).text
+        return sum(len(text.partition("</s>")[0].split()) + ("</s>" in text) for text in texts)
+
+    @torch.inference_mode()
+    def generate(seed: int) -> int:
+        torch.manual_seed(seed)
+        tokens = 0
+        for batch in batches:
+            ids = torch.from_numpy(pad(batch)).to(device)
+            drawn = library.generate(
+                input_ids=ids,
+                attention_mask=(ids != PAD).long(),
+                do_sample=True,
+                top_k=0,
+                num_return_sequences=SAMPLES,
+                max_new_tokens=longest,
+            )[:, 1:]
+            tokens += int(((drawn == EOS).cumsum(1) - (drawn == EOS).long() == 0).sum())
+        return tokens
+
+    def ctranslate2(_: int) -> int:
+        tokens = 0
+        for batch in batches:
+            results = translator.translate_batch(
+                [[names[i] for i in post] for post in batch],
+                beam_size=1,
+                num_hypotheses=SAMPLES,
+                sampling_topk=0,
+                max_decoding_length=longest,
+                return_end_token=True,
+            )
+            tokens += sum(len(text) for result in results for text in result.hypotheses)
+        return tokens
+
+    return {OURS: ours, "generate": generate} | ({"CTranslate2": ctranslate2} if translator else {})
+
+
+def _translator(folder: Path, device: str, dtype: torch.dtype):
+    try:
+        import ctranslate2
+    except ImportError:
+        print("CTranslate2 is not installed and is left out: pip install ctranslate2")
+        return None
+    ctranslate2.converters.TransformersConverter(str(folder)).convert(str(folder / "converted"))
+    return ctranslate2.Translator(
+        str(folder / "converted"),
+        device=device,
+        intra_threads=1,
+        inter_threads=1,
+        compute_type="float32" if dtype == torch.float32 else "bfloat16",
+    )
+
+
+def scorers(size: str, post_tokens: int, device: str, dtype: torch.dtype) -> dict:
+    """Score 64 different candidates each of two posts: seed -> number of candidates."""
+    shape, vocabulary, *_ = SIZES[size]
+    torch.manual_seed(0)
+    config = t5_config(dict(zip(NAMES, shape, strict=True)), vocabulary)
+    model = RewardModel(config).eval().to(device, dtype)
+    rng = np.random.default_rng(0)
+    posts = [np.append(rng.integers(3, vocabulary, post_tokens - 1), EOS) for _ in range(2)]
+    candidates = [
+        [np.append(rng.integers(3, vocabulary, rng.integers(8, 40)), EOS) for _ in range(SAMPLES)]
+        for _ in posts
+    ]
+
+    def ours(_: int) -> int:
+        return sum(map(len, score(model, posts, candidates)))
+
+    @torch.inference_mode()
+    def per_pair(_: int) -> int:
+        for post, texts in zip(posts, candidates, strict=True):
+            copies = torch.from_numpy(np.stack([post] * SAMPLES)).to(device)
+            model(copies, torch.from_numpy(pad(texts)).to(device))
+        return SAMPLES * len(posts)
+
+    return {OURS: ours, "per pair": per_pair}
+
+
+def growth(device: str, dtype: torch.dtype) -> dict[tuple[str, int], Callable[[int], int]]:
+    """Seconds against n, posts and reward models, the others held: what is varied, and how much."""
+    shape = dict(zip(NAMES, SIZES["d64, 2k"][0], strict=True))
+    policy = new_t5(shape, 2_048, 0).eval().to(device, dtype)
+    reward_model = RewardModel(t5_config(shape, 2_048)).eval().to(device, dtype)
+    words = {f"w{i}": i for i in range(2_048)}
+    tokenizer = tokenizers.Tokenizer(tokenizer_models.WordLevel(words, unk_token="w2"))
+    posts = posts_of(32, 128, 2_048)
+
+    def best_of(n: int, posts: list[np.ndarray], reward_models: int) -> Callable[[int], int]:
+        def run(seed: int) -> int:
+            ids = [str(i) for i in range(len(posts))]
+            draw(policy, tokenizer, ids, posts, n, 24, seed)
+            rng = np.random.default_rng(seed)
+            texts = [[np.append(rng.integers(3, 2_048, 23), EOS) for _ in range(n)] for _ in posts]
+            for _ in range(reward_models):
+                score(reward_model, posts, texts)
+            return 1
+
+        return run
+
+    return (
+        {("n", n): best_of(n, posts[:8], 4) for n in (1, 4, 16, 64, 256)}
+        | {("posts", count): best_of(64, posts[:count], 4) for count in (2, 8, 32)}
+        | {("reward models", count): best_of(64, posts[:8], count) for count in (1, 4, 16)}
+    )
+
+
+def ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """How many times as fast as each other system ours is: median, lowest and highest repeat."""
+    rate = table.done / table.seconds
+    keys = ["part", "size", "setting", "post_tokens"]
+    wide = table.assign(rate=rate).pivot(index=[*keys, "repeat"], columns="system", values="rate")
+    others = wide.columns.drop(OURS)
+    times = wide[others].rdiv(wide[OURS], axis=0).melt(ignore_index=False, value_name="times")
+    return (
+        times.dropna()
+        .groupby([*keys, "system"], sort=False)
+        .times.agg(["median", "min", "max"])
+        .join(wide[OURS].groupby(keys).median().rename("ours, a second"))
+    )
+
+
+def plot(table: pd.DataFrame, grown: pd.DataFrame, path: Path) -> None:
+    """Rates by size and system, and how seconds grow."""
+    import matplotlib.pyplot as plt
+
+    colours = {OURS: "#1b6ca8", "CTranslate2": "#8da0b3", "generate": "#c4cdd6"}
+    colours["per pair"] = colours["generate"]
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
+    for axes, part, title, unit in (
+        (left, "sampler", "64 samples a post", "tokens a CPU-second"),
+        (middle, "scorer", "64 candidates a post", "candidates a CPU-second"),
+    ):
+        chosen = table[(table.part == part) & table.setting.isin(["full", "scorer"])]
+        label = chosen["size"] + "\n" + chosen.post_tokens.astype(str)
+        rates = (
+            chosen.assign(rate=chosen.done / chosen.seconds, label=label)
+            .groupby(["label", "system"], sort=False)
+            .rate.median()
+            .unstack()
+        )
+        rates.plot.bar(ax=axes, logy=True, rot=0, color=[colours[name] for name in rates])
+        axes.set(title=title, xlabel="", ylabel=unit)
+        axes.legend(title="")
+    for varied, points in grown.groupby("varied", sort=False):
+        right.plot(points.value, points.seconds, marker="o", label=varied)
+    right.set(xscale="log", yscale="log", title="How the cost grows", ylabel="CPU-seconds")
+    right.set_xlabel("number of samples (n), posts or reward models")
+    right.legend(title="varied; else n 64, 8 posts, 4 models")
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=ON_CPU)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--output", type=Path, help="a folder for the table and the plot")
+    asked = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    sampling.log.setLevel("ERROR")
+    dtype = torch.float32 if asked.precision == "fp32" else torch.bfloat16
+    clock, rows = Clock(asked.device), []
+    parts = [("sampler", size, "full", POST_TOKENS) for size in asked.sizes]
+    parts += [("sampler", size, "ending", POST_TOKENS) for size in asked.sizes if SIZES[size][-1]]
+    scored = [size for size in asked.sizes if size in SCORED]
+    parts += [("scorer", size, "scorer", tokens) for size in scored for tokens in (256, 512)]
+    for part, size, setting, tokens in parts:
+        if part == "sampler":
+            systems = samplers(size, setting, asked.device, dtype)
+        else:
+            systems = scorers(size, tokens, asked.device, dtype)
+        about = {"part": part, "size": size, "setting": setting, "post_tokens": tokens}
+        measured = [about | row for row in interleaved(systems, asked.repeats, clock)]
+        rows += measured
+        print(ratios(pd.DataFrame(measured)).round(2).to_string(), flush=True)
+    runs = growth(asked.device, dtype)
+    grown = pd.DataFrame(interleaved(runs, asked.repeats, clock))
+    grown[["varied", "value"]] = grown.pop("system").tolist()
+    grown = grown.groupby(["varied", "value"], sort=False).seconds.median().reset_index()
+    table = pd.DataFrame(rows)
+    print(grown.round(3).to_string(index=False))
+    if asked.output:
+        asked.output.mkdir(parents=True, exist_ok=True)
+        table.to_csv(asked.output / "best_of_n.csv", index=False)
+        grown.to_csv(asked.output / "growth.csv", index=False)
+        plot(table, grown, asked.output / "best_of_n.svg")
+
+
+if __name__ == "__main__":
+    main()
