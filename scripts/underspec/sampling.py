@@ -28,8 +28,8 @@ from underspec.tokens import EOS, PAD, check_ids, decode
 
 log = logging.getLogger(__name__)
 
-# Samples in flight. On a CPU more of them fall out of its caches.
-ROWS_AT_ONCE = {"cpu": 256, "cuda": 4096}
+# Samples in flight: enough for large matrix products.
+ROWS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 COHORTS = 4  # in flight, if each is full
 BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
 CUMULATED = 64  # probabilities that are added up at a time
