@@ -120,6 +120,7 @@ class Memory:
             return states.transpose(1, 2).reshape(posts * heads, length, d_kv)
 
         self.posts, self.heads, self.d_kv = posts, heads, d_kv
+        self.device = encoded.device
         self.fewest = max(FEWEST, -(-FEWEST_MULTIPLICATIONS // (length * d_kv)))
         self.keys = [split(layer.cross_k) for layer in decoder.layers]
         self.values = [split(layer.cross_v) for layer in decoder.layers]

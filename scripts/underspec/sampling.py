@@ -1,8 +1,8 @@
 """Samples of the policy: n = 2, 4, ... are nested prefixes of one draw a post.
 
 A post is encoded once, and its cross-attention keys and values are kept once for all its samples.
-Posts of one length begin together, as a cohort; several cohorts, each at a step of its own, share
-the matrix products of a step. Samples that have ended are dropped, and new cohorts fill the room.
+Posts that begin together, a cohort, are at the same step; several cohorts, each at a step of its
+own, share the matrix products. Ended samples are dropped, and a new cohort fills the room.
 
 The numbers that pick the tokens belong to (seed, post, sample index), and the probabilities of a
 token do not depend on what else is in the batch (see decoder), so neither do the samples.
@@ -11,7 +11,7 @@ token do not depend on what else is in the batch (see decoder), so neither do th
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 
 import numpy as np
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 # Samples in flight: enough for large matrix products.
 ROWS_AT_ONCE = {"cpu": 512, "cuda": 4096}
-COHORTS = 4  # in flight, if each is full
+COHORTS = 4  # a new one begins when the others leave this part of the room
 BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
 CUMULATED = 64  # probabilities that are added up at a time
 
@@ -62,7 +62,7 @@ def draw(
     log_probs = np.empty((len(posts), samples), dtype=np.float32)
     decoder = language_model(policy, temperature)
     done, shown, began = 0, 0.0, time.monotonic()
-    waiting = _cohorts(policy, decoder, post_ids, posts, samples, max_length, seed)
+    waiting = _Waiting(policy, decoder, post_ids, posts, samples, max_length, seed)
     for cohort in _finished(decoder, waiting, top_k, top_p):
         tokens[cohort.posts] = cohort.tokens.view(len(cohort.posts), -1, max_length)[
             :, :samples
@@ -147,26 +147,26 @@ def _inverse(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Cohort:
-    """Samples of posts of one length that began together and stand at the same step.
+    """Samples of some posts that began together and stand at the same step.
 
-    `posts` (posts,) are their places among all posts, `encoded` (posts, length, d_model) what the
-    encoder made of them, `uniforms` (posts, samples, longest) the numbers that pick the tokens.
+    `posts` are their places among all posts, by length; `encoded` what the encoder made of those
+    of each length (posts, length, d_model), and `uniforms` (posts, samples, longest) the numbers
+    that pick the tokens.
     """
 
-    def __init__(self, decoder: Decoder, posts: list[int], encoded: Tensor, uniforms: Tensor):
+    def __init__(self, decoder: Decoder, posts: list[int], encoded: list[Tensor], uniforms: Tensor):
         self.posts, (_, samples, longest) = posts, uniforms.shape
         self.heads, self.d_kv = decoder.n_heads, decoder.d_kv
         device, rows = decoder.device, len(posts) * samples
-        self.memory, self.bias = Memory(decoder, encoded), decoder.causal_bias(longest)
-        self.uniforms = uniforms.view(rows, longest)
+        self.bias, self.uniforms = decoder.causal_bias(longest), uniforms.view(rows, longest)
         self.tokens = torch.full((rows, longest), PAD, device=device)
         self.log_probs = torch.zeros(rows, device=device)
         self.step, self.going = 0, rows
         self.rows = torch.arange(rows, device=device)  # in flight, of all
         self.alive = torch.ones(rows, dtype=torch.bool, device=device)
         self.last = torch.full((rows,), PAD, device=device)
-        self.post_of = torch.arange(len(posts), device=device).repeat_interleave(samples)
-        self.places = Places(self.memory, self.post_of)
+        self.readers = [Readers(Memory(decoder, states), samples) for states in encoded]
+        self.sizes = [len(readers.post_of) for readers in self.readers]
         empty = torch.zeros(rows, self.heads, 0, self.d_kv, device=device, dtype=decoder.dtype)
         self.cache = [(empty, empty) for _ in decoder.layers]
 
@@ -182,9 +182,10 @@ class Cohort:
         weights = (scores.view(-1, self.heads, room) + bias).softmax(-1)
         return torch.bmm(weights.view(-1, 1, room), values).view(query.shape)
 
-    def read(self, layer: int, query: Tensor) -> Tensor:
-        """Cross-attention."""
-        return self.memory.read(layer, query, self.places)
+    def read(self, layer: int, query: Tensor) -> list[Tensor]:
+        """Cross-attention, a part for the posts of each length."""
+        parts = zip(self.readers, query.split(self.sizes), strict=True)
+        return [readers.read(layer, rows) for readers, rows in parts]
 
     def grow(self) -> None:
         """Make room for one more token in the caches."""
@@ -208,56 +209,71 @@ class Cohort:
         """Let go of ended rows, if an eighth of those in flight has ended."""
         if self.going > 7 / 8 * len(self.rows) or len(self.rows) == FEWEST:
             return
-        kept = self.alive.long().argsort(descending=True, stable=True)[: max(FEWEST, self.going)]
+        first = self.alive.long().argsort(descending=True, stable=True)
+        kept = first[: max(FEWEST, self.going)].sort().values
         self.rows, self.alive, self.last = self.rows[kept], self.alive[kept], self.last[kept]
         self.cache = [tuple(each[kept] for each in pair) for pair in self.cache]
-        posts, self.post_of = self.post_of[kept].unique(return_inverse=True)
-        self.memory.keep(posts)
-        self.places = Places(self.memory, self.post_of)
+        ends = np.cumsum(self.sizes)
+        for readers, end, size in zip(self.readers, ends, self.sizes, strict=True):
+            readers.keep(kept[(kept >= end - size) & (kept < end)] - (end - size))
+        self.readers = [readers for readers in self.readers if len(readers.post_of)]
+        self.sizes = [len(readers.post_of) for readers in self.readers]
 
 
-def _cohorts(
-    policy: T5ForConditionalGeneration,
-    decoder: Decoder,
-    post_ids: list[str],
-    posts: list[np.ndarray],
-    samples: int,
-    longest: int,
-    seed: int,
-) -> Iterator[Cohort]:
-    """Posts by length, so many together as make a share of the rows in flight.
+class Readers:
+    """The rows in flight that read posts of one length, so many of each to begin with."""
 
-    Cohorts have at least FEWEST rows: a few more samples than asked for, if need be.
-    """
-    rows = max(1, ROWS_AT_ONCE[decoder.device.type])
-    by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
-    for _, group in groupby(by_length, key=lambda i: len(posts[i])):
-        alike = list(group)
-        at_once = max(1, rows // COHORTS // samples)
-        for start in range(0, len(alike), at_once):
-            chosen = alike[start : start + at_once]
-            drawn = max(samples, -(-FEWEST // len(chosen)))
-            numbers = [uniforms(seed, post_ids[i], range(drawn), longest) for i in chosen]
-            yield Cohort(
-                decoder,
-                chosen,
-                encode_alike(policy, [posts[i] for i in chosen]),
-                torch.from_numpy(np.stack(numbers)).to(decoder.device),
-            )
+    def __init__(self, memory: Memory, samples: int):
+        self.memory = memory
+        self.post_of = torch.arange(memory.posts, device=memory.device).repeat_interleave(samples)
+        self.places = Places(memory, self.post_of)
+
+    def read(self, layer: int, query: Tensor) -> Tensor:
+        return self.memory.read(layer, query, self.places)
+
+    def keep(self, rows: Tensor) -> None:
+        """Let go of all but `rows`, and of posts that no row reads any more."""
+        if len(rows) < len(self.post_of):
+            posts, self.post_of = self.post_of[rows].unique(return_inverse=True)
+            self.memory.keep(posts)
+            self.places = Places(self.memory, self.post_of) if len(rows) else None
+
+
+class _Waiting:
+    """Posts that have not begun, by length."""
+
+    def __init__(self, policy, decoder, post_ids, posts, samples, longest, seed):
+        self.policy, self.decoder, self.seed = policy, decoder, seed
+        self.post_ids, self.posts = post_ids, posts
+        self.samples, self.longest = samples, longest
+        self.order = sorted(range(len(posts)), key=lambda i: len(posts[i]))
+
+    def begin(self, room: int) -> Cohort:
+        """A cohort of as many posts as have room, and at least one.
+
+        It has at least FEWEST rows: a few more samples than asked for, if need be.
+        """
+        number = max(1, room // self.samples)
+        chosen, self.order = self.order[:number], self.order[number:]
+        drawn = max(self.samples, -(-FEWEST // len(chosen)))
+        numbers = [
+            uniforms(self.seed, self.post_ids[i], range(drawn), self.longest) for i in chosen
+        ]
+        alike = groupby((self.posts[i] for i in chosen), key=len)
+        encoded = [encode_alike(self.policy, list(group)) for _, group in alike]
+        numbers = torch.from_numpy(np.stack(numbers)).to(self.decoder.device)
+        return Cohort(self.decoder, chosen, encoded, numbers)
 
 
 def _finished(
-    decoder: Decoder, waiting: Iterable[Cohort], top_k: int | None, top_p: float
+    decoder: Decoder, waiting: _Waiting, top_k: int | None, top_p: float
 ) -> Iterator[Cohort]:
     """Step all cohorts in flight, let new ones in as others shrink, and yield those at an end."""
-    waiting, cohorts = iter(waiting), []
-    upcoming = next(waiting, None)
-    while upcoming or cohorts:
-        room = ROWS_AT_ONCE[decoder.device.type] - sum(len(cohort.rows) for cohort in cohorts)
-        while upcoming and (not cohorts or len(upcoming.rows) <= room):
-            cohorts.append(upcoming)
-            room -= len(upcoming.rows)
-            upcoming = next(waiting, None)
+    most, cohorts = ROWS_AT_ONCE[decoder.device.type], []
+    while waiting.order or cohorts:
+        room = most - sum(len(cohort.rows) for cohort in cohorts)
+        if waiting.order and (not cohorts or room >= max(waiting.samples, most // COHORTS)):
+            cohorts.append(waiting.begin(room))
         _step(decoder, cohorts, top_k, top_p)
         yield from (cohort for cohort in cohorts if not cohort.going)
         cohorts = [cohort for cohort in cohorts if cohort.going]
@@ -275,7 +291,7 @@ def _step(decoder: Decoder, cohorts: list[Cohort], top_k: int | None, top_p: flo
 
     def read(layer: int, query: Tensor) -> Tensor:
         parts = zip(cohorts, query.split(sizes), strict=True)
-        return torch.cat([cohort.read(layer, rows) for cohort, rows in parts])
+        return torch.cat([part for cohort, rows in parts for part in cohort.read(layer, rows)])
 
     for cohort in cohorts:
         cohort.grow()

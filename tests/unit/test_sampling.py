@@ -264,12 +264,12 @@ def test_caches_grow_with_samples_for_what_was_drawn_alone(policy, posts):
     """What is kept of the post does not; memory here is counted in numbers."""
 
     def caches(samples):
-        (cohort,) = sampling._cohorts(
-            policy, sampling.language_model(policy), ["a"], posts[:1], samples, MAX_LENGTH, 0
-        )
+        decoder = sampling.language_model(policy)
+        waiting = sampling._Waiting(policy, decoder, ["a"], posts[:1], samples, MAX_LENGTH, 0)
+        cohort = waiting.begin(samples)
         cohort.grow()
         drawn = sum(each.numel() for pair in cohort.cache for each in pair)
-        return cohort.memory.bytes(), drawn
+        return cohort.readers[0].memory.bytes(), drawn
 
     with torch.inference_mode():
         (of_post, of_few), (of_post_again, of_many) = caches(4), caches(64)
