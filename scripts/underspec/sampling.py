@@ -12,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -29,7 +30,7 @@ from underspec.tokens import EOS, PAD, check_ids, decode
 log = logging.getLogger(__name__)
 
 # Samples in flight: enough for large matrix products.
-ROWS_AT_ONCE = {"cpu": 512, "cuda": 4096}
+ROWS_AT_ONCE = {"cpu": 512, "cuda": 1024}
 COHORTS = 4  # a new one begins when the others leave this part of the room
 BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
 CUMULATED = 64  # probabilities that are added up at a time
@@ -64,10 +65,9 @@ def draw(
     done, shown, began = 0, 0.0, time.monotonic()
     waiting = _Waiting(policy, decoder, post_ids, posts, samples, max_length, seed)
     for cohort in _finished(decoder, waiting, top_k, top_p):
-        tokens[cohort.posts] = cohort.tokens.view(len(cohort.posts), -1, max_length)[
-            :, :samples
-        ].cpu()
-        log_probs[cohort.posts] = cohort.log_probs.view(len(cohort.posts), -1)[:, :samples].cpu()
+        drawn = (len(cohort.posts), -1)  # samples a post: at least those asked for
+        tokens[cohort.posts] = cohort.tokens.unflatten(0, drawn)[:, :samples].cpu()
+        log_probs[cohort.posts] = cohort.log_probs.unflatten(0, drawn)[:, :samples].cpu()
         done += len(cohort.posts)
         elapsed = time.monotonic() - began
         if elapsed - shown > 10 or done == len(posts):
@@ -239,14 +239,20 @@ class Readers:
             self.places = Places(self.memory, self.post_of) if len(rows) else None
 
 
+@dataclass
 class _Waiting:
     """Posts that have not begun, by length."""
 
-    def __init__(self, policy, decoder, post_ids, posts, samples, longest, seed):
-        self.policy, self.decoder, self.seed = policy, decoder, seed
-        self.post_ids, self.posts = post_ids, posts
-        self.samples, self.longest = samples, longest
-        self.order = sorted(range(len(posts)), key=lambda i: len(posts[i]))
+    policy: T5ForConditionalGeneration
+    decoder: Decoder
+    post_ids: list[str]
+    posts: list[np.ndarray]
+    samples: int
+    longest: int
+    seed: int
+
+    def __post_init__(self):
+        self.order = sorted(range(len(self.posts)), key=lambda i: len(self.posts[i]))
 
     def begin(self, room: int) -> Cohort:
         """A cohort of as many posts as have room, and at least one.

@@ -196,6 +196,21 @@ def scorers(size: str, post_tokens: int, device: str, dtype: torch.dtype) -> dic
     return {OURS: ours, "per pair": per_pair}
 
 
+def bytes_moved(size: str, width: int) -> float:
+    """What sampling in the setting `full` has to read at least, `width` bytes a number.
+
+    At each step the decoder's weights and the posts' keys and values once for all samples in
+    flight, and each sample's own keys and values so far. All samples have the full length.
+    """
+    (d_model, d_ff, d_kv, heads, layers), vocabulary, count, longest, _ = SIZES[size]
+    inner = heads * d_kv
+    weights = layers * (6 * d_model * inner + 2 * d_model * d_ff) + vocabulary * d_model
+    of_posts = 2 * layers * inner * POST_TOKENS * count
+    of_samples = 2 * layers * inner * (longest / 2) * count * SAMPLES
+    rounds = -(-count * SAMPLES // sampling.ROWS_AT_ONCE["cuda"])
+    return width * longest * (rounds * weights + of_posts + of_samples)
+
+
 def growth(device: str, dtype: torch.dtype) -> dict[tuple[str, int], Callable[[int], int]]:
     """Seconds against n, posts and reward models, the others held: what is varied, and how much."""
     shape = dict(zip(NAMES, SIZES["d64"][0], strict=True))
@@ -275,6 +290,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--bandwidth", type=float, default=3350.0, help="GB/s of the GPU's memory")
     parser.add_argument("--output", type=Path, help="a folder for the table and the plot")
     asked = parser.parse_args()
     keep_freed_memory()
@@ -295,6 +311,13 @@ def main() -> None:
         measured = [about | row for row in interleaved(systems, asked.repeats, clock)]
         rows += measured
         print(ratios(pd.DataFrame(measured)).round(2).to_string(), flush=True)
+        if asked.device == "cuda" and setting == "full":
+            seconds = np.median([row["seconds"] for row in measured if row["system"] == OURS])
+            moved = bytes_moved(size, dtype.itemsize)
+            share = moved / seconds / (asked.bandwidth * 1e9)
+            print(
+                f"{moved / 1e9:.0f} GB read at least, in {seconds:.2f} s: {share:.1%} of the limit"
+            )
     runs = growth(asked.device, dtype)
     grown = pd.DataFrame(interleaved(runs, asked.repeats, clock))
     grown[["varied", "value"]] = grown.pop("system").tolist()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+MODELS = ("pretrain", "policy", "sample", "reward_models", "evaluator", "score", "score_evaluator")
 LINE = re.compile(r"CPU seconds: ([\d.]+) to start, ([\d.]+) in all")
 
 
@@ -50,6 +51,9 @@ def main() -> None:
     table.loc["all"] = jobs.agg(how)
     table["start-up share"] = table["start-up"] / table["CPU"]
     print(table.round(2).to_string())
+    models = jobs[jobs.stage.str.split("/").str[0].isin(MODELS)]
+    inside = (models.CPU - models["start-up"]).sum() / jobs.CPU.sum()
+    print(f"inside training, sampling and scoring: {inside:.1%} of the CPU time of all jobs")
 
 
 if __name__ == "__main__":
