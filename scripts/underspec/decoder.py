@@ -134,9 +134,6 @@ class Memory:
         self.keys = [keys[kept] for keys in self.keys]
         self.values = [values[kept] for values in self.values]
 
-    def bytes(self) -> int:
-        return sum(each.numel() * each.element_size() for each in (*self.keys, *self.values))
-
     def read(self, layer: int, query: Tensor, places: "Places") -> Tensor:
         """Cross-attention of rows (rows, heads * d_kv) that lie at `places` of the posts."""
         folded = query.reshape(-1, self.d_kv)[places.fold].view(-1, places.each, self.d_kv)

@@ -269,7 +269,8 @@ def test_caches_grow_with_samples_for_what_was_drawn_alone(policy, posts):
         cohort = waiting.begin(samples)
         cohort.grow()
         drawn = sum(each.numel() for pair in cohort.cache for each in pair)
-        return cohort.readers[0].memory.bytes(), drawn
+        (memory,) = (readers.memory for readers in cohort.readers)
+        return sum(each.numel() for each in (*memory.keys, *memory.values)), drawn
 
     with torch.inference_mode():
         (of_post, of_few), (of_post_again, of_many) = caches(4), caches(64)
