@@ -274,7 +274,7 @@ def plot(table: pd.DataFrame, grown: pd.DataFrame, path: Path) -> None:
             .unstack()
         )
         rates.plot.bar(ax=axes, logy=True, rot=0, color=[colours[name] for name in rates])
-        axes.set(title=title, xlabel="", ylabel=unit)
+        axes.set(title=title, xlabel="size, and tokens a post", ylabel=unit)
         axes.legend(title="")
     for varied, points in grown.groupby("varied", sort=False):
         right.plot(points.value, points.seconds, marker="o", label=varied)
