@@ -1,5 +1,6 @@
 """Samples of the policy: the policy's own distribution, reproducible, whatever the batch."""
 
+import copy
 import logging
 
 import numpy as np
@@ -163,6 +164,16 @@ def test_log_prob_is_that_of_the_sample_under_the_temperature(
         expected = teacher_forced(policy, posts[POST_IDS.index(row.post_id)], ids, temperature)
         assert row.log_prob == pytest.approx(expected, abs=1e-4), row.text
     assert ended > 0  # some samples end by themselves, and their eos counts
+
+
+def test_a_policy_in_bfloat16(policy, tokenizer, posts):
+    """Eight bits a number: 0.3 on sums of up to eight log-probabilities of some -10 in all."""
+    rounded = copy.deepcopy(policy).bfloat16()
+    table = draw(rounded, tokenizer, POST_IDS, posts, SAMPLES, MAX_LENGTH, 0)
+    for row in table.itertuples():
+        ids = ids_of(tokenizer, row.text)
+        expected = teacher_forced(policy, posts[POST_IDS.index(row.post_id)], ids, 1.0)
+        assert row.log_prob == pytest.approx(expected, abs=0.3), row.text
 
 
 @pytest.mark.parametrize("version", ["v1.0", "v1.1"])
