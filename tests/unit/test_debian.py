@@ -333,7 +333,7 @@ def test_fetch_from_the_archive(tmp_path):
     """Needs a Debian system and its archive: some 20 MB."""
     sizes = {"policy": 2000, "preferences": 2000, "validation": 500, "best_of_n": 100}
     world = World({**OPTIONS, "posts": sizes, "documentation": ["dict-foldoc"]}, tmp_path)
-    world.fetch(tmp_path)
+    World.fetch(tmp_path, documentation=["dict-foldoc"])
     facts = json.loads((tmp_path / "sources.json").read_text())
     assert set(facts["versions"]) == {"dict-foldoc"}
     for name, digest in facts["sha256"].items():
