@@ -10,7 +10,6 @@ token do not depend on what else is in the batch (see decoder), so neither do th
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,6 +24,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 from underspec.decoder import FEWEST, Decoder, Memory, Places, encode_alike
 from underspec.errors import ArtifactError
 from underspec.order import SAMPLING, stream_seed
+from underspec.progress import Progress
 from underspec.tokens import EOS, PAD, check_ids, decode
 
 log = logging.getLogger(__name__)
@@ -62,17 +62,14 @@ def draw(
     tokens = np.full((len(posts), samples, max_length), PAD, dtype=np.int32)
     log_probs = np.empty((len(posts), samples), dtype=np.float32)
     decoder = language_model(policy, temperature)
-    done, shown, began = 0, 0.0, time.monotonic()
+    done, progress = 0, Progress(log, len(posts))
     waiting = _Waiting(policy, decoder, post_ids, posts, samples, max_length, seed)
     for cohort in _finished(decoder, waiting, top_k, top_p):
         drawn = (len(cohort.posts), -1)  # samples a post: at least those asked for
         tokens[cohort.posts] = cohort.tokens.unflatten(0, drawn)[:, :samples].cpu()
         log_probs[cohort.posts] = cohort.log_probs.unflatten(0, drawn)[:, :samples].cpu()
         done += len(cohort.posts)
-        elapsed = time.monotonic() - began
-        if elapsed - shown > 10 or done == len(posts):
-            shown, left = elapsed, elapsed / done * (len(posts) - done)
-            log.info("%d of %d posts sampled, %.0f s left", done, len(posts), left)
+        progress.show(done, f"{done} of {len(posts)} posts sampled")
     endless = int((tokens[:, :, -1] != PAD).sum() - (tokens[:, :, -1] == EOS).sum())
     if endless:
         log.warning("%d of %d samples cut at %d tokens", endless, log_probs.size, max_length)

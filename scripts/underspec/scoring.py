@@ -6,7 +6,6 @@ of a post as queries of one product (see decoder). So a reward depends on post a
 """
 
 import logging
-import time
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -17,6 +16,7 @@ from torch.nn.functional import pad
 
 from underspec.decoder import FEWEST, Decoder, Memory, Places, encode_alike
 from underspec.errors import ArtifactError
+from underspec.progress import Progress
 from underspec.reward_model import RewardModel
 from underspec.tokens import PAD, check_ids
 
@@ -43,16 +43,13 @@ def score(
     judge = _Judge(model, max(len(ids) for texts in candidates for ids in texts))
     distinct = [_distinct(texts) for texts in candidates]
     rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
-    done, shown, began = 0, 0.0, time.monotonic()
+    done, progress = 0, Progress(log, len(posts))
     for together in _alike(posts, [texts for texts, _ in distinct], judge.tokens_at_once):
         texts = [distinct[i][0] for i in together]
         for i, values in zip(together, judge([posts[i] for i in together], texts), strict=True):
             rewards[i] = values[distinct[i][1]]
         done += len(together)
-        elapsed = time.monotonic() - began
-        if elapsed - shown > 10:
-            shown, left = elapsed, elapsed / done * (len(posts) - done)
-            log.info("%d of %d posts scored, %.0f s left", done, len(posts), left)
+        progress.show(done, f"{done} of {len(posts)} posts scored")
     if not all(np.isfinite(values).all() for values in rewards):
         raise ArtifactError("the reward model's rewards are not finite: its weights are damaged")
     return rewards

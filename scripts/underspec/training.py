@@ -25,6 +25,7 @@ from underspec.models import quicken, set_dropout
 from underspec.optimizers import OPTIMIZERS, SCHEDULES
 from underspec.order import DROPOUT, stream_seed
 from underspec.parallel import ALONE, Placement, place, sum_over_processes, whole_model
+from underspec.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def train(
     )
     trained.train()
     step, rows = checkpointing.resume(accelerator, run, trained, optimizer)
-    progress = _Progress(recipe.steps, step)
+    progress = Progress(log, recipe.steps, step)
     saved = time.monotonic()
     with _stop_requested() as stop:
         while step < recipe.steps:
@@ -123,7 +124,7 @@ def train(
             if step % max(1, recipe.steps // 100) == 0 or step == recipe.steps:
                 (value,) = sum_over_processes(accelerator, loss.item())
                 rows.append({"step": step, "loss": value, "rate": recipe.rate(step - 1)})
-                progress.show(step, value)
+                progress.show(step, f"step {step} of {recipe.steps}, loss {value:.3f}")
             if due or stopping:
                 checkpointing.save(accelerator, run, step, rows, trained, optimizer)
                 saved = time.monotonic()
@@ -188,19 +189,3 @@ def _stop_requested():
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
-
-
-class _Progress:
-    """A line on the log every few seconds: step of steps, loss, time left."""
-
-    def __init__(self, steps: int, start: int, every: float = 10.0):
-        self.steps, self.start, self.every = steps, start, every
-        self.began = self.shown = time.monotonic()
-
-    def show(self, step: int, loss: float) -> None:
-        now = time.monotonic()
-        if now - self.shown < self.every and step < self.steps:
-            return
-        self.shown = now
-        left = (now - self.began) / (step - self.start) * (self.steps - step)
-        log.info("step %d of %d, loss %.3f, %.0f s left", step, self.steps, loss, left)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-MODELS = ("pretrain", "policy", "sample", "reward_models", "evaluator", "score", "score_evaluator")
+MODELS = ("pretrain", "policy", "sample", "reward_models", "evaluator", "score")
 LINE = re.compile(r"CPU seconds: ([\d.]+) to start, ([\d.]+) in all")
 
 
