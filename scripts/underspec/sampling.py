@@ -5,14 +5,13 @@ Posts that begin together, a cohort, are at the same step; several cohorts, each
 own, share the matrix products. Ended samples are dropped, and a new cohort fills the room.
 
 The numbers that pick the tokens belong to (seed, post, sample index), and the probabilities of a
-token do not depend on what else is in the batch (see decoder), so neither do the samples.
+token do not depend on what else is in the batch (see t5), so neither do the samples.
 """
 
 import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -21,16 +20,15 @@ import torch
 from torch import Tensor
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec.decoder import FEWEST, Decoder, Memory, Places, encode_alike
 from underspec.errors import ArtifactError
 from underspec.order import SAMPLING, stream_seed
 from underspec.progress import Progress
+from underspec.t5 import FEWEST, Decoder, Encoder, Memory, Places
 from underspec.tokens import EOS, PAD, check_ids, decode
 
 log = logging.getLogger(__name__)
 
-# Samples in flight: enough for large matrix products.
-ROWS_AT_ONCE = {"cpu": 512, "cuda": 1024}
+ROWS_AT_ONCE = 1024  # samples in flight: enough for large matrix products
 COHORTS = 4  # a new one begins when the others leave this part of the room
 BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
 CUMULATED = 64  # probabilities that are added up at a time
@@ -63,7 +61,8 @@ def draw(
     log_probs = np.empty((len(posts), samples), dtype=np.float32)
     decoder = language_model(policy, temperature)
     done, progress = 0, Progress(log, len(posts))
-    waiting = _Waiting(policy, decoder, post_ids, posts, samples, max_length, seed)
+    encoder = Encoder(policy.encoder, max(map(len, posts)))
+    waiting = _Waiting(encoder, decoder, post_ids, posts, samples, max_length, seed)
     for cohort in _finished(decoder, waiting, top_k, top_p):
         drawn = (len(cohort.posts), -1)  # samples a post: at least those asked for
         tokens[cohort.posts] = cohort.tokens.unflatten(0, drawn)[:, :samples].cpu()
@@ -94,8 +93,13 @@ def uniforms(seed: int, post_id: str, samples: range, length: int) -> np.ndarray
     """The numbers in [0, 1) that pick the tokens of a post's samples: (samples, length)."""
     post = int.from_bytes(hashlib.blake2b(post_id.encode(), digest_size=8).digest())
     key = stream_seed(seed, SAMPLING, post)
-    streams = (np.random.Philox(key=key, counter=[0, 0, 0, i]) for i in samples)
-    return np.stack([np.random.Generator(stream).random(length) for stream in streams])
+    numbers, philox = np.empty((len(samples), length)), np.random.Philox(key=key)
+    generator, state = np.random.Generator(philox), philox.state
+    for row, sample in zip(numbers, samples, strict=True):
+        state["state"]["counter"][:] = 0, 0, 0, sample
+        philox.state = state
+        generator.random(out=row)
+    return numbers
 
 
 def choose(
@@ -121,13 +125,14 @@ def choose(
         probabilities = torch.nn.functional.pad(probabilities, (0, spare))
     parts = probabilities.unflatten(1, (-1, CUMULATED))
     sums = parts.sum(-1)
-    if not bool(sums.isfinite().all()):
+    whole = sums.sum(-1)
+    if not bool(whole.isfinite().all()):
         raise ArtifactError("the policy's logits are not finite: its weights are damaged")
     part, uniform = _inverse(sums, uniform)
     rows = torch.arange(len(logits), device=logits.device)
     place, _ = _inverse(parts[rows, part], uniform)
     token = part * CUMULATED + place
-    return token, probabilities[rows, token].log() - sums.sum(-1).log()
+    return token, probabilities[rows, token].log() - whole.log()
 
 
 def _inverse(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,7 +245,7 @@ class Readers:
 class _Waiting:
     """Posts that have not begun, by length."""
 
-    policy: T5ForConditionalGeneration
+    encoder: Encoder
     decoder: Decoder
     post_ids: list[str]
     posts: list[np.ndarray]
@@ -262,8 +267,7 @@ class _Waiting:
         numbers = [
             uniforms(self.seed, self.post_ids[i], range(drawn), self.longest) for i in chosen
         ]
-        alike = groupby((self.posts[i] for i in chosen), key=len)
-        encoded = [encode_alike(self.policy, list(group)) for _, group in alike]
+        encoded = self.encoder([self.posts[i] for i in chosen])
         numbers = torch.from_numpy(np.stack(numbers)).to(self.decoder.device)
         return Cohort(self.decoder, chosen, encoded, numbers)
 
@@ -272,7 +276,7 @@ def _finished(
     decoder: Decoder, waiting: _Waiting, top_k: int | None, top_p: float
 ) -> Iterator[Cohort]:
     """Step all cohorts in flight, let new ones in as others shrink, and yield those at an end."""
-    most, cohorts = ROWS_AT_ONCE[decoder.device.type], []
+    most, cohorts = ROWS_AT_ONCE, []
     while waiting.order or cohorts:
         room = most - sum(len(cohort.rows) for cohort in cohorts)
         if waiting.order and (not cohorts or room >= max(waiting.samples, most // COHORTS)):

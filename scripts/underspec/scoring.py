@@ -2,7 +2,7 @@
 
 Posts of one length are judged together, and the tokens of their candidates put behind each other
 without padding. Self-attention takes candidates of one length together, cross-attention all tokens
-of a post as queries of one product (see decoder). So a reward depends on post and candidate alone.
+of a post as queries of one product (see t5). So a reward depends on post and candidate alone.
 """
 
 import logging
@@ -11,13 +11,12 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import pad
 
-from underspec.decoder import FEWEST, Decoder, Memory, Places, encode_alike
 from underspec.errors import ArtifactError
 from underspec.progress import Progress
 from underspec.reward_model import RewardModel
+from underspec.t5 import FEWEST, Decoder, Encoder, Memory, Places, attend_alike, runs_of
 from underspec.tokens import PAD, check_ids
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,8 @@ def score(
     check_ids(names, posts, model.config.vocab_size)
     for name, texts in zip(names, candidates, strict=True):
         check_ids([f"a candidate of {name}"] * len(texts), texts, model.config.vocab_size)
-    judge = _Judge(model, max(len(ids) for texts in candidates for ids in texts))
+    longest = max(map(len, posts)), max(len(ids) for texts in candidates for ids in texts)
+    judge = _Judge(model, longest)
     distinct = [_distinct(texts) for texts in candidates]
     rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
     done, progress = 0, Progress(log, len(posts))
@@ -81,13 +81,17 @@ def _alike(
 
 
 class _Judge:
-    """A reward model that reads posts of one length; candidates have `longest` tokens at most."""
+    """A reward model that reads posts of one length.
 
-    def __init__(self, model: RewardModel, longest: int):
-        self.model = model
-        head = pad(model.head.weight, (0, 0, 0, 1))  # see decoder.FEWEST: a second column, of zeros
+    `longest` are the tokens that a post and that a candidate has at most.
+    """
+
+    def __init__(self, model: RewardModel, longest: tuple[int, int]):
+        self.head_bias = model.head.bias.float()
+        head = pad(model.head.weight, (0, 0, 0, 1))  # see t5.FEWEST: a second column, of zeros
         self.decoder = Decoder(model.transformer.decoder, head)
-        self.bias = self.decoder.causal_bias(longest)
+        self.encoder = Encoder(model.transformer.encoder, longest[0])
+        self.bias = self.decoder.causal_bias(longest[1])
         self.tokens_at_once = TOKENS_AT_ONCE[self.decoder.device.type]
 
     def __call__(
@@ -97,16 +101,16 @@ class _Judge:
         texts = [(post, ids) for post, those in enumerate(candidates) for ids in those]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i][1]))
         order += order[:1] * max(0, FEWEST - sum(len(ids) for _, ids in texts))  # judged again
-        lengths = np.array([len(texts[i][1]) for i in order])
         shifted = [np.append(PAD, texts[i][1][:-1]) for i in order]
-        post_of = np.repeat([texts[i][0] for i in order], lengths)
+        runs = runs_of(shifted)
+        post_of = np.repeat([texts[i][0] for i in order], [len(ids) for ids in shifted])
         device = self.decoder.device
-        memory = Memory(self.decoder, encode_alike(self.model.transformer, posts))
+        (encoded,) = self.encoder(posts)
+        memory = Memory(self.decoder, encoded)
         places = Places(memory, torch.from_numpy(post_of).to(device))
-        runs = [(length, len(list(run))) for length, run in groupby(lengths.tolist())]
         values = self.decoder(
             torch.from_numpy(np.concatenate(shifted)).to(device),
-            lambda _, *states: self._attend(runs, *states),
+            lambda _, *states: attend_alike(runs, self.bias, *states),
             lambda layer, query: memory.read(layer, query, places),
         )
         parts = values[:, 0].float().contiguous().split([length * count for length, count in runs])
@@ -114,24 +118,8 @@ class _Judge:
             part.view(-1, length).mean(1) for part, (length, _) in zip(parts, runs, strict=True)
         ]
         rewards = np.empty(len(texts), np.float32)
-        rewards[order] = (torch.cat(means) + self.model.head.bias.float()).cpu().numpy()
+        rewards[order] = (torch.cat(means) + self.head_bias).cpu().numpy()
         return np.split(rewards, np.cumsum([len(those) for those in candidates])[:-1])
-
-    def _attend(self, runs: list[tuple[int, int]], *states: Tensor) -> Tensor:
-        """Causal self-attention; `runs` are the (length, number) of candidates of one length."""
-        attended, start = torch.empty_like(states[0]), 0
-        for length, count in runs:
-            rows = slice(start, start + length * count)
-            shape = (count, length, self.decoder.n_heads, self.decoder.d_kv)
-            query, key, value = (
-                each[rows].view(shape).transpose(1, 2).contiguous().flatten(0, 1) for each in states
-            )
-            scores = torch.bmm(query, key.transpose(1, 2)).unflatten(0, (count, -1))
-            weights = (scores + self.bias[:, :length, :length]).softmax(-1).flatten(0, 1)
-            mixed = torch.bmm(weights, value).unflatten(0, (count, -1))
-            attended[rows] = mixed.transpose(1, 2).reshape(rows.stop - start, -1)
-            start = rows.stop
-        return attended
 
 
 def pairwise_accuracy(

@@ -208,7 +208,7 @@ def bytes_moved(size: str, width: int) -> float:
     weights = layers * (6 * d_model * inner + 2 * d_model * d_ff) + vocabulary * d_model
     of_posts = 2 * layers * inner * POST_TOKENS * count
     of_samples = 2 * layers * inner * (longest / 2) * count * SAMPLES
-    rounds = -(-count * SAMPLES // sampling.ROWS_AT_ONCE["cuda"])
+    rounds = -(-count * SAMPLES // sampling.ROWS_AT_ONCE)
     return width * longest * (rounds * weights + of_posts + of_samples)
 
 

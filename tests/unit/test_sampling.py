@@ -96,7 +96,7 @@ def test_a_sample_depends_on_seed_post_and_index_alone(sample, monkeypatch):
         (1024, ["a", "b", "c", "d", "e"], 3),
         (40, ["e", "a"], SAMPLES),
     ):
-        monkeypatch.setitem(sampling.ROWS_AT_ONCE, "cpu", rows)
+        monkeypatch.setattr(sampling, "ROWS_AT_ONCE", rows)
         some = sample(order, samples=samples).set_index(["post_id", "sample_index"])
         assert some.equals(whole.loc[some.index])
 
@@ -108,7 +108,7 @@ def test_more_samples_of_a_post_begin_with_the_same_ones(sample):
 
 def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(policy, tokenizer, monkeypatch):
     """Rows in flight never exceed the room, and come out as if each post were alone."""
-    monkeypatch.setitem(sampling.ROWS_AT_ONCE, "cpu", 48)
+    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 48)
     rng = np.random.default_rng(1)
     posts = [np.array([*rng.integers(3, len(WORDS), 1 + i % 5), EOS]) for i in range(30)]
     names = [f"post {i}" for i in range(30)]
@@ -276,7 +276,8 @@ def test_caches_grow_with_samples_for_what_was_drawn_alone(policy, posts):
 
     def caches(samples):
         decoder = sampling.language_model(policy)
-        waiting = sampling._Waiting(policy, decoder, ["a"], posts[:1], samples, MAX_LENGTH, 0)
+        encoder = sampling.Encoder(policy.encoder, len(posts[0]))
+        waiting = sampling._Waiting(encoder, decoder, ["a"], posts[:1], samples, MAX_LENGTH, 0)
         cohort = waiting.begin(samples)
         cohort.grow()
         drawn = sum(each.numel() for pair in cohort.cache for each in pair)

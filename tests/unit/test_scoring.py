@@ -81,17 +81,17 @@ def test_a_post_is_encoded_once_and_equal_candidates_are_judged_once(
     model, posts, candidates, monkeypatch
 ):
     encoded, judged = [], []
-    encode_alike, judge = scoring.encode_alike, scoring.Decoder.__call__
+    encode, judge = scoring.Encoder.__call__, scoring.Decoder.__call__
 
-    def encoding(model, posts):
+    def encoding(self, posts):
         encoded.extend(posts)
-        return encode_alike(model, posts)
+        return encode(self, posts)
 
     def judging(self, tokens, *rest):
         judged.append(len(tokens))
         return judge(self, tokens, *rest)
 
-    monkeypatch.setattr(scoring, "encode_alike", encoding)
+    monkeypatch.setattr(scoring.Encoder, "__call__", encoding)
     monkeypatch.setattr(scoring.Decoder, "__call__", judging)
     score(model, posts, candidates)
     assert len(encoded) == len(posts)

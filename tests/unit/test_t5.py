@@ -1,4 +1,4 @@
-"""The decoder that many texts of a post share gives what transformers' T5 gives each of them."""
+"""T5 for many texts of a post gives what transformers' T5 gives each of them."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from underspec.decoder import Memory, Places, encode_alike
 from underspec.models import new_t5
 from underspec.sampling import language_model
+from underspec.t5 import Encoder, Memory, Places
 from underspec.tokens import EOS, PAD, encode, pad, train_tokenizer
 
 README = Path(__file__).parents[2] / "README.md"
@@ -41,10 +41,14 @@ def policy(kind, dtype=torch.float32):
     return model.to(dtype)
 
 
+def encoded(model, posts):
+    return Encoder(model.encoder, 64)(posts)
+
+
 def in_one_go(model, post, texts):
     """Logits for all `texts` (token ids) of one post, packed: a list of (length, vocabulary)."""
     decoder = language_model(model)
-    memory = Memory(decoder, encode_alike(model, [post]))
+    memory = Memory(decoder, *encoded(model, [post]))
     lengths = [len(ids) for ids in texts]
     shifted = np.concatenate([[PAD, *ids[:-1]] for ids in texts])
     places = Places(memory, torch.zeros(len(shifted), dtype=torch.long))
@@ -97,16 +101,29 @@ def test_a_text_comes_out_the_same_in_any_company(paragraphs):
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
 @torch.inference_mode()
-def test_posts_encoded_together_come_out_as_each_alone():
+def test_the_encoders_states_are_those_of_transformers_on_real_text(paragraphs, kind, dtype):
+    model = policy(kind, dtype)
+    posts = sorted([*paragraphs, paragraphs[0][::-1].copy()], key=len)
+    states = [post for run in encoded(model, posts) for post in run]
+    for post, found in zip(posts, states, strict=True):
+        expected = model.encoder(input_ids=torch.from_numpy(post)[None]).last_hidden_state[0]
+        assert found.shape == expected.shape and 0.3 < expected.float().std() < 3
+        assert (found.float() - expected.float()).abs().max() < TOLERANCE[dtype]
+
+
+@torch.inference_mode()
+def test_a_post_comes_out_of_the_encoder_the_same_in_any_company():
     model = policy("v1.0")
-    posts = [np.array([5, 6, EOS]), np.array([7, 8, EOS]), np.array([9, 5, EOS])]
-    together = encode_alike(model, posts)
+    rng = np.random.default_rng(0)
+    lengths = (0, 0, 1, 2, 2, 2, 8, 30, 30)  # two empty ones
+    posts = [np.array([*rng.integers(3, VOCABULARY, length), EOS]) for length in lengths]
+    together = [post for run in encoded(model, posts) for post in run]
     for post, expected in zip(posts, together, strict=True):
-        torch.testing.assert_close(encode_alike(model, [post])[0], expected, rtol=0, atol=0)
-    alone = encode_alike(model, [np.array([EOS])])  # an empty post
-    several = encode_alike(model, [np.array([EOS])] * 6)
-    torch.testing.assert_close(several, alone.expand(6, -1, -1), rtol=0, atol=0)
+        ((alone,),) = encoded(model, [post])
+        torch.testing.assert_close(alone, expected, rtol=0, atol=0)
 
 
 def numbers(memory):
@@ -118,26 +135,29 @@ def test_what_is_kept_of_a_post_does_not_grow_with_its_texts(paragraphs):
     """transformers keeps as much for every text."""
     model = policy("v1.0")
     decoder = language_model(model)
-    memory = Memory(decoder, encode_alike(model, [paragraphs[0]]))
+    memory = Memory(decoder, *encoded(model, paragraphs[:1]))
     shape = (2, SHAPE["num_layers"], len(paragraphs[0]), SHAPE["num_heads"] * SHAPE["d_kv"])
     assert numbers(memory) == np.prod(shape)
     rows = 64 * SHAPE["num_heads"] * SHAPE["d_kv"]
     query = torch.randn(64, rows // 64)
     read = memory.read(0, query, Places(memory, torch.zeros(64, dtype=torch.long)))
-    assert read.shape == query.shape
+    assert read.numel() == query.numel()
     assert numbers(memory) == np.prod(shape)
 
 
+@pytest.mark.parametrize("kept", [[0, 2], [2]])
 @torch.inference_mode()
-def test_a_memory_may_forget_posts():
+def test_a_memory_may_forget_posts(kept):
     model = policy("v1.0")
     decoder = language_model(model)
-    posts = [np.array([5, 6, EOS]), np.array([7, 8, EOS]), np.array([9, 5, EOS])]
-    memory = Memory(decoder, encode_alike(model, posts))
+    rng = np.random.default_rng(0)
+    posts = [np.array([*rng.integers(3, VOCABULARY, 63), EOS]) for _ in range(3)]
+    memory = Memory(decoder, *encoded(model, posts))
     query = torch.randn(9, SHAPE["num_heads"] * SHAPE["d_kv"])
     post_of = torch.tensor([2, 0, 1, 2, 2, 0, 1, 0, 2])
     before = memory.read(1, query, Places(memory, post_of))
-    kept = post_of != 1
-    memory.keep(torch.tensor([0, 2]))
-    places = Places(memory, post_of[kept].div(2, rounding_mode="floor"))
-    torch.testing.assert_close(memory.read(1, query[kept], places), before[kept], rtol=0, atol=0)
+    memory.keep(torch.tensor(kept))
+    rows = torch.isin(post_of, torch.tensor(kept))
+    places = Places(memory, torch.tensor([kept.index(i) for i in post_of[rows]]))
+    assert (places.fold is None) == (len(kept) == 1)  # one post is read in a way of its own
+    torch.testing.assert_close(memory.read(1, query[rows], places), before[rows], rtol=0, atol=0)

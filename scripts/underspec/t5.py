@@ -1,0 +1,254 @@
+"""T5 for many texts of one post: what the decoder reads of a post is made and kept once.
+
+transformers' T5 keeps a copy of the cross-attention keys and values for every text it decodes. Here
+the tokens of all texts are rows of one matrix, and cross-attention takes all rows of a post as
+queries of one product. The encoder takes the tokens of all posts as rows of one matrix, too. The
+arithmetic is that of transformers, whose weights are read as they are.
+
+What a row comes out as depends on its own text and post alone, not on the rows beside it: a post
+is never padded, and matrix products have at least FEWEST rows.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, pad
+from transformers.models.t5.modeling_t5 import T5Block, T5LayerNorm, T5Stack
+
+# From so many rows on, MKL's products give a row the same bits whatever the other rows are, unless
+# they have a single column or heads whose width is no multiple of four. PyTorch leaves batched ones
+# to MKL from so many multiplications on.
+FEWEST = 4
+FEWEST_MULTIPLICATIONS = 400
+
+
+class Encoder:
+    """The encoder stack of a T5, for posts of `longest` tokens at most."""
+
+    def __init__(self, stack: T5Stack, longest: int):
+        self.device, self.embed = stack.embed_tokens.weight.device, stack.embed_tokens
+        self.layers = [_Layer(block) for block in stack.block]
+        self.bias = _position_bias(stack, longest, self.device)
+        self.norm = stack.final_layer_norm
+
+    def __call__(self, posts: list[np.ndarray]) -> list[Tensor]:
+        """The states of `posts` (token ids), which come by length: a tensor (posts, length,
+        d_model) for those of each length.
+        """
+        wanted = runs_of(posts)
+        lacking = FEWEST - sum(map(len, posts))
+        posts = [*posts, *posts[-1:] * max(0, -(-lacking // len(posts[-1])))]
+        runs = runs_of(posts)
+        states = self.embed(torch.from_numpy(np.concatenate(posts)).to(self.device))
+        for layer in self.layers:
+            states = layer.attend(states, lambda *own: attend_alike(runs, self.bias, *own))
+            states = layer.feed_forward(states)
+        states = _normed(states, self.norm.variance_epsilon) * self.norm.weight
+        parts = states.split([length * count for length, count in runs])
+        return [
+            part.view(-1, length, part.shape[-1])[:count]
+            for part, (length, count) in zip(parts, wanted, strict=True)
+        ]
+
+
+class Decoder:
+    """The decoder stack of a T5 and a linear head on its states.
+
+    `head` is (outputs, d_model): the language model's logits, say, or a single reward.
+    """
+
+    def __init__(self, stack: T5Stack, head: Tensor):
+        attention = stack.block[0].layer[0].SelfAttention
+        self.n_heads, self.d_kv = attention.n_heads, attention.key_value_proj_dim
+        self.device, self.dtype = head.device, stack.embed_tokens.weight.dtype
+        self.stack, self.embed = stack, stack.embed_tokens
+        self.layers = [_ReadingLayer(block) for block in stack.block]
+        self.epsilon = stack.final_layer_norm.variance_epsilon
+        self.head = _scaled(head, stack.final_layer_norm)
+
+    def causal_bias(self, length: int) -> Tensor:
+        """What is added to self-attention's scores: (heads, length, length), -inf on the future."""
+        future = torch.ones(length, length, dtype=torch.bool, device=self.device).triu(1)
+        return _position_bias(self.stack, length, self.device).masked_fill(future, -torch.inf)
+
+    def __call__(self, tokens: Tensor, attend, read) -> Tensor:
+        """The head's outputs (rows, outputs) for `tokens` (rows,), the ones before those wanted.
+
+        `attend(layer, query, key, value)` is self-attention, and `read(layer, query)`, which
+        gives (rows, heads, d_kv), cross-attention; all else is (rows, heads * d_kv).
+        """
+        states = self.embed(tokens)
+        for i, layer in enumerate(self.layers):
+            states = layer.attend(states, partial(attend, i))
+            states = layer.read(states, partial(read, i))
+            states = layer.feed_forward(states)
+        return linear(_normed(states, self.epsilon), self.head)
+
+
+class _Layer:
+    """A layer of self-attention and feed-forward; weights that are used together are joined."""
+
+    def __init__(self, block: T5Block):
+        own, feed_forward = block.layer[0], block.layer[-1]
+        self.epsilon = own.layer_norm.variance_epsilon
+        attention = own.SelfAttention
+        qkv = [attention.q.weight, attention.k.weight, attention.v.weight]
+        self.qkv = _scaled(torch.cat(qkv), own.layer_norm)
+        self.o = attention.o.weight.T
+        dense = feed_forward.DenseReluDense
+        self.gated = hasattr(dense, "wi_1")
+        wi = [dense.wi_0.weight, dense.wi_1.weight] if self.gated else [dense.wi.weight]
+        self.wi = _scaled(torch.cat(wi), feed_forward.layer_norm)
+        self.activation = dense.act
+        self.wo = dense.wo.weight.T.to(self.wi.dtype)  # transformers keeps it in single precision
+
+    def attend(self, states: Tensor, attention: Callable[..., Tensor]) -> Tensor:
+        """The rows `states` (rows, d_model) after self-attention, `attention(q, k, v)`."""
+        query, key, value = linear(_normed(states, self.epsilon), self.qkv).chunk(3, dim=-1)
+        return torch.addmm(states, attention(query, key, value), self.o)
+
+    def feed_forward(self, states: Tensor) -> Tensor:
+        inner = linear(_normed(states, self.epsilon), self.wi)
+        if self.gated:
+            gate, inner = inner.chunk(2, dim=-1)
+            inner = self.activation(gate) * inner
+        else:
+            inner = self.activation(inner)
+        return torch.addmm(states, inner, self.wo)
+
+
+class _ReadingLayer(_Layer):
+    """A layer that also looks at what the encoder made of a post."""
+
+    def __init__(self, block: T5Block):
+        super().__init__(block)
+        cross = block.layer[1]
+        self.cross_q = _scaled(cross.EncDecAttention.q.weight, cross.layer_norm)
+        self.cross_k = cross.EncDecAttention.k.weight
+        self.cross_v = cross.EncDecAttention.v.weight
+        self.cross_o = cross.EncDecAttention.o.weight.T
+
+    def read(self, states: Tensor, attention: Callable[[Tensor], Tensor]) -> Tensor:
+        """The rows `states` after cross-attention, `attention(query)` (rows, heads, d_kv)."""
+        query = linear(_normed(states, self.epsilon), self.cross_q)
+        return torch.addmm(states, attention(query).flatten(1), self.cross_o)
+
+
+def _scaled(weight: Tensor, norm: T5LayerNorm) -> Tensor:
+    """`weight` of a linear layer after `norm`, whose own weights it takes over."""
+    return (weight.float() * norm.weight.float()).to(weight.dtype)
+
+
+def _normed(states: Tensor, epsilon: float) -> Tensor:
+    """T5's layer norm without its weights, which are in the matrix that comes next."""
+    norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = norm.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
+    return (states * scale).to(states.dtype)
+
+
+def _position_bias(stack: T5Stack, length: int, device: torch.device) -> Tensor:
+    """What self-attention's scores have added for where tokens stand: (heads, length, length)."""
+    return stack.block[0].layer[0].SelfAttention.compute_bias(length, length, device=device)[0]
+
+
+def runs_of(texts: list[np.ndarray]) -> list[tuple[int, int]]:
+    """The (length, number) of texts of one length that stand beside each other."""
+    return [(length, len(list(run))) for length, run in groupby(map(len, texts))]
+
+
+def attend_alike(
+    runs: list[tuple[int, int]], bias: Tensor, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """Self-attention (rows, heads * d_kv) of whole texts, whose tokens stand behind each other.
+
+    Texts of one length are taken together, as `runs` says; none is padded. `bias` (heads,
+    longest, longest) is added to the scores.
+    """
+    attended, start = torch.empty_like(query), 0
+    for length, count in runs:
+        rows = slice(start, start + length * count)
+        shape = (count, length, len(bias), -1)
+        queries, keys, values = (
+            each[rows].view(shape).transpose(1, 2).contiguous().flatten(0, 1)
+            for each in (query, key, value)
+        )
+        scores = torch.bmm(queries, keys.transpose(1, 2)).unflatten(0, (count, -1))
+        scores += bias[:, :length, :length]
+        mixed = torch.bmm(scores.softmax(-1).flatten(0, 1), values).unflatten(0, (count, -1))
+        attended[rows] = mixed.transpose(1, 2).reshape(rows.stop - start, -1)
+        start = rows.stop
+    return attended
+
+
+class Memory:
+    """Cross-attention keys and values of posts of one length: one copy a post and layer.
+
+    `encoded` (posts, length, d_model) are the encoder's states, without padding.
+    """
+
+    def __init__(self, decoder: Decoder, encoded: Tensor):
+        posts, length, _ = encoded.shape
+        heads, d_kv = decoder.n_heads, decoder.d_kv
+        enough = pad(encoded.flatten(0, 1), (0, 0, 0, max(0, FEWEST - posts * length)))
+
+        def split(weight: Tensor) -> Tensor:
+            states = linear(enough, weight)[: posts * length].view(posts, length, heads, d_kv)
+            return states.transpose(1, 2).reshape(posts * heads, length, d_kv)
+
+        self.posts, self.heads, self.d_kv = posts, heads, d_kv
+        self.device = encoded.device
+        self.fewest = max(FEWEST, -(-FEWEST_MULTIPLICATIONS // (length * d_kv)))
+        self.keys = [split(layer.cross_k) for layer in decoder.layers]
+        self.values = [split(layer.cross_v) for layer in decoder.layers]
+
+    def keep(self, posts: Tensor) -> None:
+        """Forget all posts but `posts` (indices)."""
+        self.posts = len(posts)
+        kept = (posts[:, None] * self.heads + torch.arange(self.heads, device=posts.device)).view(
+            -1
+        )
+        self.keys = [keys[kept] for keys in self.keys]
+        self.values = [values[kept] for values in self.values]
+
+    def read(self, layer: int, query: Tensor, places: "Places") -> Tensor:
+        """Cross-attention (rows, heads, d_kv) of rows `query` (rows, heads * d_kv), which lie at
+        `places` of the posts.
+        """
+        if places.fold is None:
+            folded = query.view(-1, self.heads, self.d_kv).transpose(0, 1)
+        else:
+            folded = query.reshape(-1, self.d_kv)[places.fold].view(-1, places.each, self.d_kv)
+        weights = torch.bmm(folded, self.keys[layer].transpose(1, 2)).softmax(-1)
+        states = torch.bmm(weights, self.values[layer])
+        if places.fold is None:
+            return states.transpose(0, 1)
+        return states.view(-1, self.d_kv)[places.unfold].view(-1, self.heads, self.d_kv)
+
+
+class Places:
+    """Where rows stand when those of a post are put together, as `Memory.read` does.
+
+    `post_of` (rows,) says which post of `memory` each row belongs to. There is nothing to put
+    together (`fold` is None) if that is one post and has enough rows.
+    """
+
+    def __init__(self, memory: Memory, post_of: Tensor):
+        device, rows, heads = post_of.device, len(post_of), memory.heads
+        counts = torch.bincount(post_of, minlength=memory.posts)
+        self.each = max(memory.fewest, int(counts.max()))
+        self.fold = None
+        if memory.posts == 1 and self.each == rows:
+            return
+        order = post_of.argsort(stable=True)
+        place = torch.arange(rows, device=device) - (counts.cumsum(0) - counts)[post_of[order]]
+        grid = torch.zeros(memory.posts, self.each, dtype=torch.long, device=device)
+        grid[post_of[order], place] = order  # what is left over repeats row 0 and is not read
+        head = torch.arange(heads, device=device)
+        self.fold = (grid[:, None, :] * heads + head[:, None]).view(-1)
+        self.unfold = torch.empty(rows, heads, dtype=torch.long, device=device)
+        self.unfold[order] = (post_of[order, None] * heads + head) * self.each + place[:, None]
+        self.unfold = self.unfold.view(-1)
