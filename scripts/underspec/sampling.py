@@ -1,7 +1,7 @@
 """Samples of the policy: n = 2, 4, ... are nested prefixes of one draw a post.
 
-A post is encoded once, and its cross-attention keys and values are kept once for all its samples.
-Posts that begin together, a cohort, are at the same step; several cohorts, each at a step of its
+A post is encoded once, its cross-attention keys and values are kept once for all its samples, and
+the probabilities of their first token are computed once. Posts that begin together, a cohort, are at the same step; several cohorts, each at a step of its
 own, share the matrix products. Ended samples are dropped, and a new cohort fills the room.
 
 The numbers that pick the tokens belong to (seed, post, sample index), and the probabilities of a
@@ -10,8 +10,10 @@ token do not depend on what else is in the batch (see t5), so neither do the sam
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,9 @@ ROWS_AT_ONCE = 1024  # samples in flight: enough for large matrix products
 COHORTS = 4  # a new one begins when the others leave this part of the room
 BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
 CUMULATED = 64  # probabilities that are added up at a time
+
+# Logits (rows, vocabulary) and numbers in [0, 1) (rows, draws): tokens and their log-probabilities.
+Pick = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @torch.inference_mode()
@@ -62,8 +67,9 @@ def draw(
     decoder = language_model(policy, temperature)
     done, progress = 0, Progress(log, len(posts))
     encoder = Encoder(policy.encoder, max(map(len, posts)))
-    waiting = _Waiting(encoder, decoder, post_ids, posts, samples, max_length, seed)
-    for cohort in _finished(decoder, waiting, top_k, top_p):
+    pick = partial(choose, top_k=top_k, top_p=top_p)
+    waiting = _Waiting(encoder, decoder, pick, post_ids, posts, samples, max_length, seed)
+    for cohort in _finished(decoder, waiting, pick):
         drawn = (len(cohort.posts), -1)  # samples a post: at least those asked for
         tokens[cohort.posts] = cohort.tokens.unflatten(0, drawn)[:, :samples].cpu()
         log_probs[cohort.posts] = cohort.log_probs.unflatten(0, drawn)[:, :samples].cpu()
@@ -105,8 +111,8 @@ def uniforms(seed: int, post_id: str, samples: range, length: int) -> np.ndarray
 def choose(
     logits: Tensor, uniform: Tensor, top_k: int | None = None, top_p: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """The token that `uniform` (rows,) in [0, 1) picks by inverse CDF from `logits` (rows,
-    vocabulary), and its log-probability among those kept by `top_k` and `top_p`.
+    """The tokens that `uniform` (rows, draws) in [0, 1) picks by inverse CDF from `logits` (rows,
+    vocabulary), and their log-probabilities among those kept by `top_k` and `top_p`.
 
     Raises ArtifactError if there are logits that are not finite.
     """
@@ -126,37 +132,44 @@ def choose(
     parts = probabilities.unflatten(1, (-1, CUMULATED))
     sums = parts.sum(-1)
     whole = sums.sum(-1)
-    if not bool(whole.isfinite().all()):
+    if not math.isfinite(whole.sum().item()):
         raise ArtifactError("the policy's logits are not finite: its weights are damaged")
-    part, uniform = _inverse(sums, uniform)
-    rows = torch.arange(len(logits), device=logits.device)
-    place, _ = _inverse(parts[rows, part], uniform)
-    token = part * CUMULATED + place
-    return token, probabilities[rows, token].log() - whole.log()
+    part, inside = _inverse(sums, uniform)
+    rows = torch.arange(len(logits), device=logits.device)[:, None]
+    place, _ = _inverse(parts[rows, part].flatten(0, 1), inside.flatten()[:, None])
+    token = part * CUMULATED + place.view_as(part)
+    return token, probabilities[rows, token].log() - whole.log()[:, None]
 
 
 def _inverse(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the cumulative sum of `weights` (rows, n) first exceeds the share `uniform` (rows,) of
-    the whole, and how far into that weight's own share the point lies, in [0, 1).
+    """Where the cumulative sum of `weights` (rows, n) first exceeds the shares `uniform` (rows,
+    draws) of the whole, and how far into that weight's own share each point lies, in [0, 1).
     """
     edges = weights.cumsum(-1, dtype=torch.float64)
-    target = uniform[:, None] * edges[:, -1:]
+    target = uniform * edges[:, -1:]
     place = torch.searchsorted(edges, target, right=True)
     weight = weights.gather(1, place)
     begin = edges.gather(1, place) - weight
     inside = ((target - begin) / weight).clamp_(0, 1 - 2**-53)
-    return place[:, 0], inside[:, 0]
+    return place, inside
 
 
 class Cohort:
     """Samples of some posts that began together and stand at the same step.
 
-    `posts` are their places among all posts, by length; `encoded` what the encoder made of those
-    of each length (posts, length, d_model), and `uniforms` (posts, samples, longest) the numbers
-    that pick the tokens.
+    `posts` are their places among all posts, by length, `memories` those of each length, and
+    `uniforms` (posts, samples, longest) the numbers that pick the tokens. `cache` has the keys and
+    values (posts, heads * d_kv) of each layer at the first step, which samples of a post share.
     """
 
-    def __init__(self, decoder: Decoder, posts: list[int], encoded: list[Tensor], uniforms: Tensor):
+    def __init__(
+        self,
+        decoder: Decoder,
+        posts: list[int],
+        memories: list[Memory],
+        uniforms: Tensor,
+        cache: list[tuple[Tensor, Tensor]],
+    ):
         self.posts, (_, samples, longest) = posts, uniforms.shape
         self.heads, self.d_kv = decoder.n_heads, decoder.d_kv
         device, rows = decoder.device, len(posts) * samples
@@ -166,11 +179,15 @@ class Cohort:
         self.step, self.going = 0, rows
         self.rows = torch.arange(rows, device=device)  # in flight, of all
         self.alive = torch.ones(rows, dtype=torch.bool, device=device)
-        self.last = torch.full((rows,), PAD, device=device)
-        self.readers = [Readers(Memory(decoder, states), samples) for states in encoded]
+        self.readers = [Readers(memory, samples) for memory in memories]
         self.sizes = [len(readers.post_of) for readers in self.readers]
-        empty = torch.zeros(rows, self.heads, 0, self.d_kv, device=device, dtype=decoder.dtype)
-        self.cache = [(empty, empty) for _ in decoder.layers]
+        self.cache = [
+            tuple(
+                each.view(-1, self.heads, 1, self.d_kv).repeat_interleave(samples, 0)
+                for each in pair
+            )
+            for pair in cache
+        ]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Self-attention of the rows in flight over what has been drawn of them so far."""
@@ -181,8 +198,10 @@ class Cohort:
         keys, values = keys.view(-1, room, self.d_kv), values.view(-1, room, self.d_kv)
         scores = torch.bmm(query.reshape(-1, 1, self.d_kv), keys.transpose(1, 2))
         bias = self.bias[:, self.step, :room]
-        weights = (scores.view(-1, self.heads, room) + bias).softmax(-1)
-        return torch.bmm(weights.view(-1, 1, room), values).view(query.shape)
+        scores = scores.view(-1, self.heads, room)
+        scores += bias
+        weights = scores.softmax(-1).view(-1, 1, room)
+        return torch.bmm(weights, values).view(query.shape)
 
     def read(self, layer: int, query: Tensor) -> list[Tensor]:
         """Cross-attention, a part for the posts of each length."""
@@ -191,8 +210,9 @@ class Cohort:
 
     def grow(self) -> None:
         """Make room for one more token in the caches."""
-        if self.step % BLOCK == 0:
-            more = min(BLOCK, self.uniforms.shape[1] - self.step)
+        room = self.cache[0][0].shape[2]
+        if self.step == room:
+            more = min(BLOCK - room % BLOCK, self.uniforms.shape[1] - room)
             self.cache = [
                 tuple(torch.nn.functional.pad(each, (0, 0, 0, more)) for each in pair)
                 for pair in self.cache
@@ -200,6 +220,7 @@ class Cohort:
 
     def take(self, tokens: Tensor, log_probs: Tensor) -> None:
         """Append the tokens drawn for the rows in flight; those that have ended take nothing."""
+        tokens, log_probs = tokens.flatten(), log_probs.flatten()
         self.last = torch.where(self.alive, tokens, PAD)
         self.tokens[self.rows, self.step] = self.last
         self.log_probs[self.rows] += torch.where(self.alive, log_probs, 0.0)
@@ -247,6 +268,7 @@ class _Waiting:
 
     encoder: Encoder
     decoder: Decoder
+    pick: Pick
     post_ids: list[str]
     posts: list[np.ndarray]
     samples: int
@@ -257,7 +279,7 @@ class _Waiting:
         self.order = sorted(range(len(self.posts)), key=lambda i: len(self.posts[i]))
 
     def begin(self, room: int) -> Cohort:
-        """A cohort of as many posts as have room, and at least one.
+        """A cohort of as many posts as have room, and at least one, its first tokens drawn.
 
         It has at least FEWEST rows: a few more samples than asked for, if need be.
         """
@@ -267,28 +289,54 @@ class _Waiting:
         numbers = [
             uniforms(self.seed, self.post_ids[i], range(drawn), self.longest) for i in chosen
         ]
-        encoded = self.encoder([self.posts[i] for i in chosen])
         numbers = torch.from_numpy(np.stack(numbers)).to(self.decoder.device)
-        return Cohort(self.decoder, chosen, encoded, numbers)
+        encoded = self.encoder([self.posts[i] for i in chosen])
+        memories = [Memory(self.decoder, states) for states in encoded]
+        logits, cache = _first(self.decoder, memories)
+        cohort = Cohort(self.decoder, chosen, memories, numbers, cache)
+        cohort.take(*self.pick(logits, numbers[:, :, 0]))
+        return cohort
 
 
-def _finished(
-    decoder: Decoder, waiting: _Waiting, top_k: int | None, top_p: float
-) -> Iterator[Cohort]:
+def _first(decoder: Decoder, memories: list[Memory]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """What samples of a post share: the logits (posts, vocabulary) of their first token, and each
+    layer's keys and values (posts, heads * d_kv) at that step.
+    """
+    posts = [torch.arange(memory.posts, device=decoder.device) for memory in memories]
+    number = sum(map(len, posts))
+    spare = max(0, FEWEST - number)  # rows that are not used
+    posts[-1] = torch.cat([posts[-1], posts[-1][-1:].expand(spare)])
+    places = [Places(*pair) for pair in zip(memories, posts, strict=True)]
+    cache = []
+
+    def attend(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        cache.append((key[:number], value[:number]))
+        return value  # a token that stands alone attends to itself
+
+    def read(layer: int, query: Tensor) -> Tensor:
+        parts = zip(memories, query.split([len(those) for those in posts]), places, strict=True)
+        return torch.cat([memory.read(layer, rows, where) for memory, rows, where in parts])
+
+    logits = decoder(torch.full((number + spare,), PAD, device=decoder.device), attend, read)
+    return logits[:number], cache
+
+
+def _finished(decoder: Decoder, waiting: _Waiting, pick: Pick) -> Iterator[Cohort]:
     """Step all cohorts in flight, let new ones in as others shrink, and yield those at an end."""
     most, cohorts = ROWS_AT_ONCE, []
     while waiting.order or cohorts:
         room = most - sum(len(cohort.rows) for cohort in cohorts)
         if waiting.order and (not cohorts or room >= max(waiting.samples, most // COHORTS)):
             cohorts.append(waiting.begin(room))
-        _step(decoder, cohorts, top_k, top_p)
         yield from (cohort for cohort in cohorts if not cohort.going)
         cohorts = [cohort for cohort in cohorts if cohort.going]
         for cohort in cohorts:
             cohort.drop()
+        if cohorts:
+            _step(decoder, pick, cohorts)
 
 
-def _step(decoder: Decoder, cohorts: list[Cohort], top_k: int | None, top_p: float) -> None:
+def _step(decoder: Decoder, pick: Pick, cohorts: list[Cohort]) -> None:
     """One more token for every row in flight."""
     sizes = [len(cohort.rows) for cohort in cohorts]
 
@@ -304,7 +352,7 @@ def _step(decoder: Decoder, cohorts: list[Cohort], top_k: int | None, top_p: flo
         cohort.grow()
     logits = decoder(torch.cat([cohort.last for cohort in cohorts]), attend, read)
     uniform = torch.cat([cohort.uniforms[cohort.rows, cohort.step] for cohort in cohorts])
-    tokens, log_probs = choose(logits, uniform, top_k, top_p)
+    tokens, log_probs = pick(logits, uniform[:, None])
     for cohort, drawn, value in zip(
         cohorts, tokens.split(sizes), log_probs.split(sizes), strict=True
     ):

@@ -115,10 +115,10 @@ def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(policy, tokenizer, 
     in_flight, begun = [], []
     step = sampling._step
 
-    def watched(decoder, cohorts, *rest):
+    def watched(decoder, pick, cohorts):
         in_flight.append(sum(len(cohort.rows) for cohort in cohorts))
         begun.append({cohort.step for cohort in cohorts})
-        step(decoder, cohorts, *rest)
+        step(decoder, pick, cohorts)
 
     monkeypatch.setattr(sampling, "_step", watched)
     table = draw(policy, tokenizer, names, posts, SAMPLES, 30, 0)
@@ -245,7 +245,9 @@ def test_choose_is_the_inverse_of_the_cumulative_distribution(data):
     kept = TopKLogitsWarper(top_k)(None, logits) if top_k else logits
     kept = TopPLogitsWarper(top_p)(None, kept) if top_p < 1 else kept
     shares = kept.double().softmax(-1)[0].numpy()
-    token, log_prob = choose(logits, torch.tensor([uniform], dtype=torch.float64), top_k, top_p)
+    uniforms = torch.tensor([[0.5, uniform]], dtype=torch.float64)
+    tokens, log_probs = choose(logits, uniforms, top_k, top_p)
+    token, log_prob = tokens[0, 1].item(), log_probs[0, 1]
     upper = np.cumsum(shares)[token]
     tolerance = 1e-6  # single precision; a share within it of top_p may be kept or not
     if abs(np.sort(shares)[::-1].cumsum() - top_p).min() > tolerance:
@@ -258,8 +260,8 @@ def test_choose_is_the_inverse_of_the_cumulative_distribution(data):
 def test_the_ends_of_the_interval_pick_tokens_that_are_possible(uniform):
     logits = torch.full((3, 200), -torch.inf)
     logits[:, [70, 71, 150]] = torch.tensor([0.0, 1.0, 0.5])
-    token, log_prob = choose(logits, torch.full((3,), uniform, dtype=torch.float64))
-    assert token.tolist() == [70 if uniform == 0 else 150] * 3
+    token, log_prob = choose(logits, torch.full((3, 1), uniform, dtype=torch.float64))
+    assert token.flatten().tolist() == [70 if uniform == 0 else 150] * 3
     assert log_prob.isfinite().all()
 
 
@@ -277,8 +279,8 @@ def test_caches_grow_with_samples_for_what_was_drawn_alone(policy, posts):
     def caches(samples):
         decoder = sampling.language_model(policy)
         encoder = sampling.Encoder(policy.encoder, len(posts[0]))
-        waiting = sampling._Waiting(encoder, decoder, ["a"], posts[:1], samples, MAX_LENGTH, 0)
-        cohort = waiting.begin(samples)
+        about = (["a"], posts[:1], samples, MAX_LENGTH, 0)
+        cohort = sampling._Waiting(encoder, decoder, choose, *about).begin(samples)
         cohort.grow()
         drawn = sum(each.numel() for pair in cohort.cache for each in pair)
         (memory,) = (readers.memory for readers in cohort.readers)
