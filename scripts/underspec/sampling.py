@@ -1,8 +1,9 @@
 """Samples of the policy: n = 2, 4, ... are nested prefixes of one draw a post.
 
 A post is encoded once, its cross-attention keys and values are kept once for all its samples, and
-the probabilities of their first token are computed once. Posts that begin together, a cohort, are at the same step; several cohorts, each at a step of its
-own, share the matrix products. Ended samples are dropped, and a new cohort fills the room.
+the probabilities of their first token are computed once. Posts that begin together, a cohort, are
+at the same step; several cohorts, each at a step of its own, share the matrix products. Ended
+samples are dropped, and a new cohort fills the room.
 
 The numbers that pick the tokens belong to (seed, post, sample index), and the probabilities of a
 token do not depend on what else is in the batch (see t5), so neither do the samples.
