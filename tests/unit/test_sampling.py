@@ -7,21 +7,29 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import chi2
 from tokenizers import models, pre_tokenizers
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from underspec import sampling
+from underspec import cohorts, lanes, sampling
 from underspec.errors import ArtifactError
 from underspec.models import new_t5
-from underspec.sampling import choose, draw, uniforms
+from underspec.sampling import draw
 from underspec.tokens import EOS, PAD, pad
 
 SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 WORDS = ["<pad>", "</s>", "<unk>", *(f"w{i}" for i in range(9))]
 SAMPLES, MAX_LENGTH = 6, 8
+
+
+@pytest.fixture(scope="module", autouse=True, params=["cohorts", "lanes"])
+def engine(request):
+    """Both ways to draw, on the CPU: the one for CPUs, and that for GPUs without its graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "POSTS", 3)
+        patch.setattr(lanes, "LANES", 4)
+        patch.setattr(sampling, "cohorts", {"cohorts": cohorts, "lanes": lanes}[request.param])
+        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +104,7 @@ def test_a_sample_depends_on_seed_post_and_index_alone(sample, monkeypatch):
         (1024, ["a", "b", "c", "d", "e"], 3),
         (40, ["e", "a"], SAMPLES),
     ):
-        monkeypatch.setattr(sampling, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(cohorts, "ROWS_AT_ONCE", rows)
         some = sample(order, samples=samples).set_index(["post_id", "sample_index"])
         assert some.equals(whole.loc[some.index])
 
@@ -104,30 +112,6 @@ def test_a_sample_depends_on_seed_post_and_index_alone(sample, monkeypatch):
 def test_more_samples_of_a_post_begin_with_the_same_ones(sample):
     few, many = sample(["a"], samples=2), sample(["a"], samples=200)
     assert few.equals(many.iloc[:2])
-
-
-def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(policy, tokenizer, monkeypatch):
-    """Rows in flight never exceed the room, and come out as if each post were alone."""
-    monkeypatch.setattr(sampling, "ROWS_AT_ONCE", 48)
-    rng = np.random.default_rng(1)
-    posts = [np.array([*rng.integers(3, len(WORDS), 1 + i % 5), EOS]) for i in range(30)]
-    names = [f"post {i}" for i in range(30)]
-    in_flight, begun = [], []
-    step = sampling._step
-
-    def watched(decoder, pick, cohorts):
-        in_flight.append(sum(len(cohort.rows) for cohort in cohorts))
-        begun.append({cohort.step for cohort in cohorts})
-        step(decoder, pick, cohorts)
-
-    monkeypatch.setattr(sampling, "_step", watched)
-    table = draw(policy, tokenizer, names, posts, SAMPLES, 30, 0)
-    assert max(in_flight) <= 48
-    assert max(map(len, begun)) > 1  # cohorts at different steps share a step
-    monkeypatch.setattr(sampling, "_step", step)
-    for i in (0, 17, 29):
-        alone = draw(policy, tokenizer, names[i : i + 1], posts[i : i + 1], SAMPLES, 30, 0)
-        assert alone.equals(table[table.post_id == names[i]].reset_index(drop=True))
 
 
 def test_samples_are_no_longer_than_allowed_and_those_cut_are_counted(sample, tokenizer, caplog):
@@ -231,65 +215,6 @@ def assert_shares(tokens, expected):
     assert len(expected) > 3
     statistic = ((counts - expected) ** 2 / expected).sum()
     assert statistic < chi2.isf(FALSE_ALARM, len(expected) - 1)
-
-
-@given(st.data())
-@settings(max_examples=200, deadline=None)
-def test_choose_is_the_inverse_of_the_cumulative_distribution(data):
-    size = data.draw(st.integers(1, 300))
-    seed = data.draw(st.integers(0, 2**32 - 1))
-    uniform = data.draw(st.floats(0, 1, exclude_max=True))
-    top_k = data.draw(st.none() | st.integers(1, 300))
-    top_p = data.draw(st.floats(0.01, 1))
-    logits = torch.from_numpy(np.random.default_rng(seed).normal(0, 3, (1, size))).float()
-    kept = TopKLogitsWarper(top_k)(None, logits) if top_k else logits
-    kept = TopPLogitsWarper(top_p)(None, kept) if top_p < 1 else kept
-    shares = kept.double().softmax(-1)[0].numpy()
-    uniforms = torch.tensor([[0.5, uniform]], dtype=torch.float64)
-    tokens, log_probs = choose(logits, uniforms, top_k, top_p)
-    token, log_prob = tokens[0, 1].item(), log_probs[0, 1]
-    upper = np.cumsum(shares)[token]
-    tolerance = 1e-6  # single precision; a share within it of top_p may be kept or not
-    if abs(np.sort(shares)[::-1].cumsum() - top_p).min() > tolerance:
-        assert upper - shares[token] - tolerance <= uniform <= upper + tolerance
-        assert shares[token] > 0
-        assert log_prob.item() == pytest.approx(np.log(shares[token].item()), abs=1e-4)
-
-
-@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
-def test_the_ends_of_the_interval_pick_tokens_that_are_possible(uniform):
-    logits = torch.full((3, 200), -torch.inf)
-    logits[:, [70, 71, 150]] = torch.tensor([0.0, 1.0, 0.5])
-    token, log_prob = choose(logits, torch.full((3, 1), uniform, dtype=torch.float64))
-    assert token.flatten().tolist() == [70 if uniform == 0 else 150] * 3
-    assert log_prob.isfinite().all()
-
-
-def test_uniforms_of_a_sample_are_its_own():
-    first = uniforms(0, "a", range(4), 10)
-    assert first.shape == (4, 10) and ((first >= 0) & (first < 1)).all()
-    np.testing.assert_array_equal(uniforms(0, "a", range(2, 4), 6), first[2:, :6])
-    others = [uniforms(1, "a", range(4), 10), uniforms(0, "b", range(4), 10)]
-    assert not any(np.isin(first, other).any() for other in others)
-
-
-def test_caches_grow_with_samples_for_what_was_drawn_alone(policy, posts):
-    """What is kept of the post does not; memory here is counted in numbers."""
-
-    def caches(samples):
-        decoder = sampling.language_model(policy)
-        encoder = sampling.Encoder(policy.encoder, len(posts[0]))
-        about = (["a"], posts[:1], samples, MAX_LENGTH, 0)
-        cohort = sampling._Waiting(encoder, decoder, choose, *about).begin(samples)
-        cohort.grow()
-        drawn = sum(each.numel() for pair in cohort.cache for each in pair)
-        (memory,) = (readers.memory for readers in cohort.readers)
-        return sum(each.numel() for each in (*memory.keys, *memory.values)), drawn
-
-    with torch.inference_mode():
-        (of_post, of_few), (of_post_again, of_many) = caches(4), caches(64)
-    assert of_post == of_post_again
-    assert of_many == 16 * of_few
 
 
 def test_a_post_without_tokens_is_refused(policy, tokenizer, posts):
