@@ -17,10 +17,13 @@ from transformers.models.t5.modeling_t5 import (
     T5LayerNorm,
     T5PreTrainedModel,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from underspec.errors import ArtifactError
 from underspec.layers import ATTENTION, Norm
 from underspec.tokens import EOS, PAD
+
+disable_progress_bar()  # of reading and writing weights: jobs have a line of their own
 
 # v1.1: a gated feed-forward layer, and a head of its own. T5Config reads "not tied" as "do not
 # scale the head's inputs" and ties all the same; UntiedT5 is what unties.

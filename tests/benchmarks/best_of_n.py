@@ -30,7 +30,7 @@ from tokenizers import models as tokenizer_models  # noqa: E402
 from tokenizers import pre_tokenizers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration  # noqa: E402
 
-from underspec import sampling  # noqa: E402
+from underspec import lanes, sampling  # noqa: E402
 from underspec.allocator import keep_freed_memory  # noqa: E402
 from underspec.models import new_t5, t5_config  # noqa: E402
 from underspec.reward_model import RewardModel  # noqa: E402
@@ -200,15 +200,16 @@ def scorers(size: str, post_tokens: int, device: str, dtype: torch.dtype) -> dic
 def bytes_moved(size: str, width: int) -> float:
     """What sampling in the setting `full` has to read at least, `width` bytes a number.
 
-    At each step the decoder's weights and the posts' keys and values once for all samples in
-    flight, and each sample's own keys and values so far. All samples have the full length.
+    At each step the decoder's weights once for all samples in flight, the posts' keys and values
+    once for those of a post, and each sample's own keys and values so far. All samples have the
+    full length.
     """
     (d_model, d_ff, d_kv, heads, layers), vocabulary, count, longest, _ = SIZES[size]
     inner = heads * d_kv
     weights = layers * (6 * d_model * inner + 2 * d_model * d_ff) + vocabulary * d_model
-    of_posts = 2 * layers * inner * POST_TOKENS * count
+    of_posts = 2 * layers * inner * POST_TOKENS * count * -(-SAMPLES // lanes.LANES)
     of_samples = 2 * layers * inner * (longest / 2) * count * SAMPLES
-    rounds = -(-count * SAMPLES // sampling.ROWS_AT_ONCE)
+    rounds = -(-count * SAMPLES // (lanes.POSTS * lanes.LANES))
     return width * longest * (rounds * weights + of_posts + of_samples)
 
 
