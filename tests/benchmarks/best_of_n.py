@@ -281,7 +281,7 @@ def plot(table: pd.DataFrame, grown: pd.DataFrame, path: Path) -> None:
     for varied, points in grown.groupby("varied", sort=False):
         right.plot(points.value, points.seconds, marker="o", label=varied)
     right.set(xscale="log", yscale="log", title="How the cost grows", ylabel="CPU-seconds")
-    right.set_xlabel("what is varied; the others: n = 64, 8 posts, 4 reward models")
+    right.set_xlabel("varied; the others: n = 64, 8 posts, 4 models")
     right.legend(loc="upper left")
     figure.savefig(path)
 
