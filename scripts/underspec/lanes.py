@@ -65,9 +65,11 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
 
 
 class Flight:
-    """POSTS posts of at most `room` tokens in flight; nothing has begun in the beginning.
+    """POSTS posts of at most `room` tokens in flight; at first none.
 
-    Lanes without a sample draw one more all the same, the last of a post, which nobody reads.
+    What is drawn is in `tokens` (POSTS, samples + 1, longest) and `log_probs` (POSTS, samples + 1).
+    Lanes that have no sample to draw go on all the same, with the last one there, which nobody
+    reads. `ended` (POSTS,) counts the samples that are whole. All tensors change in place.
     """
 
     def __init__(self, task: Task, room: int):
@@ -84,6 +86,7 @@ class Flight:
 
         self.cache = [pair(POSTS * LANES, heads, width, d_kv) for _ in decoder.layers]
         self.memory = [pair(POSTS, heads, room, d_kv) for _ in decoder.layers]
+        # Added to attention's scores: -inf where a post has no token, and where a lane is not yet.
         self.hidden = torch.zeros(POSTS, 1, 1, room, device=device, dtype=dtype)
         self.bias = torch.full((longest, heads, 1, width), -torch.inf, device=device, dtype=dtype)
         self.bias[..., :longest] = decoder.causal_bias(longest).transpose(0, 1)[:, :, None]
