@@ -1,6 +1,6 @@
 """Sampling and scoring against the standard tools: same weights, posts and lengths, interleaved.
 
-    python tests/benchmarks/best_of_n.py                          on one core, a quarter of an hour
+    python tests/benchmarks/best_of_n.py                          on one core, some twenty minutes
     python tests/benchmarks/best_of_n.py --sizes d64 --repeats 1  a first look
     python tests/benchmarks/best_of_n.py --device cuda --sizes base large --precision bf16
 
