@@ -11,6 +11,7 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from underspec.draws import Task
@@ -25,7 +26,7 @@ STEPS = 8  # between two looks at which posts are done
 
 def drawn(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """The samples of all posts: a post's place, tokens (1, samples, longest) and log-probabilities
-    (1, samples) at a time.
+    (1, samples) at a time, to be copied before the next are asked for.
     """
     for room, alike in groupby(task.by_length(), lambda i: -(-len(task.posts[i]) // ROOM) * ROOM):
         yield from _drawn(task, list(alike), room)
@@ -51,16 +52,20 @@ def _drawn(task: Task, waiting: list[int], room: int) -> Iterator[tuple[list[int
 
 
 def captured(step: Callable[[], None]) -> Callable[[], None]:
-    """`step`, which changes tensors in place and asks the GPU for none, as a CUDA graph."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # libraries set themselves up, which cannot be captured
+    """`step`, which changes tensors in place and asks the GPU for no values, as a CUDA graph.
+
+    It is run a few times for that, so nothing may be in flight yet.
+    """
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    # The kernels for masks that are the same for all heads: cuDNN's may not take them.
+    with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # libraries set themselves up, which cannot be captured
+                step()
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
             step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
     return graph.replay
 
 

@@ -2,7 +2,8 @@
 
 A post is encoded once, and its cross-attention keys and values are kept once for all its samples.
 The numbers that pick the tokens belong to (seed, post, sample index), and the probabilities of a
-token do not depend on what else is in the batch (see t5), so neither do the samples.
+token do not depend on what else is in the batch (see t5), so neither do the samples: on a CPU to
+the last bit, on a GPU unless a number lies within rounding of an edge.
 """
 
 import logging

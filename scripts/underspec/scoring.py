@@ -2,7 +2,8 @@
 
 Posts of one length are judged together, and the tokens of their candidates put behind each other
 without padding. Self-attention takes candidates of one length together, cross-attention all tokens
-of a post as queries of one product (see t5). So a reward depends on post and candidate alone.
+of a post as queries of one product (see t5). So a reward depends on post and candidate alone, on a
+GPU but for rounding.
 """
 
 import logging

@@ -5,8 +5,9 @@ the tokens of all texts are rows of one matrix, and cross-attention takes all ro
 queries of one product. The encoder takes the tokens of all posts as rows of one matrix, too. The
 arithmetic is that of transformers, whose weights are read as they are.
 
-What a row comes out as depends on its own text and post alone, not on the rows beside it: a post
-is never padded, and matrix products have at least FEWEST rows.
+On a CPU, what a row comes out as depends on its own text and post alone, not on the rows beside
+it: a post is never padded, and matrix products have at least FEWEST rows. On a GPU that holds but
+for rounding.
 """
 
 from collections.abc import Callable

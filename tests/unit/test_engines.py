@@ -115,7 +115,7 @@ def test_lanes_draw_a_sample_alike_whatever_is_in_flight_beside_it(few_lanes):
 
 
 def test_a_step_of_lanes_asks_the_gpu_for_nothing(few_lanes):
-    """So that it can be captured as a graph: here of tensors without values."""
+    """A graph could not be captured else: here of tensors without values."""
     flight = lanes.Flight(task(texts(1), device="meta"), 4)
     state = {name: id(each) for name, each in vars(flight).items()}
     flight.step()
