@@ -35,7 +35,7 @@ def drawn(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
             waiting = waiting[number:]
         for cohort in cohorts:
             if not cohort.going:
-                yield cohort.posts, *cohort.first(task.samples)
+                yield cohort.posts, *cohort.samples(task.samples)
         cohorts = [cohort for cohort in cohorts if cohort.going]
         for cohort in cohorts:
             cohort.drop()
@@ -50,13 +50,15 @@ def _begin(task: Task, posts: list[int]) -> "Cohort":
     """
     uniforms = task.numbers(posts, max(task.samples, -(-FEWEST // len(posts))))
     memories = [Memory(task.decoder, states) for states in task.encode(posts)]
-    logits, cache = _first(task.decoder, memories)
+    logits, cache = _first_token(task.decoder, memories)
     cohort = Cohort(task.decoder, posts, memories, uniforms, cache)
     cohort.take(*task.pick(logits, uniforms[:, :, 0]))
     return cohort
 
 
-def _first(decoder: Decoder, memories: list[Memory]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+def _first_token(
+    decoder: Decoder, memories: list[Memory]
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """What samples of a post share: the logits (posts, vocabulary) of their first token, and each
     layer's keys and values (posts, heads * d_kv) at that step.
     """
@@ -137,11 +139,13 @@ class Cohort:
             for pair in cache
         ]
 
-    def first(self, samples: int) -> tuple[Tensor, Tensor]:
-        """The tokens (posts, samples, longest) and log-probabilities of so many samples a post."""
+    def samples(self, number: int) -> tuple[Tensor, Tensor]:
+        """Of the first `number` samples a post, tokens (posts, number, longest) and
+        log-probabilities (posts, number).
+        """
         each = (len(self.posts), -1)
         tokens, log_probs = (part.unflatten(0, each) for part in (self.tokens, self.log_probs))
-        return tokens[:, :samples], log_probs[:, :samples]
+        return tokens[:, :number], log_probs[:, :number]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Self-attention of the rows in flight over what has been drawn of them so far."""
