@@ -8,7 +8,7 @@ import torch
 
 from underspec.models import new_t5
 from underspec.sampling import language_model
-from underspec.t5 import Encoder, Memory, Places
+from underspec.t5 import Encoder, Memory, Places, attend_alike, runs_of
 from underspec.tokens import EOS, PAD, encode, pad, train_tokenizer
 
 README = Path(__file__).parents[2] / "README.md"
@@ -49,26 +49,15 @@ def in_one_go(model, post, texts):
     """Logits for all `texts` (token ids) of one post, packed: a list of (length, vocabulary)."""
     decoder = language_model(model)
     memory = Memory(decoder, *encoded(model, [post]))
-    lengths = [len(ids) for ids in texts]
-    shifted = np.concatenate([[PAD, *ids[:-1]] for ids in texts])
-    places = Places(memory, torch.zeros(len(shifted), dtype=torch.long))
-    bias = decoder.causal_bias(max(lengths))
-
-    def attend(_, query, key, value):
-        parts = zip(*(each.split(lengths) for each in (query, key, value)), strict=True)
-        return torch.cat([alone(*states) for states in parts])
-
-    def alone(*states):
-        query, key, value = (
-            each.view(len(each), decoder.n_heads, decoder.d_kv).transpose(0, 1) for each in states
-        )
-        scores = query @ key.transpose(1, 2) + bias[:, : query.shape[1], : query.shape[1]]
-        return (scores.softmax(-1) @ value).transpose(0, 1).reshape(len(states[0]), -1)
-
+    shifted = [np.array([PAD, *ids[:-1]]) for ids in texts]
+    places = Places(memory, torch.zeros(sum(map(len, texts)), dtype=torch.long))
+    bias = decoder.causal_bias(max(map(len, texts)))
     logits = decoder(
-        torch.from_numpy(shifted), attend, lambda layer, query: memory.read(layer, query, places)
+        torch.from_numpy(np.concatenate(shifted)),
+        lambda _, *own: attend_alike(runs_of(shifted), bias, *own),
+        lambda layer, query: memory.read(layer, query, places),
     )
-    return logits.split(lengths)
+    return logits.split([len(ids) for ids in texts])
 
 
 def by_transformers(model, post, texts):
