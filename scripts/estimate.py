@@ -5,8 +5,9 @@ import pandas as pd
 from jsonargparse import auto_cli
 
 from underspec.config import read_config, text_world, validate
-from underspec.cost import parameters, stages
+from underspec.cost import stages
 from underspec.errors import UserError
+from underspec.operations import parameters
 from underspec.worlds import world_class
 
 GB = 1e9

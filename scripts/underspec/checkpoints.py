@@ -16,7 +16,7 @@ from pathlib import Path
 import torch.distributed.checkpoint as distributed_checkpoint
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import nn
+from torch import distributed, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim import Optimizer
@@ -52,7 +52,7 @@ def save(
         distributed_checkpoint.save(
             _state(model, optimizer),
             checkpoint_id=unfinished,
-            no_dist=accelerator.num_processes == 1,
+            no_dist=not distributed.is_initialized(),
         )
         if accelerator.is_main_process:
             (unfinished / "progress.json").write_text(json.dumps({"step": step, "rows": rows}))
@@ -81,7 +81,7 @@ def resume(
     state = _state(model, optimizer)
     try:
         distributed_checkpoint.load(
-            state, checkpoint_id=newest, no_dist=accelerator.num_processes == 1
+            state, checkpoint_id=newest, no_dist=not distributed.is_initialized()
         )
         progress = json.loads((newest / "progress.json").read_text())
     except (OSError, ValueError, CheckpointException) as error:

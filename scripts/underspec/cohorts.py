@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from underspec import layers
 from underspec.draws import Task
-from underspec.t5 import FEWEST, Decoder, Memory, Places
+from underspec.t5 import FEWEST, Decoder, Memory, Places, attend
 from underspec.tokens import EOS, PAD
 
 ROWS_AT_ONCE = 1024  # samples in flight: enough for large matrix products
+ROWS_ON_GPU = 4096  # enough for the products to take longer than to be started, if they have room
+CACHE_SHARE = 0.4  # of a GPU's memory, for what is kept of the samples
 COHORTS = 4  # a new one begins when the others leave this part of the room
 BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
 
@@ -26,10 +29,10 @@ def drawn(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
 
     All cohorts in flight go a step at a time, and new ones are let in as others shrink.
     """
-    waiting, cohorts = task.by_length(), []
+    waiting, cohorts, rows = task.by_length(), [], rows_at_once(task)
     while waiting or cohorts:
-        room = ROWS_AT_ONCE - sum(len(cohort.rows) for cohort in cohorts)
-        if waiting and (not cohorts or room >= max(task.samples, ROWS_AT_ONCE // COHORTS)):
+        room = rows - sum(len(cohort.rows) for cohort in cohorts)
+        if waiting and (not cohorts or room >= max(task.samples, rows // COHORTS)):
             number = max(1, room // task.samples)
             cohorts.append(_begin(task, waiting[:number]))
             waiting = waiting[number:]
@@ -41,6 +44,18 @@ def drawn(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
             cohort.drop()
         if cohorts:
             _step(task, cohorts)
+
+
+def rows_at_once(task: Task) -> int:
+    """How many samples may be in flight: by the memory of a GPU as a whole, so that it is the same
+    on each of its kind.
+    """
+    decoder = task.decoder
+    if not layers.fused(decoder.device):
+        return ROWS_AT_ONCE
+    a_row = 2 * len(decoder.layers) * decoder.n_heads * decoder.d_kv * task.longest
+    memory = torch.cuda.get_device_properties(decoder.device).total_memory
+    return min(ROWS_ON_GPU, int(CACHE_SHARE * memory / (a_row * decoder.dtype.itemsize)))
 
 
 def _begin(task: Task, posts: list[int]) -> "Cohort":
@@ -152,14 +167,8 @@ class Cohort:
         shape = (-1, self.heads, self.d_kv)
         keys, values = self.cache[layer]
         keys[:, :, self.step], values[:, :, self.step] = key.view(shape), value.view(shape)
-        room = keys.shape[2]
-        keys, values = keys.view(-1, room, self.d_kv), values.view(-1, room, self.d_kv)
-        scores = torch.bmm(query.reshape(-1, 1, self.d_kv), keys.transpose(1, 2))
-        bias = self.bias[:, self.step, :room]
-        scores = scores.view(-1, self.heads, room)
-        scores += bias
-        weights = scores.softmax(-1).view(-1, 1, room)
-        return torch.bmm(weights, values).view(query.shape)
+        bias = self.bias[:, self.step, None, : keys.shape[2]]
+        return attend(query.reshape(shape)[:, :, None], keys, values, bias[None]).view(query.shape)
 
     def read(self, layer: int, query: Tensor) -> list[Tensor]:
         """Cross-attention, a part for the posts of each length."""
@@ -171,10 +180,10 @@ class Cohort:
         room = self.cache[0][0].shape[2]
         if self.step == room:
             more = min(BLOCK - room % BLOCK, self.uniforms.shape[1] - room)
-            self.cache = [
-                tuple(torch.nn.functional.pad(each, (0, 0, 0, more)) for each in pair)
-                for pair in self.cache
-            ]
+            for i, pair in enumerate(self.cache):  # one by one: two copies of all may not fit
+                self.cache[i] = tuple(
+                    torch.nn.functional.pad(each, (0, 0, 0, more)) for each in pair
+                )
 
     def take(self, tokens: Tensor, log_probs: Tensor) -> None:
         """Append the tokens drawn for the rows in flight; those that have ended take nothing."""
@@ -193,7 +202,8 @@ class Cohort:
         first = self.alive.long().argsort(descending=True, stable=True)
         kept = first[: max(FEWEST, self.going)].sort().values
         self.rows, self.alive, self.last = self.rows[kept], self.alive[kept], self.last[kept]
-        self.cache = [tuple(each[kept] for each in pair) for pair in self.cache]
+        for i, pair in enumerate(self.cache):
+            self.cache[i] = tuple(each[kept] for each in pair)
         ends = np.cumsum(self.sizes)
         for readers, end, size in zip(self.readers, ends, self.sizes, strict=True):
             readers.keep(kept[(kept >= end - size) & (kept < end)] - (end - size))

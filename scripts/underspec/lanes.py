@@ -111,14 +111,14 @@ class Flight:
         """Let `posts` (by length) begin in `slots`."""
         task, next_slot = self.task, iter(slots)
         self.uniforms[slots, :-1] = task.numbers(posts, task.samples)
-        for states in task.encode(posts):
-            memory = Memory(task.decoder, states)
-            length, those = states.shape[1], [next(next_slot) for _ in states]
+        for encoded in task.encode(posts):
+            memory = Memory(task.decoder, encoded)
+            length, those = encoded.states.shape[1], [next(next_slot) for _ in encoded.states]
             for kept, *made in zip(self.memory, memory.keys, memory.values, strict=True):
                 for old, new in zip(kept, made, strict=True):
                     old[those, :, :length] = new.view(len(those), -1, length, memory.d_kv)
-            self.hidden[those] = 0
-            self.hidden[those, :, :, length:] = -torch.inf
+            self.hidden[those] = -torch.inf
+            self.hidden[those, :, :, :length] = 0 if encoded.hidden is None else encoded.hidden
         lanes = torch.arange(LANES, device=self.sample.device).clamp(max=task.samples)
         self.sample[slots], self.begun[slots] = lanes, min(LANES, task.samples)
         for each in (self.ended, self.at, self.log_prob):

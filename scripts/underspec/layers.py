@@ -1,6 +1,7 @@
 """Layers of transformers' T5 that compute the same in fewer passes over memory.
 
-Weights, their names and the modules that hold them stay the library's.
+Weights, their names and the modules that hold them stay the library's. Matrix products in the open
+are faster on a CPU at small sizes, PyTorch's fused attention and norm on a GPU.
 """
 
 import torch
@@ -11,9 +12,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 from transformers.models.t5.modeling_t5 import T5Attention, T5LayerNorm
 
-# Matrix products in the open are faster on a CPU at small sizes, PyTorch's fused ones on a GPU.
-FUSED = torch.cuda.is_available()
 ATTENTION = "t5_folded"
+
+
+def fused(device: torch.device | str) -> bool:
+    """Whether PyTorch's fused attention and norm are the faster ones on `device`."""
+    return torch.device(device).type == "cuda"
 
 
 def attention(
@@ -38,7 +42,7 @@ def attention(
         position_bias = None  # the library gives zeros
         if attention_mask is not None:
             attention_mask = attention_mask[:, :, :1]  # it is the same wherever one looks from
-    attend = sdpa_attention_forward if FUSED else _open_attention
+    attend = sdpa_attention_forward if fused(query.device) else _open_attention
     return attend(
         *(module, query, key, value, attention_mask),
         dropout=dropout,
@@ -66,8 +70,13 @@ def _open_attention(
     return (weights @ value).transpose(1, 2), weights
 
 
+def mask(*args, device: torch.device, **kwargs) -> Tensor | None:
+    """The mask that `attention` takes on `device`: of truth values on a GPU, else of numbers."""
+    return (sdpa_mask if fused(device) else eager_mask)(*args, device=device, **kwargs)
+
+
 AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask if FUSED else eager_mask)
+AttentionMaskInterface.register(ATTENTION, mask)
 
 
 class _Normalised(torch.autograd.Function):
@@ -95,6 +104,9 @@ class Norm(T5LayerNorm):
     """T5's norm, the same function."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        if hidden_states.device.type != "cpu" or hidden_states.dtype != torch.float32:
+        if hidden_states.dtype != torch.float32 or self.weight.dtype != torch.float32:
             return super().forward(hidden_states)
+        if fused(hidden_states.device):
+            shape = self.weight.shape
+            return nn.functional.rms_norm(hidden_states, shape, self.weight, self.variance_epsilon)
         return _Normalised.apply(hidden_states, self.weight, self.variance_epsilon)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import distributed, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import fully_shard
 from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
@@ -18,6 +18,7 @@ class Placement:
     micro_batch: int | None = None  # rows that a process takes at once; None: all that are its
     sharded: bool = False  # weights, gradients and moments spread over the processes (FSDP2)
     activation_checkpointing: bool = False  # compute activations twice and do not keep them
+    compiled: bool = False  # fuse what a block does between its matrix products (torch.compile)
 
 
 ALONE = Placement()
@@ -25,13 +26,17 @@ ALONE = Placement()
 
 def place(model: T5PreTrainedModel, accelerator: Accelerator, placement: Placement) -> nn.Module:
     """`model` on this process's device, replicated (DDP) or sharded over all processes."""
+    blocks = [module for module in model.modules() if isinstance(module, T5Block)]
     if placement.activation_checkpointing:
         model.gradient_checkpointing_enable()
-    if not placement.sharded or accelerator.num_processes == 1:
+    if placement.compiled:
+        for block in blocks:
+            block.compile(dynamic=False)  # alike ones share their code
+    if not placement.sharded or not distributed.is_initialized():
         return accelerator.prepare(model)
     # PyTorch's own, as Accelerate shards on GPUs only and this has to be tested on CPUs too.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")
-    for block in [module for module in model.modules() if isinstance(module, T5Block)]:
+    for block in blocks:
         fully_shard(block)
     return fully_shard(model)
 
@@ -42,7 +47,7 @@ def whole_model(
     """The model, of class `kind`, that `place` made `trained` of: in the first process, that is,
     and None in the others, whose part ends here.
     """
-    if accelerator.num_processes == 1:
+    if not distributed.is_initialized():
         return accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
     weights = get_model_state_dict(
         trained, options=StateDictOptions(full_state_dict=True, cpu_offload=True)

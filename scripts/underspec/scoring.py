@@ -1,9 +1,9 @@
 """Rewards of many candidates a post: the post is encoded once, equal candidates judged once.
 
-Posts of one length are judged together, and the tokens of their candidates put behind each other
-without padding. Self-attention takes candidates of one length together, cross-attention all tokens
-of a post as queries of one product (see t5). So a reward depends on post and candidate alone, on a
-GPU but for rounding.
+Posts of one length are judged together, and the tokens of their candidates put behind each other,
+on a CPU without padding. Self-attention takes candidates of one length together, cross-attention
+all tokens of a post as queries of one product (see t5). So a reward depends on post and candidate
+alone, on a GPU but for rounding.
 """
 
 import logging
@@ -14,16 +14,28 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from underspec import layers
 from underspec.errors import ArtifactError
 from underspec.progress import Progress
 from underspec.reward_model import RewardModel
-from underspec.t5 import FEWEST, Decoder, Encoder, Memory, Places, attend_alike, runs_of
+from underspec.t5 import (
+    FEWEST,
+    Decoder,
+    Encoder,
+    Memory,
+    Places,
+    attend_alike,
+    padded,
+    past_the_end,
+    runs_of,
+)
 from underspec.tokens import PAD, check_ids
 
 log = logging.getLogger(__name__)
 
 # Tokens of candidates that are judged together; on a CPU more of them fall out of its caches.
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
+GRAIN = 16  # a GPU takes candidates padded to a multiple of so many tokens, which are not read
 
 
 @torch.inference_mode()
@@ -45,8 +57,9 @@ def score(
     distinct = [_distinct(texts) for texts in candidates]
     rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
     done, progress = 0, Progress(log, len(posts))
-    for together in _alike(posts, [texts for texts, _ in distinct], judge.tokens_at_once):
-        texts = [distinct[i][0] for i in together]
+    different = [texts for texts, _ in distinct]
+    for together in _alike(posts, different, judge.tokens_at_once, judge.encoder.grain):
+        texts = [different[i] for i in together]
         for i, values in zip(together, judge([posts[i] for i in together], texts), strict=True):
             rewards[i] = values[distinct[i][1]]
         done += len(together)
@@ -65,11 +78,16 @@ def _distinct(candidates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarra
 
 
 def _alike(
-    posts: list[np.ndarray], candidates: list[list[np.ndarray]], tokens_at_once: int
+    posts: list[np.ndarray],
+    candidates: list[list[np.ndarray]],
+    tokens_at_once: int,
+    grain: int,
 ) -> Iterator[list[int]]:
-    """Posts of one length, as many as have so many tokens of candidates, or one with more."""
+    """Posts that are of one length when padded to a multiple of `grain` tokens, as many as have so
+    many tokens of candidates, or one with more.
+    """
     by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
-    for _, alike in groupby(by_length, key=lambda i: len(posts[i])):
+    for _, alike in groupby(by_length, key=lambda i: -(-len(posts[i]) // grain)):
         together, tokens = [], 0
         for i in alike:
             more = sum(map(len, candidates[i]))
@@ -92,7 +110,8 @@ class _Judge:
         head = pad(model.head.weight, (0, 0, 0, 1))  # see t5.FEWEST: a second column, of zeros
         self.decoder = Decoder(model.transformer.decoder, head)
         self.encoder = Encoder(model.transformer.encoder, longest[0])
-        self.bias = self.decoder.causal_bias(longest[1])
+        self.grain = GRAIN if layers.fused(self.decoder.device) else 1
+        self.bias = self.decoder.causal_bias(longest[1] + self.grain)
         self.tokens_at_once = TOKENS_AT_ONCE[self.decoder.device.type]
 
     def __call__(
@@ -102,8 +121,9 @@ class _Judge:
         texts = [(post, ids) for post, those in enumerate(candidates) for ids in those]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i][1]))
         order += order[:1] * max(0, FEWEST - sum(len(ids) for _, ids in texts))  # judged again
-        shifted = [np.append(PAD, texts[i][1][:-1]) for i in order]
+        shifted = padded([np.append(PAD, texts[i][1][:-1]) for i in order], self.grain)
         runs = runs_of(shifted)
+        biases = [self.bias[:, :length, :length] for length, _ in runs]
         post_of = np.repeat([texts[i][0] for i in order], [len(ids) for ids in shifted])
         device = self.decoder.device
         (encoded,) = self.encoder(posts)
@@ -111,12 +131,14 @@ class _Judge:
         places = Places(memory, torch.from_numpy(post_of).to(device))
         values = self.decoder(
             torch.from_numpy(np.concatenate(shifted)).to(device),
-            lambda _, *states: attend_alike(runs, self.bias, *states),
+            lambda _, *states: attend_alike(runs, biases, *states),
             lambda layer, query: memory.read(layer, query, places),
         )
         parts = values[:, 0].float().contiguous().split([length * count for length, count in runs])
+        past = past_the_end([len(texts[i][1]) for i in order], runs, device)
         means = [
-            part.view(-1, length).mean(1) for part, (length, _) in zip(parts, runs, strict=True)
+            part.view(those.shape).masked_fill(those, 0).sum(1) / (~those).sum(1)
+            for part, those in zip(parts, past, strict=True)
         ]
         rewards = np.empty(len(texts), np.float32)
         rewards[order] = (torch.cat(means) + self.head_bias).cpu().numpy()

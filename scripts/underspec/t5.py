@@ -6,25 +6,38 @@ queries of one product. The encoder takes the tokens of all posts as rows of one
 arithmetic is that of transformers, whose weights are read as they are.
 
 On a CPU, what a row comes out as depends on its own text and post alone, not on the rows beside
-it: a post is never padded, and matrix products have at least FEWEST rows. On a GPU that holds but
-for rounding.
+it: a post is never padded, and matrix products have at least FEWEST rows. A GPU wants few and large
+products: there posts are padded to a multiple of GRAIN tokens, which attention does not see, and
+the above holds but for rounding.
 """
 
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attention
 from transformers.models.t5.modeling_t5 import T5Block, T5LayerNorm, T5Stack
+
+from underspec import layers
+from underspec.tokens import PAD
 
 # From so many rows on, MKL's products give a row the same bits whatever the other rows are, unless
 # they have a single column or heads whose width is no multiple of four. PyTorch leaves batched ones
 # to MKL from so many multiplications on.
 FEWEST = 4
 FEWEST_MULTIPLICATIONS = 400
+GRAIN = 64
+
+
+class Encoded(NamedTuple):
+    """The encoder's states of posts of one length, padding included."""
+
+    states: Tensor  # (posts, length, d_model)
+    hidden: Tensor | None = None  # (posts, 1, 1, length): -inf on padding, 0 elsewhere
 
 
 class Encoder:
@@ -33,26 +46,42 @@ class Encoder:
     def __init__(self, stack: T5Stack, longest: int):
         self.device, self.embed = stack.embed_tokens.weight.device, stack.embed_tokens
         self.layers = [_Layer(block) for block in stack.block]
-        self.bias = _position_bias(stack, longest, self.device)
+        self.grain = GRAIN if layers.fused(self.device) else 1
+        self.bias = _position_bias(stack, _rounded_up(longest, self.grain), self.device)
         self.norm = stack.final_layer_norm
 
-    def __call__(self, posts: list[np.ndarray]) -> list[Tensor]:
-        """The states of `posts` (token ids), which come by length: a tensor (posts, length,
-        d_model) for those of each length.
-        """
-        wanted = runs_of(posts)
+    def __call__(self, posts: list[np.ndarray]) -> list[Encoded]:
+        """The states of `posts` (token ids), which come by length, for those of each length."""
         lacking = FEWEST - sum(map(len, posts))
-        posts = [*posts, *posts[-1:] * max(0, -(-lacking // len(posts[-1])))]
-        runs = runs_of(posts)
-        states = self.embed(torch.from_numpy(np.concatenate(posts)).to(self.device))
+        more = [*posts, *posts[-1:] * max(0, -(-lacking // len(posts[-1])))]
+        texts = padded(more, self.grain)
+        wanted, runs = runs_of(texts[: len(posts)]), runs_of(texts)
+        biases = [self.bias[:, :length, :length] for length, _ in runs]
+        hidden = [None] * len(runs)
+        if self.grain > 1:
+            hidden = self._hidden([len(post) for post in more], runs)
+            biases = [bias + those for bias, those in zip(biases, hidden, strict=True)]
+        states = self.embed(torch.from_numpy(np.concatenate(texts)).to(self.device))
         for layer in self.layers:
-            states = layer.attend(states, lambda *own: attend_alike(runs, self.bias, *own))
+            states = layer.attend(states, lambda *own: attend_alike(runs, biases, *own))
             states = layer.feed_forward(states)
         states = _normed(states, self.norm.variance_epsilon) * self.norm.weight
         parts = states.split([length * count for length, count in runs])
         return [
-            part.view(-1, length, part.shape[-1])[:count]
-            for part, (length, count) in zip(parts, wanted, strict=True)
+            Encoded(
+                part.view(-1, length, part.shape[-1])[:count],
+                None if those is None else those[:count],
+            )
+            for part, those, (length, count) in zip(parts, hidden, wanted, strict=True)
+        ]
+
+    def _hidden(self, ends: list[int], runs: list[tuple[int, int]]) -> list[Tensor]:
+        """What Encoded has, of each run; `ends` are the posts' own lengths."""
+        return [
+            torch.zeros(past.shape, device=self.device, dtype=self.bias.dtype).masked_fill_(
+                past, -torch.inf
+            )[:, None, None]
+            for past in past_the_end(ends, runs, self.device)
         ]
 
 
@@ -146,6 +175,8 @@ def _scaled(weight: Tensor, norm: T5LayerNorm) -> Tensor:
 
 def _normed(states: Tensor, epsilon: float) -> Tensor:
     """T5's layer norm without its weights, which are in the matrix that comes next."""
+    if layers.fused(states.device):
+        return rms_norm(states, states.shape[-1:], eps=epsilon)
     norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
     scale = norm.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
     return (states * scale).to(states.dtype)
@@ -156,52 +187,85 @@ def _position_bias(stack: T5Stack, length: int, device: torch.device) -> Tensor:
     return stack.block[0].layer[0].SelfAttention.compute_bias(length, length, device=device)[0]
 
 
+def _rounded_up(length: int, grain: int) -> int:
+    return -(-length // grain) * grain
+
+
+def padded(texts: list[np.ndarray], grain: int) -> list[np.ndarray]:
+    """`texts` (token ids), each padded to a multiple of `grain` tokens."""
+    if grain == 1:
+        return texts
+    return [
+        np.pad(ids, (0, _rounded_up(len(ids), grain) - len(ids)), constant_values=PAD)
+        for ids in texts
+    ]
+
+
+def past_the_end(
+    ends: list[int], runs: list[tuple[int, int]], device: torch.device
+) -> list[Tensor]:
+    """Of each run of padded texts, whose own lengths are `ends`, where padding is: (texts,
+    length).
+    """
+    own = torch.tensor(ends, device=device).split([count for _, count in runs])
+    return [
+        torch.arange(length, device=device) >= those[:, None]
+        for (length, _), those in zip(runs, own, strict=True)
+    ]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention (texts, heads, queries, d_kv) of `query` (texts, heads, queries, d_kv) to `key` and
+    `value` (texts, heads, length, d_kv), with `bias` added to the scores.
+    """
+    if layers.fused(query.device):
+        return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+    queries, keys, values = (each.flatten(0, 1) for each in (query, key, value))
+    scores = torch.bmm(queries, keys.transpose(1, 2)).unflatten(0, query.shape[:2])
+    if bias is not None:
+        scores += bias
+    return torch.bmm(scores.softmax(-1).flatten(0, 1), values).view(query.shape)
+
+
 def runs_of(texts: list[np.ndarray]) -> list[tuple[int, int]]:
     """The (length, number) of texts of one length that stand beside each other."""
     return [(length, len(list(run))) for length, run in groupby(map(len, texts))]
 
 
 def attend_alike(
-    runs: list[tuple[int, int]], bias: Tensor, query: Tensor, key: Tensor, value: Tensor
+    runs: list[tuple[int, int]], biases: list[Tensor], query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
     """Self-attention (rows, heads * d_kv) of whole texts, whose tokens stand behind each other.
 
-    Texts of one length are taken together, as `runs` says; none is padded. `bias` (heads,
-    longest, longest) is added to the scores.
+    Texts of one length are taken together, as `runs` says. A run's own of `biases`, (heads,
+    length, length) or one a text, is added to its scores.
     """
     attended, start = torch.empty_like(query), 0
-    for length, count in runs:
+    for (length, count), bias in zip(runs, biases, strict=True):
         rows = slice(start, start + length * count)
-        shape = (count, length, len(bias), -1)
-        queries, keys, values = (
-            each[rows].view(shape).transpose(1, 2).contiguous().flatten(0, 1)
-            for each in (query, key, value)
-        )
-        scores = torch.bmm(queries, keys.transpose(1, 2)).unflatten(0, (count, -1))
-        scores += bias[:, :length, :length]
-        mixed = torch.bmm(scores.softmax(-1).flatten(0, 1), values).unflatten(0, (count, -1))
+        shape = (count, length, bias.shape[-3], -1)
+        own = (each[rows].view(shape).transpose(1, 2).contiguous() for each in (query, key, value))
+        mixed = attend(*own, bias.expand(count, -1, -1, -1))
         attended[rows] = mixed.transpose(1, 2).reshape(rows.stop - start, -1)
         start = rows.stop
     return attended
 
 
 class Memory:
-    """Cross-attention keys and values of posts of one length: one copy a post and layer.
+    """Cross-attention keys and values of posts of one length: one copy a post and layer."""
 
-    `encoded` (posts, length, d_model) are the encoder's states, without padding.
-    """
-
-    def __init__(self, decoder: Decoder, encoded: Tensor):
-        posts, length, _ = encoded.shape
+    def __init__(self, decoder: Decoder, encoded: Encoded):
+        states, self.hidden = encoded
+        posts, length, _ = states.shape
         heads, d_kv = decoder.n_heads, decoder.d_kv
-        enough = pad(encoded.flatten(0, 1), (0, 0, 0, max(0, FEWEST - posts * length)))
+        enough = pad(states.flatten(0, 1), (0, 0, 0, max(0, FEWEST - posts * length)))
 
         def split(weight: Tensor) -> Tensor:
-            states = linear(enough, weight)[: posts * length].view(posts, length, heads, d_kv)
-            return states.transpose(1, 2).reshape(posts * heads, length, d_kv)
+            made = linear(enough, weight)[: posts * length].view(posts, length, heads, d_kv)
+            return made.transpose(1, 2).contiguous()
 
         self.posts, self.heads, self.d_kv = posts, heads, d_kv
-        self.device = encoded.device
+        self.device = states.device
         self.fewest = max(FEWEST, -(-FEWEST_MULTIPLICATIONS // (length * d_kv)))
         self.keys = [split(layer.cross_k) for layer in decoder.layers]
         self.values = [split(layer.cross_v) for layer in decoder.layers]
@@ -209,25 +273,24 @@ class Memory:
     def keep(self, posts: Tensor) -> None:
         """Forget all posts but `posts` (indices)."""
         self.posts = len(posts)
-        kept = (posts[:, None] * self.heads + torch.arange(self.heads, device=posts.device)).view(
-            -1
-        )
-        self.keys = [keys[kept] for keys in self.keys]
-        self.values = [values[kept] for values in self.values]
+        self.keys = [keys[posts] for keys in self.keys]
+        self.values = [values[posts] for values in self.values]
+        if self.hidden is not None:
+            self.hidden = self.hidden[posts]
 
     def read(self, layer: int, query: Tensor, places: "Places") -> Tensor:
         """Cross-attention (rows, heads, d_kv) of rows `query` (rows, heads * d_kv), which lie at
         `places` of the posts.
         """
+        each = (self.posts, self.heads, -1, self.d_kv)
         if places.fold is None:
-            folded = query.view(-1, self.heads, self.d_kv).transpose(0, 1)
+            folded = query.view(-1, self.heads, self.d_kv).transpose(0, 1)[None]
         else:
-            folded = query.reshape(-1, self.d_kv)[places.fold].view(-1, places.each, self.d_kv)
-        weights = torch.bmm(folded, self.keys[layer].transpose(1, 2)).softmax(-1)
-        states = torch.bmm(weights, self.values[layer])
+            folded = query.reshape(-1, self.d_kv)[places.fold].view(each)
+        states = attend(folded, self.keys[layer], self.values[layer], self.hidden)
         if places.fold is None:
-            return states.transpose(0, 1)
-        return states.view(-1, self.d_kv)[places.unfold].view(-1, self.heads, self.d_kv)
+            return states[0].transpose(0, 1)
+        return states.reshape(-1, self.d_kv)[places.unfold].view(-1, self.heads, self.d_kv)
 
 
 class Places:

@@ -162,12 +162,19 @@ def _backward(
     """
     loss = torch.zeros((), device=accelerator.device)
     for batch in batches:
-        batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+        batch = {name: _on(accelerator.device, value) for name, value in batch.items()}
         with accelerator.autocast():
             part = objective.loss(model, batch) / terms
         accelerator.backward(part * accelerator.num_processes)
         loss += part.detach()
     return loss
+
+
+def _on(device: torch.device, value: Tensor) -> Tensor:
+    """`value` on `device`, which a GPU takes while it still works on what came before."""
+    if device.type == "cuda":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
 
 
 def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int) -> str:

@@ -10,9 +10,10 @@ import torch
 import yaml
 
 from underspec.config import validate
-from underspec.cost import corrupted, forward, parameters, stages
+from underspec.cost import stages
 from underspec.models import new_t5
 from underspec.models import parameters as counted
+from underspec.operations import corrupted, forward, parameters
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))

@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from underspec import layers
@@ -39,7 +38,9 @@ def padded(rows, length, seed):
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
-def test_a_norm_and_its_gradients(kind):
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_norm_and_its_gradients(monkeypatch, kind, fused):
+    monkeypatch.setattr(layers, "fused", lambda device: fused)
     torch.manual_seed(0)
     states = (3 * torch.randn(4, 5, 12)).to(kind)
     states[0, 0] = 0
@@ -103,10 +104,7 @@ def test_candidates_that_share_a_post_are_judged_as_if_each_had_its_own(each):
 @pytest.fixture
 def fused(monkeypatch):
     """What happens on a GPU, on this CPU."""
-    monkeypatch.setattr(layers, "FUSED", True)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-    yield
-    AttentionMaskInterface.register(ATTENTION, eager_mask)
+    monkeypatch.setattr(layers, "fused", lambda device: True)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from underspec import scoring
+from underspec import layers, scoring, t5
 from underspec.errors import ArtifactError
 from underspec.models import t5_config
 from underspec.reward_model import RewardModel
@@ -55,7 +55,12 @@ def assert_close(rewards, expected):
         np.testing.assert_allclose(values, others, atol=TOLERANCE, rtol=0)
 
 
-def test_scores_are_those_of_each_pair_alone(model, posts, candidates, batches):
+@pytest.mark.parametrize("fused", [False, True])
+def test_scores_are_those_of_each_pair_alone(model, posts, candidates, batches, fused, monkeypatch):
+    """On a GPU, where texts are padded, too: here on this CPU."""
+    monkeypatch.setattr(layers, "fused", lambda device: fused)
+    monkeypatch.setattr(t5, "GRAIN", 4)
+    monkeypatch.setattr(scoring, "GRAIN", 2)
     rewards = score(model, posts, candidates)
     expected = [
         [plain(model, post.tolist(), ids.tolist()) for ids in those]
