@@ -1,0 +1,372 @@
+"""Whether a GPU computes what a CPU does: each part yields findings, the most telling first."""
+
+import copy
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from setting import Finding, Setting, arithmetic_of, at_least, at_most, padded
+from torch import Tensor, nn
+from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
+
+from underspec import cohorts
+from underspec.draws import Task, uniforms
+from underspec.models import new_t5, quicken, set_dropout, t5_config
+from underspec.objectives.denoising import denoising
+from underspec.objectives.preference import preference
+from underspec.parallel import Placement
+from underspec.reward_model import RewardModel
+from underspec.sampling import language_model
+from underspec.scoring import score
+from underspec.t5 import Encoder
+from underspec.tokens import EOS
+from underspec.training import Interrupted, Objective, Recipe, train
+
+# Sums of single-precision numbers in another order; bfloat16 has 8 bits, so that a product of two
+# roundings is off by 2^-8, and a gradient by several of them.
+FP32_LOSS, FP32_GRADIENT = 1e-5, 1e-3
+BF16_LOSS, BF16_GRADIENT = 1e-2, 0.1
+
+
+def pretraining(setting: Setting, batch: int, inputs: int | None = None) -> Objective:
+    tokens = np.random.default_rng(0).integers(3, setting.vocabulary - 100, 2_000_000)
+    lengths = {"input_length": inputs or setting.inputs, "noise_density": 0.15}
+    return denoising([tokens], setting.vocabulary - 1, batch, 0, **lengths, mean_span_length=3.0)
+
+
+def comparisons(setting: Setting, batch: int) -> Objective:
+    pairs = 4 * batch
+    candidates = [setting.texts(pairs, 4, setting.longest // 2, seed) for seed in (1, 2)]
+    return preference(setting.of_posts(pairs), *candidates, batch, 0, 0.01)
+
+
+def new_reward_model(shape: dict, vocabulary: int) -> RewardModel:
+    torch.manual_seed(0)
+    return RewardModel(t5_config(shape, vocabulary))
+
+
+def gradients(
+    model: nn.Module, objective: Objective, device: str, precision: str, rows: range
+) -> tuple[float, list[Tensor]]:
+    """The loss of a step's `rows`, and its gradients on the CPU; no dropout."""
+    model = copy.deepcopy(model).to(device).train()
+    quicken(model)
+    set_dropout(model, 0.0)
+    batch = objective.batch(0, rows)
+    terms = objective.terms(batch)
+    batch = {name: value.to(device) for name, value in batch.items()}
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        loss = objective.loss(model, batch) / terms
+    loss.backward()
+    return loss.item(), [each.grad.float().cpu() for each in model.parameters()]
+
+
+def distance(found: list[Tensor], expected: list[Tensor]) -> float:
+    """Of all tensors together, relative to the size of those expected."""
+    off = sum((a - b).double().square().sum() for a, b in zip(found, expected, strict=True))
+    return float((off / sum(each.double().square().sum() for each in expected)).sqrt())
+
+
+def training_step(setting: Setting) -> Iterator[Finding]:
+    """A training step on the GPU against the CPU's, and in bfloat16 against single precision."""
+    rows = range(2)
+    for version in ("v1.0", "v1.1"):
+        shape = setting.shape("base", version)
+        for name, objective, model in (
+            (
+                "pretraining",
+                pretraining(setting, len(rows), setting.inputs // 2),
+                new_t5(shape, setting.vocabulary, 0),
+            ),
+            (
+                "reward model",
+                comparisons(setting, len(rows)),
+                new_reward_model(shape, setting.vocabulary),
+            ),
+        ):
+            what = f"{name} {version}"
+            loss, expected = gradients(model, objective, "cpu", "fp32", rows)
+            with arithmetic_of(setting):
+                ours, found = gradients(model, objective, setting.device, "fp32", rows)
+                half, rough = gradients(model, objective, setting.device, "bf16", rows)
+                model.gradient_checkpointing_enable()
+                _, twice = gradients(model, objective, setting.device, "fp32", rows)
+            yield at_most(f"{what}: loss, fp32", abs(ours / loss - 1), FP32_LOSS)
+            yield at_most(f"{what}: gradients, fp32", distance(found, expected), FP32_GRADIENT)
+            yield at_most(f"{what}: loss, bf16", abs(half / ours - 1), BF16_LOSS)
+            yield at_most(f"{what}: gradients, bf16", distance(rough, found), BF16_GRADIENT)
+            yield at_most(f"{what}: activations twice", distance(twice, found), FP32_GRADIENT)
+
+
+def run(
+    setting: Setting,
+    recipe: Recipe,
+    placement: Placement,
+    folder: Path,
+    stop_at: int | None = None,
+) -> tuple[list[Tensor], list[float]] | None:
+    """The trained weights, on the CPU, and the losses; None if it stopped at `stop_at`."""
+    objective = pretraining(setting, recipe.batch, 48)
+
+    def batch(step: int, rows: range) -> dict[str, Tensor]:
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return objective.batch(step, rows)
+
+    model = new_t5(setting.small, setting.vocabulary, 0)
+    try:
+        with arithmetic_of(setting):
+            result = train(
+                model, replace(objective, batch=batch), recipe, 0, folder, 1e9, placement
+            )
+    except Interrupted:
+        return None
+    if result is None:
+        return [], []
+    trained, rows = result
+    return [each.detach().cpu() for each in trained.parameters()], [row["loss"] for row in rows]
+
+
+RECIPE = Recipe(
+    steps=20, batch=8, learning_rate=3e-3, warmup=2, dropout=0.1, weight_decay=0.0, precision="bf16"
+)
+AGAIN = 1e-3  # relative: what kernels that add in no fixed order may do in these steps
+
+
+def interrupted(
+    setting: Setting, recipe: Recipe, placement: Placement, folder: Path
+) -> tuple[list[Tensor], list[float]]:
+    """Stopped by SIGTERM on the way, and started again."""
+    assert run(setting, recipe, placement, folder, stop_at=recipe.steps // 2) is None
+    finished = run(setting, recipe, placement, folder)
+    assert finished is not None
+    return finished
+
+
+def resuming(setting: Setting) -> Iterator[Finding]:
+    """A training that is stopped and goes on, by every optimizer, ends where another one does."""
+    for optimizer, rate in (("adamw", 3e-3), ("adafactor", 1e-2)):
+        recipe = replace(RECIPE, optimizer=optimizer, learning_rate=rate)
+        with tempfile.TemporaryDirectory() as folder:
+            places = [Path(folder) / name for name in "abc"]
+            whole, losses = run(setting, recipe, Placement(), places[0])
+            again, _ = run(setting, recipe, Placement(), places[1])
+            resumed, _ = interrupted(setting, recipe, Placement(), places[2])
+        yield at_most(f"{optimizer}: last loss over the first", losses[-1] / losses[0], 0.98)
+        yield Finding(f"{optimizer}: two runs differ by", distance(again, whole))
+        yield at_most(f"{optimizer}: resumed", distance(resumed, whole), AGAIN)
+        same = all(map(torch.equal, resumed, whole))
+        yield Finding(f"{optimizer}: resumed to the same bits", "yes" if same else "no")
+
+
+def compiled(setting: Setting) -> Iterator[Finding]:
+    """A compiled training without dropout against the same as it is; it resumes, too."""
+    recipe = replace(RECIPE, dropout=0.0, steps=8)
+    with tempfile.TemporaryDirectory() as folder:
+        places = [Path(folder) / name for name in "ab"]
+        plain, losses = run(setting, recipe, Placement(), places[0])
+        fast, found = interrupted(setting, recipe, Placement(compiled=True), places[1])
+    yield at_most("last loss", abs(found[-1] / losses[-1] - 1), BF16_LOSS)
+    yield at_most("weights", distance(fast, plain), BF16_GRADIENT)
+
+
+def _rank(rank: int, world: int, port: int, output: Path, job: Callable, arguments: tuple) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    weights, losses = job(*arguments)
+    if rank == 0:
+        torch.save((weights, losses), output)
+
+
+def in_processes(world: int, job: Callable, *arguments) -> tuple[list[Tensor], list[float]]:
+    """What the first of `world` processes, which find each other, gets from `job`."""
+    with socket.socket() as found, tempfile.TemporaryDirectory() as folder:
+        found.bind(("127.0.0.1", 0))
+        port, output = found.getsockname()[1], Path(folder) / "output"
+        found.close()
+        fork = multiprocessing.get_context("fork")
+        started = [
+            fork.Process(target=_rank, args=(rank, world, port, output, job, arguments))
+            for rank in range(world)
+        ]
+        for each in started:
+            each.start()
+        for each in started:
+            each.join()
+        if any(each.exitcode for each in started):
+            raise RuntimeError(f"exit statuses {[each.exitcode for each in started]}")
+        return torch.load(output)
+
+
+def sharded(setting: Setting) -> Iterator[Finding]:
+    """FSDP2, on a GPU by itself: starts, steps, saves and resumes, and trains what is trained
+    without it.
+    """
+    world = 1 if setting.gpu else 2
+    if not setting.gpu:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    recipe = replace(RECIPE, dropout=0.0, precision="fp32", steps=8)
+    with tempfile.TemporaryDirectory() as folder:
+        places = [Path(folder) / name for name in "abc"]
+        over = Placement(sharded=True)
+        shared, losses = in_processes(world, run, setting, recipe, over, places[0])
+        resumed, _ = in_processes(world, interrupted, setting, recipe, over, places[1])
+        alone, expected = run(setting, recipe, Placement(), places[2])
+    yield at_most("loss", abs(losses[-1] / expected[-1] - 1), AGAIN)
+    yield at_most("weights", distance(shared, alone), 5e-3)
+    yield at_most("resumed", distance(resumed, shared), AGAIN)
+
+
+def drawn(
+    policy: T5ForConditionalGeneration, posts: list[np.ndarray], samples: int, longest: int
+) -> Tensor:
+    """Tokens (posts, samples, longest), on the CPU; sharpened, so that few tokens are likely."""
+    length = max(map(len, posts))
+    task = Task(
+        Encoder(policy.encoder, length),
+        language_model(policy, 0.3),
+        [str(i) for i in range(len(posts))],
+        posts,
+        samples,
+        longest,
+        seed=0,
+    )
+    found = torch.zeros(len(posts), samples, longest, dtype=torch.long)
+    for places, tokens, _ in cohorts.drawn(task):
+        found[places] = tokens.cpu()
+    return found
+
+
+def off_the_edge(
+    policy: T5ForConditionalGeneration,
+    post: np.ndarray,
+    tokens: Tensor,
+    at: int,
+    uniform: float,
+    other: int,
+) -> float:
+    """How far the number that picked token `at` of `tokens` lies from what picks `other`, by the
+    CPU's probabilities.
+    """
+    before = torch.tensor([[0, *tokens[:at].tolist()]])
+    logits = policy(input_ids=torch.from_numpy(post)[None], decoder_input_ids=before).logits
+    edges = (logits[0, -1].double() / 0.3).softmax(-1).cumsum(-1)
+    low, high = (edges[other - 1] if other else 0.0), edges[other]
+    return float(max(low - uniform, uniform - high, 0.0))
+
+
+@torch.inference_mode()
+def sampler(setting: Setting) -> Iterator[Finding]:
+    """Samples of the GPU against the CPU's of the same seed, T5 v1.0 and v1.1 at base size."""
+    samples, longest = setting.samples // 4, max(4, setting.longest // 8)
+    posts = setting.of_posts(6)
+    for version in ("v1.0", "v1.1"):
+        policy = new_t5(setting.shape("base", version), setting.vocabulary, 0).eval()
+        expected = drawn(policy, posts, samples, longest)
+        with arithmetic_of(setting):
+            found = drawn(copy.deepcopy(policy).to(setting.device), posts, samples, longest)
+        differ = (found != expected).any(-1)
+        yield at_least(f"{version}: equal samples", 1 - differ.double().mean(), 0.9)
+        worst = 0.0
+        for i, sample in differ.nonzero().tolist()[:20]:
+            ours, cpus = found[i, sample], expected[i, sample]
+            at = int((ours != cpus).nonzero()[0])
+            number = uniforms(0, str(i), range(samples), longest)[sample, at]
+            worst = max(worst, off_the_edge(policy, posts[i], cpus, at, number, int(ours[at])))
+        yield at_most(f"{version}: numbers that part them, off the edge", worst, 1e-5)
+
+
+def first_tokens(tokens: Tensor, cells: int) -> Tensor:
+    """How often each beginning of three tokens was drawn; after an end there is nothing."""
+    ended = (tokens == EOS).cumsum(1) - (tokens == EOS).long() > 0
+    tokens = tokens.masked_fill(ended, 0)
+    index = (tokens * torch.tensor([cells**2, cells, 1])).sum(1)
+    return torch.bincount(index, minlength=cells**3)
+
+
+@torch.inference_mode()
+def distribution(setting: Setting) -> Iterator[Finding]:
+    """Samples against those of transformers' `generate`: two-sample chi-square."""
+    words, count = 12, 24_000 if setting.gpu else 6_000
+    post = np.array([5, 7, 3, EOS])
+    shape = {"d_model": 64, "d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 2}
+    for dtype in (torch.float32, torch.bfloat16):
+        policy = new_t5(shape, words, 0).eval().to(setting.device, dtype)
+        with arithmetic_of(setting):
+            task = Task(
+                Encoder(policy.encoder, len(post)),
+                language_model(policy),
+                [str(i) for i in range(60)],
+                [post] * 60,
+                count // 60,
+                3,
+                seed=0,
+            )
+            ours = torch.cat([tokens.flatten(0, 1).cpu() for _, tokens, _ in cohorts.drawn(task)])
+        torch.manual_seed(0)
+        theirs = policy.generate(
+            input_ids=torch.from_numpy(post)[None].to(setting.device),
+            do_sample=True,
+            top_k=0,
+            num_return_sequences=count,
+            max_new_tokens=3,
+        )[:, 1:].cpu()
+        theirs = nn.functional.pad(theirs, (0, 3 - theirs.shape[1]))
+        a, b = (first_tokens(each, words).double() for each in (ours, theirs))
+        often = a + b >= 20
+        a, b = (torch.cat([each[often], each[~often].sum()[None]]) for each in (a, b))
+        total = a + b
+        statistic = ((a - b) ** 2 / total.clamp(min=1)).sum()
+        freedom = torch.tensor((len(total) - 1) / 2, dtype=torch.float64)
+        p = float(torch.special.gammaincc(freedom, statistic / 2))
+        name = str(dtype).removeprefix("torch.")
+        yield at_least(f"{name}: p of {len(total)} beginnings", p, 1e-4)
+
+
+@torch.inference_mode()
+def scoring(setting: Setting) -> Iterator[Finding]:
+    """Rewards of many candidates at once against the plain forward pass of each pair."""
+    posts = setting.of_posts(4)
+    for version in ("v1.0", "v1.1"):
+        model = new_reward_model(setting.shape("base", version), setting.vocabulary).eval()
+        candidates = [setting.texts(16, 2, 40, 10 + i) for i in range(len(posts))]
+        model.to(setting.device)
+        with arithmetic_of(setting):
+            found = torch.from_numpy(np.stack(score(model, posts, candidates)))
+            plain = torch.stack(
+                [
+                    model(
+                        torch.from_numpy(np.stack([post] * len(texts))).to(setting.device),
+                        padded(texts).to(setting.device),
+                    ).cpu()
+                    for post, texts in zip(posts, candidates, strict=True)
+                ]
+            )
+            half = copy.deepcopy(model).to(torch.bfloat16)
+            rough = torch.from_numpy(np.stack(score(half, posts, candidates)))
+        spread = plain.std(1).mean()
+        yield at_most(f"{version}: fp32, of the spread", (found - plain).abs().max() / spread, 1e-3)
+        yield at_most(f"{version}: bf16, of the spread", (rough - plain).std() / spread, 0.3)
+
+
+PARTS = {
+    "training step": (training_step, 75),
+    "sampler": (sampler, 60),
+    "distribution": (distribution, 30),
+    "scoring": (scoring, 30),
+    "resuming": (resuming, 45),
+    "sharded": (sharded, 60),
+    "compiled": (compiled, 90),
+}
