@@ -167,8 +167,14 @@ class Cohort:
         shape = (-1, self.heads, self.d_kv)
         keys, values = self.cache[layer]
         keys[:, :, self.step], values[:, :, self.step] = key.view(shape), value.view(shape)
+        query = query.reshape(shape)
+        if keys.is_cuda:
+            from underspec.last_token import attend_last  # Triton is there only where CUDA is
+
+            bias = self.bias[:, self.step, : self.step + 1].contiguous()
+            return attend_last(query, keys, values, bias).flatten(1)
         bias = self.bias[:, self.step, None, : keys.shape[2]]
-        return attend(query.reshape(shape)[:, :, None], keys, values, bias[None]).view(query.shape)
+        return attend(query[:, :, None], keys, values, bias[None]).flatten(1)
 
     def read(self, layer: int, query: Tensor) -> list[Tensor]:
         """Cross-attention, a part for the posts of each length."""

@@ -42,7 +42,11 @@ def attention(
         position_bias = None  # the library gives zeros
         if attention_mask is not None:
             attention_mask = attention_mask[:, :, :1]  # it is the same wherever one looks from
-    attend = sdpa_attention_forward if fused(query.device) else _open_attention
+    attend = _open_attention
+    if fused(query.device):
+        attend = sdpa_attention_forward
+        if position_bias is not None:  # else the kernel that takes a bias does not take this one
+            position_bias = position_bias.contiguous()
     return attend(
         *(module, query, key, value, attention_mask),
         dropout=dropout,

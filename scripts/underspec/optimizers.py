@@ -1,14 +1,86 @@
 """Optimizers and learning-rate schedules that a recipe may name."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+
+STACKED = 2**27  # weights that Adafactor takes together at most: what it needs memory for
 
 
 def adamw(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Optimizer:
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay, fused=True)
+
+
+class Adafactor(torch.optim.Adafactor):
+    """PyTorch's, which takes one tensor after another and waits for the GPU twice for each. On a
+    GPU tensors of one shape are taken together here, and nothing is waited for; the state is the
+    same. Parameters that are spread over processes are left to PyTorch's.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        parameters = [
+            each for group in self.param_groups for each in group["params"] if each.grad is not None
+        ]
+        if closure or not all(map(together, parameters)):
+            return super().step(closure)
+        for group in self.param_groups:
+            alike = defaultdict(list)
+            for each in group["params"]:
+                if each.grad is not None:
+                    alike[each.shape].append(each)
+            for shape, those in alike.items():
+                number = max(1, STACKED // shape.numel())
+                for start in range(0, len(those), number):
+                    self._step(those[start : start + number], group)
+
+    def _step(self, parameters: list[Tensor], group: dict) -> None:
+        """One step of `parameters`, all of one shape."""
+        gradients = torch.stack([each.grad for each in parameters])
+        states = [self.state[each] for each in parameters]
+        epsilon = torch.finfo(gradients.dtype).eps if group["eps"][0] is None else group["eps"][0]
+        for state in states:
+            state.setdefault("step", torch.tensor(0.0)).add_(1)
+        step, size = float(states[0]["step"]), parameters[0].numel() ** 0.5
+        new = step ** group["beta2_decay"]
+        sizes = torch.stack(torch._foreach_norm(parameters)) / size
+        rates = sizes.clamp_(min=group["eps"][1]) * min(group["lr"], step**-0.5)
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        if gradients.dim() == 2:
+            variance = _averaged(states, "variance", gradients.square(), new)
+        else:
+            rows, columns = (
+                _averaged(states, name, _mean_square(gradients, dim), new)
+                for name, dim in (("row_var", -1), ("col_var", -2))
+            )
+            rows /= rows.mean(-2, keepdim=True).clamp_(min=epsilon)
+            variance = rows * columns
+        updates = variance.clamp_(min=epsilon**2).rsqrt_().mul_(gradients).flatten(1)
+        length = torch.linalg.vector_norm(updates, dim=1) / (size * group["d"])
+        updates *= (-rates / length.clamp_(min=1))[:, None]
+        torch._foreach_add_(parameters, list(updates.view_as(gradients).unbind()))
+
+
+def together(parameter: Tensor) -> bool:
+    """Whether it is taken together with others of its shape."""
+    return parameter.is_cuda and not isinstance(parameter, DTensor)
+
+
+def _mean_square(gradients: Tensor, dim: int) -> Tensor:
+    norms = torch.linalg.vector_norm(gradients, dim=dim, keepdim=True)
+    return norms.square_().div_(gradients.shape[dim])
+
+
+def _averaged(states: list[dict], name: str, values: Tensor, new: float) -> Tensor:
+    """The running means `name` of `states`, of which `values` now have the share `new`: a copy."""
+    old = [state.setdefault(name, torch.zeros_like(each)) for state, each in zip(states, values)]
+    torch._foreach_lerp_(old, list(values.unbind()), new)
+    return torch.stack(old)
 
 
 def adafactor(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Optimizer:
@@ -16,7 +88,7 @@ def adafactor(parameters: Iterable[Tensor], rate: float, weight_decay: float) ->
 
     PyTorch's own takes at most 1 / sqrt(step) of `rate`, which T5's schedule never exceeds.
     """
-    return torch.optim.Adafactor(
+    return Adafactor(
         parameters, lr=rate, beta2_decay=-0.8, weight_decay=weight_decay, foreach=False
     )
 

@@ -14,7 +14,7 @@ import tokenizers
 import torch
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec import cohorts, lanes
+from underspec import cohorts
 from underspec.draws import Task
 from underspec.errors import ArtifactError
 from underspec.progress import Progress
@@ -54,8 +54,7 @@ def draw(
     of_posts = (post_ids, posts, samples, max_length, seed)
     task = Task(encoder, decoder, *of_posts, top_k, top_p)
     done, progress = 0, Progress(log, len(posts))
-    engine = lanes if decoder.device.type == "cuda" else cohorts
-    for places, drawn, likely in engine.drawn(task):
+    for places, drawn, likely in cohorts.drawn(task):
         tokens[places], log_probs[places] = drawn.cpu(), likely.cpu()
         if not np.isfinite(log_probs[places]).all():
             raise ArtifactError("the policy's logits are not finite: its weights are damaged")

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 # Tokens of candidates that are judged together; on a CPU more of them fall out of its caches.
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
-GRAIN = 16  # a GPU takes candidates padded to a multiple of so many tokens, which are not read
+GRAIN = 8  # a GPU takes candidates padded to a multiple of so many tokens, which are not read
 
 
 @torch.inference_mode()

@@ -184,7 +184,8 @@ def _normed(states: Tensor, epsilon: float) -> Tensor:
 
 def _position_bias(stack: T5Stack, length: int, device: torch.device) -> Tensor:
     """What self-attention's scores have added for where tokens stand: (heads, length, length)."""
-    return stack.block[0].layer[0].SelfAttention.compute_bias(length, length, device=device)[0]
+    attention = stack.block[0].layer[0].SelfAttention
+    return attention.compute_bias(length, length, device=device)[0].contiguous()
 
 
 def _rounded_up(length: int, grain: int) -> int:
@@ -218,9 +219,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
     """Attention (texts, heads, queries, d_kv) of `query` (texts, heads, queries, d_kv) to `key` and
     `value` (texts, heads, length, d_kv), with `bias` added to the scores.
     """
-    if layers.fused(query.device):
+    if layers.fused(query.device) and query.shape[2] > 1:
         return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-    queries, keys, values = (each.flatten(0, 1) for each in (query, key, value))
+    queries, keys, values = (each.contiguous().flatten(0, 1) for each in (query, key, value))
     scores = torch.bmm(queries, keys.transpose(1, 2)).unflatten(0, query.shape[:2])
     if bias is not None:
         scores += bias
@@ -244,7 +245,7 @@ def attend_alike(
     for (length, count), bias in zip(runs, biases, strict=True):
         rows = slice(start, start + length * count)
         shape = (count, length, bias.shape[-3], -1)
-        own = (each[rows].view(shape).transpose(1, 2).contiguous() for each in (query, key, value))
+        own = (each[rows].view(shape).transpose(1, 2) for each in (query, key, value))
         mixed = attend(*own, bias.expand(count, -1, -1, -1))
         attended[rows] = mixed.transpose(1, 2).reshape(rows.stop - start, -1)
         start = rows.stop
@@ -282,15 +283,12 @@ class Memory:
         """Cross-attention (rows, heads, d_kv) of rows `query` (rows, heads * d_kv), which lie at
         `places` of the posts.
         """
-        each = (self.posts, self.heads, -1, self.d_kv)
-        if places.fold is None:
-            folded = query.view(-1, self.heads, self.d_kv).transpose(0, 1)[None]
-        else:
-            folded = query.reshape(-1, self.d_kv)[places.fold].view(each)
-        states = attend(folded, self.keys[layer], self.values[layer], self.hidden)
-        if places.fold is None:
-            return states[0].transpose(0, 1)
-        return states.reshape(-1, self.d_kv)[places.unfold].view(-1, self.heads, self.d_kv)
+        if places.fold is not None:
+            query = query[places.fold]
+        query = query.view(self.posts, -1, self.heads, self.d_kv).transpose(1, 2)
+        states = attend(query, self.keys[layer], self.values[layer], self.hidden)
+        states = states.transpose(1, 2).reshape(-1, self.heads, self.d_kv)
+        return states if places.unfold is None else states[places.unfold]
 
 
 class Places:
@@ -301,18 +299,16 @@ class Places:
     """
 
     def __init__(self, memory: Memory, post_of: Tensor):
-        device, rows, heads = post_of.device, len(post_of), memory.heads
+        device, rows = post_of.device, len(post_of)
         counts = torch.bincount(post_of, minlength=memory.posts)
-        self.each = max(memory.fewest, int(counts.max()))
-        self.fold = None
-        if memory.posts == 1 and self.each == rows:
+        each = max(memory.fewest, int(counts.max()))
+        self.fold = self.unfold = None
+        if memory.posts == 1 and each == rows:
             return
         order = post_of.argsort(stable=True)
         place = torch.arange(rows, device=device) - (counts.cumsum(0) - counts)[post_of[order]]
-        grid = torch.zeros(memory.posts, self.each, dtype=torch.long, device=device)
-        grid[post_of[order], place] = order  # what is left over repeats row 0 and is not read
-        head = torch.arange(heads, device=device)
-        self.fold = (grid[:, None, :] * heads + head[:, None]).view(-1)
-        self.unfold = torch.empty(rows, heads, dtype=torch.long, device=device)
-        self.unfold[order] = (post_of[order, None] * heads + head) * self.each + place[:, None]
-        self.unfold = self.unfold.view(-1)
+        place += post_of[order] * each
+        self.fold = torch.zeros(memory.posts * each, dtype=torch.long, device=device)
+        self.fold[place] = order  # what is left over repeats row 0 and is not read
+        self.unfold = torch.empty_like(post_of)
+        self.unfold[order] = place

@@ -30,7 +30,7 @@ from tokenizers import models as tokenizer_models  # noqa: E402
 from tokenizers import pre_tokenizers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration  # noqa: E402
 
-from underspec import lanes, sampling  # noqa: E402
+from underspec import sampling  # noqa: E402
 from underspec.allocator import keep_freed_memory  # noqa: E402
 from underspec.models import new_t5, t5_config  # noqa: E402
 from underspec.reward_model import RewardModel  # noqa: E402

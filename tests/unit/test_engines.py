@@ -101,7 +101,7 @@ def test_both_ways_draw_the_same_samples(monkeypatch, version, distribution):
     monkeypatch.setattr(layers, "fused", lambda device: True)
     monkeypatch.setattr(t5, "GRAIN", 2)
     monkeypatch.setattr(cohorts, "rows_at_once", lambda about: 32)
-    others = drawn(cohorts if True else lanes, task(posts, version=version, **distribution))
+    others = drawn(cohorts, task(posts, version=version, **distribution))
     torch.testing.assert_close(others[0], tokens)
     torch.testing.assert_close(others[1], log_probs, rtol=0, atol=1e-5 * LONGEST)
     ends = (tokens == EOS).any(-1)
