@@ -63,8 +63,8 @@ def _begin(task: Task, posts: list[int]) -> "Cohort":
 
     It has at least FEWEST rows: a few more samples than asked for, if need be.
     """
-    uniforms = task.numbers(posts, max(task.samples, -(-FEWEST // len(posts))))
     memories = [Memory(task.decoder, states) for states in task.encode(posts)]
+    uniforms = task.numbers(posts, max(task.samples, -(-FEWEST // len(posts))))
     logits, cache = _first_token(task.decoder, memories)
     cohort = Cohort(task.decoder, posts, memories, uniforms, cache)
     cohort.take(*task.pick(logits, uniforms[:, :, 0]))
@@ -167,14 +167,13 @@ class Cohort:
         shape = (-1, self.heads, self.d_kv)
         keys, values = self.cache[layer]
         keys[:, :, self.step], values[:, :, self.step] = key.view(shape), value.view(shape)
-        query = query.reshape(shape)
         if keys.is_cuda:
             from underspec.last_token import attend_last  # Triton is there only where CUDA is
 
             bias = self.bias[:, self.step, : self.step + 1].contiguous()
-            return attend_last(query, keys, values, bias).flatten(1)
+            return attend_last(query, keys, values, bias)
         bias = self.bias[:, self.step, None, : keys.shape[2]]
-        return attend(query[:, :, None], keys, values, bias[None]).flatten(1)
+        return attend(query.reshape(shape)[:, :, None], keys, values, bias[None]).view(query.shape)
 
     def read(self, layer: int, query: Tensor) -> list[Tensor]:
         """Cross-attention, a part for the posts of each length."""

@@ -15,12 +15,12 @@ BLOCK = 64  # keys at a time
 
 @triton.jit(do_not_specialize=["length"])
 def _attend(
-    query, key, value, bias, out, heads, room, length, D: tl.constexpr, BLOCK: tl.constexpr
+    query, key, value, bias, out, stride, heads, room, length, D: tl.constexpr, BLOCK: tl.constexpr
 ):
     row = tl.program_id(0).to(tl.int64)  # of all samples and heads
-    across = tl.arange(0, D)
-    along = tl.arange(0, BLOCK)
-    asked = tl.load(query + row * D + across).to(tl.float32)
+    sample, head = row // heads, row % heads
+    across, along = tl.arange(0, D), tl.arange(0, BLOCK)
+    asked = tl.load(query + sample * stride + head * D + across).to(tl.float32)
     largest = -float("inf")
     total = 0.0
     mixed = tl.zeros([D], dtype=tl.float32)
@@ -29,7 +29,7 @@ def _attend(
         there = at < length
         where = (row * room + at)[:, None] * D + across[None, :]
         keys = tl.load(key + where, mask=there[:, None], other=0.0).to(tl.float32)
-        added = tl.load(bias + (row % heads) * length + at, mask=there, other=0.0).to(tl.float32)
+        added = tl.load(bias + head * length + at, mask=there, other=0.0).to(tl.float32)
         scores = tl.where(there, tl.sum(keys * asked[None, :], 1) + added, -float("inf"))
         new = tl.maximum(largest, tl.max(scores, 0))
         weights = tl.exp(scores - new)
@@ -42,17 +42,17 @@ def _attend(
 
 
 def attend_last(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Attention (samples, heads, d_kv) of `query` (samples, heads, d_kv) to the first `length` of
+    """Attention (samples, heads * d_kv) of `query` (samples, heads * d_kv) to the first `length` of
     `key` and `value` (samples, heads, room, d_kv), with `bias` (heads, length) added to the scores.
-    All are contiguous; d_kv is a power of two.
+    Rows of `query` may lie apart; all else is contiguous, and d_kv a power of two.
     """
-    out = torch.empty_like(query)
     samples, heads, room, d_kv = key.shape
+    out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     _attend[(samples * heads,)](
         *(query, key, value, bias, out),
-        *(heads, room, bias.shape[1]),
+        *(query.stride(0), heads, room, bias.shape[1]),
         D=d_kv,
         BLOCK=BLOCK,
-        num_warps=2,
+        num_warps=1,
     )
     return out

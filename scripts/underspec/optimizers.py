@@ -44,7 +44,9 @@ class Adafactor(torch.optim.Adafactor):
         states = [self.state[each] for each in parameters]
         epsilon = torch.finfo(gradients.dtype).eps if group["eps"][0] is None else group["eps"][0]
         for state in states:
-            state.setdefault("step", torch.tensor(0.0)).add_(1)
+            if not state:
+                state["step"] = torch.tensor(0.0)
+            state["step"] += 1
         step, size = float(states[0]["step"]), parameters[0].numel() ** 0.5
         new = step ** group["beta2_decay"]
         sizes = torch.stack(torch._foreach_norm(parameters)) / size
@@ -78,7 +80,10 @@ def _mean_square(gradients: Tensor, dim: int) -> Tensor:
 
 def _averaged(states: list[dict], name: str, values: Tensor, new: float) -> Tensor:
     """The running means `name` of `states`, of which `values` now have the share `new`: a copy."""
-    old = [state.setdefault(name, torch.zeros_like(each)) for state, each in zip(states, values)]
+    for state, each in zip(states, values, strict=True):
+        if name not in state:
+            state[name] = torch.zeros_like(each)
+    old = [state[name] for state in states]
     torch._foreach_lerp_(old, list(values.unbind()), new)
     return torch.stack(old)
 

@@ -30,7 +30,7 @@ from underspec.tokens import PAD
 # to MKL from so many multiplications on.
 FEWEST = 4
 FEWEST_MULTIPLICATIONS = 400
-GRAIN = 64
+GRAIN = 128
 
 
 class Encoded(NamedTuple):
@@ -295,7 +295,7 @@ class Places:
     """Where rows stand when those of a post are put together, as `Memory.read` does.
 
     `post_of` (rows,) says which post of `memory` each row belongs to. There is nothing to put
-    together (`fold` is None) if that is one post and has enough rows.
+    together (`fold` is None) if the rows stand by posts, as many of each, and are enough.
     """
 
     def __init__(self, memory: Memory, post_of: Tensor):
@@ -303,7 +303,7 @@ class Places:
         counts = torch.bincount(post_of, minlength=memory.posts)
         each = max(memory.fewest, int(counts.max()))
         self.fold = self.unfold = None
-        if memory.posts == 1 and each == rows:
+        if memory.posts * each == rows and (post_of.diff() >= 0).all():
             return
         order = post_of.argsort(stable=True)
         place = torch.arange(rows, device=device) - (counts.cumsum(0) - counts)[post_of[order]]

@@ -110,7 +110,7 @@ def _run(part, chosen, lines: Path, log: Path) -> None:
         os.dup2(output.fileno(), 2)
     import torch
 
-    torch.set_num_threads(8 if chosen.gpu else 1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     try:
         with lines.open("w") as file:
             for finding in part(chosen):

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 from tokenizers import models, pre_tokenizers
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from underspec import cohorts, lanes, sampling
+from underspec import cohorts, layers, t5
 from underspec.errors import ArtifactError
 from underspec.models import new_t5
 from underspec.sampling import draw
@@ -22,13 +22,12 @@ WORDS = ["<pad>", "</s>", "<unk>", *(f"w{i}" for i in range(9))]
 SAMPLES, MAX_LENGTH = 6, 8
 
 
-@pytest.fixture(scope="module", autouse=True, params=["cohorts", "lanes"])
-def engine(request):
-    """Both ways to draw, on the CPU: the one for CPUs, and that for GPUs without its graph."""
+@pytest.fixture(scope="module", autouse=True, params=["as they are", "padded"])
+def padding(request):
+    """Posts as on a CPU, and as on a GPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes, "POSTS", 3)
-        patch.setattr(lanes, "LANES", 4)
-        patch.setattr(sampling, "cohorts", {"cohorts": cohorts, "lanes": lanes}[request.param])
+        patch.setattr(layers, "fused", lambda device: request.param == "padded")
+        patch.setattr(t5, "GRAIN", 4)
         yield request.param
 
 
