@@ -14,6 +14,10 @@ from transformers.models.t5.modeling_t5 import T5Attention, T5LayerNorm
 
 ATTENTION = "t5_folded"
 
+# cuDNN's attention plans for each new shape, which takes longer than a step (0.5 to 2 s for one of
+# reward-model training on an H200, where PyTorch prefers it); here shapes change all the time.
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 
 def fused(device: torch.device | str) -> bool:
     """Whether PyTorch's fused attention and norm are the faster ones on `device`."""

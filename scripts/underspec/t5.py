@@ -221,7 +221,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
     """
     if layers.fused(query.device) and query.shape[2] > 1:
         return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-    queries, keys, values = (each.contiguous().flatten(0, 1) for each in (query, key, value))
+    queries, keys, values = (each.flatten(0, 1) for each in (query, key, value))
     scores = torch.bmm(queries, keys.transpose(1, 2)).unflatten(0, query.shape[:2])
     if bias is not None:
         scores += bias
