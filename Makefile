@@ -6,6 +6,7 @@ CORES ?= 2
 EXPERIMENT ?= miniature
 BUNDLE ?= bundles/$(EXPERIMENT).zip
 SLURM_TESTS ?= tests/slurm
+DEVICE ?= cuda
 BIN := .venv/bin
 CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
@@ -13,7 +14,7 @@ LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
 STYLED := --report-stylesheet reports/report.css
-.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-stages bench-gpu bench-input bench-statistics help
+.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-stages gpu-check bench-input bench-statistics help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -79,6 +80,8 @@ estimate: .venv/ready ## what EXPERIMENT would cost: jobs, GPU-hours, disk, by s
 bench: .venv/ready ## sampling and scoring against generate, CTranslate2 and per-pair scoring, on one core
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/bench.txt -c envs/constraints.txt
 	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks
+	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks --instructions avx2 \
+		--sizes d64 d128 d256
 
 bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
@@ -86,9 +89,8 @@ bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its log
 bench-statistics: .venv/ready ## rerank, tables, bootstrap and claims on a matrix of the paper's size
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/statistics_at_paper_size.py
 
-bench-gpu: .venv/ready ## on one GPU: sampling and scoring as in bench; pretraining's share of the peak
-	$(BIN)/python tests/benchmarks/best_of_n.py --device cuda --precision bf16 --sizes base large
-	$(BIN)/python tests/benchmarks/training_gpu.py
+gpu-check: ## the CUDA paths proven and measured on one GPU, in 8 minutes at most (DEVICE=cpu: try it)
+	$(PYTHON) tests/gpu/check.py --device $(DEVICE)
 
 bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's lengths
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/pretraining_input.py

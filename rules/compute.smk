@@ -43,7 +43,7 @@ def launcher(asked, attempt):
 
 
 def placement(asked, attempt):
-    keys = ("micro_batch", "sharded", "activation_checkpointing")
+    keys = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
     return json.dumps({key: asked[key] for key in keys})
 
 

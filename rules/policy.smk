@@ -58,10 +58,12 @@ rule sample:
             {key: config["sampling"][key] for key in ("temperature", "top_k", "top_p")}
         ),
         seed=config["sampling"]["seed"],
+        precision=config["sampling"]["precision"],
         code=code("sample"),
     shell:
         "python scripts/sample.py --posts {input.posts} --tokenizer {input.tokenizer}"
         " --policy {input.policy} --shape {params.shape:q} --lengths {params.lengths:q}"
         " --split {wildcards.split} --samples {params.samples}"
         " --distribution {params.distribution:q} --seed {params.seed}"
+        " --precision {params.precision}"
         " --output {output} --log {log} --label 'sample {wildcards.split}'"

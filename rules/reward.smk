@@ -127,14 +127,15 @@ rule score:
         lengths=json.dumps(config["lengths"]),
         folder=lambda wildcards, input: str(Path(input.reward_models[0]).parent),
         names=json.dumps(NAMES),
+        precision=config["scoring"]["precision"],
         scores=output_folder,
         label="score {scale}",
         code=code("score"),
     shell:
         "python scripts/score.py --posts {input.posts} --samples {input.samples}"
         " --tokenizer {input.tokenizer} --reward_models {params.folder} --names {params.names:q}"
-        " --shape {params.shape:q} --lengths {params.lengths:q} --output {params.scores}"
-        " --log {log} --label {params.label:q}"
+        " --shape {params.shape:q} --lengths {params.lengths:q} --precision {params.precision}"
+        " --output {params.scores} --log {log} --label {params.label:q}"
 
 
 use rule score as score_evaluator with:
@@ -157,6 +158,7 @@ use rule score as score_evaluator with:
         lengths=json.dumps(config["lengths"]),
         folder=lambda wildcards, input: str(Path(input.reward_models).parent),
         names=json.dumps(["evaluator"]),
+        precision=config["scoring"]["precision"],
         scores=output_folder,
         label="score evaluator",
         code=code("score"),

@@ -1,11 +1,10 @@
 from pathlib import Path
 
-import torch
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.artifacts import POSTS, SAMPLES, read_table, write_table
 from underspec.command import command
-from underspec.models import load
+from underspec.models import for_inference, load
 from underspec.sampling import draw
 from underspec.tokens import encode, load_tokenizer
 
@@ -21,15 +20,15 @@ def sample(
     samples: int,
     distribution: dict,
     seed: int,
+    precision: str,
     output: Path,
 ) -> None:
     """Draw samples of the policy for every post of a split."""
     trained = load_tokenizer(tokenizer)
     table = read_table(posts, POSTS).query("split == @split")
     model = load(T5ForConditionalGeneration, policy, shape, trained.get_vocab_size())
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     drawn = draw(
-        model,
+        for_inference(model, precision),
         trained,
         list(table.post_id),
         encode(trained, table.post, lengths["post"]),

@@ -2,11 +2,10 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
 from underspec.command import command
-from underspec.models import load
+from underspec.models import for_inference, load
 from underspec.reward_model import RewardModel
 from underspec.scoring import score as score_candidates
 from underspec.tokens import encode, load_tokenizer
@@ -23,6 +22,7 @@ def score(
     names: list[str],
     shape: dict,
     lengths: dict,
+    precision: str,
     output: Path,
 ) -> None:
     """Score every sample with the reward models `names` in a folder, which are of one scale."""
@@ -36,7 +36,7 @@ def score(
     rows = np.concatenate(list(groups.values()))
     for done, name in enumerate(names, start=1):
         model = load(RewardModel, reward_models / name, shape, trained.get_vocab_size())
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model = for_inference(model, precision)
         rewards = np.empty(len(table), np.float32)
         rewards[rows] = np.concatenate(score_candidates(model, encoded_posts, candidates))
         scores = table[["post_id", "sample_index"]].assign(reward=rewards)

@@ -1,4 +1,4 @@
-"""Drawing samples on a CPU: as few rows as there are samples in flight.
+"""Drawing samples: as few rows as there are samples in flight.
 
 Posts that begin together, a cohort, are at the same step; several cohorts, each at a step of its
 own, share the matrix products. Ended samples are dropped, and a new cohort fills the room. The
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from underspec import layers
 from underspec.draws import Task
 from underspec.t5 import FEWEST, Decoder, Memory, Places, attend
 from underspec.tokens import EOS, PAD

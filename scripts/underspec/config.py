@@ -40,6 +40,9 @@ def some_of(section: type[Section]) -> type[Section]:
     return create_model(f"Some{section.__name__}", __base__=Section, **keys)
 
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
 class Recipe(Section):
     steps: Count
     batch: Count
@@ -64,6 +67,7 @@ class Need(Section):
     micro_batch: Count | None
     sharded: bool
     activation_checkpointing: bool
+    compiled: bool
 
 
 SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
@@ -152,7 +156,12 @@ class Sampling(Section):
     top_k: Count | None
     top_p: Share
     seed: Seed
+    precision: Precision
     samples: Samples
+
+
+class Scoring(Section):
+    precision: Precision
 
 
 class Evaluator(Section):
@@ -181,6 +190,7 @@ class Config(Section):
     corruption: Corruption
     policy: Policy
     sampling: Sampling
+    scoring: Scoring
     centering: Annotated[float, Field(ge=0)]
     evaluator: Evaluator
     aggregators: Annotated[list[Literal[AGGREGATORS]], Field(min_length=1)]

@@ -12,18 +12,24 @@ same, to the folder `--output`. Exits with 1 if a check failed; a speed below it
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import multiprocessing
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-PACKAGES = ("torch", "transformers", "accelerate")
+PACKAGES = (
+    *("torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow", "safetensors"),
+    "tokenizers",
+)
 
 
 def main() -> int:
@@ -39,6 +45,8 @@ def main() -> int:
     if asked.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if missing := [name for name in PACKAGES if not _installed(name)]:
+        parser.error(f"not installed: {', '.join(missing)}")
     # All that parts need is imported before they are forked, and nothing of it may ask for the
     # GPU: a process that has done so cannot be forked.
     import correctness
@@ -50,7 +58,12 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     asked.output.mkdir(parents=True, exist_ok=True)
     chosen = setting.ON_GPU if asked.device == "cuda" else setting.ON_CPU
-    page = Page(asked.output, describe(asked.device))
+    about = describe(asked.device)
+    if about["device"] is None:
+        parser.error(
+            "no GPU that torch can use; --device cpu tries every part at a tiny size without one"
+        )
+    page = Page(asked.output, about)
     for name in asked.parts or parts:
         part, limit = parts[name]
         left = asked.seconds - (time.monotonic() - began)
@@ -59,21 +72,30 @@ def main() -> int:
     return int(page.failed)
 
 
-def describe(device: str) -> dict[str, str]:
-    """The device and what runs on it, asked for by a process of its own."""
-    about = {name: importlib.metadata.version(name) for name in PACKAGES}
-    about |= {"python": platform.python_version(), "device": platform.processor() or "a CPU"}
-    if device == "cuda":
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # shut out
+        return False
+
+
+def describe(device: str) -> dict[str, str | None]:
+    """The device, None for a GPU that is not there, and what runs on it."""
+    about = {name: importlib.metadata.version(name) for name in PACKAGES[:3]}
+    about |= {"python": platform.python_version(), "device": "a CPU"}
+    if device == "cuda":  # asked for by a process of its own
         with multiprocessing.get_context("fork").Pool(1) as pool:
-            about |= pool.apply(_gpu)
+            about["device"] = pool.apply(_gpu)
     return about
 
 
-def _gpu() -> dict[str, str]:
+def _gpu() -> str | None:
     import torch
 
+    if not torch.cuda.is_available():
+        return None
     memory = torch.cuda.get_device_properties(0).total_memory / 1e9
-    return {"device": f"{torch.cuda.get_device_name()}, {memory:.0f} GB"}
+    return f"{torch.cuda.get_device_name()}, {memory:.0f} GB"
 
 
 def outcome(
@@ -93,21 +115,24 @@ def outcome(
     process.join(limit)
     problem = None
     if process.is_alive():
-        process.kill()
-        process.join()
         problem = f"ended at its limit of {limit:.0f} s"
     elif process.exitcode:
         problem = f"exit status {process.exitcode}; {_last_line(log)} (see {log})"
-    found = [json.loads(line) for line in lines.open()] if lines.exists() else []
+    with suppress(ProcessLookupError):  # what it started, too
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
+    written = lines.read_text().splitlines(keepends=True) if lines.exists() else []
+    found = [json.loads(line) for line in written if line.endswith("\n")]
     return found, time.monotonic() - began, problem
 
 
 def _run(part, chosen, lines: Path, log: Path) -> None:
     """In a process of its own: write each finding as soon as it is there."""
     os.setsid()
-    with log.open("w") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+    sys.stdout = sys.stderr = log.open("w", buffering=1)
+    for stream in (1, 2):
+        os.dup2(sys.stdout.fileno(), stream)
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
@@ -117,9 +142,7 @@ def _run(part, chosen, lines: Path, log: Path) -> None:
                 print(json.dumps(finding._asdict()), file=file, flush=True)
     except BaseException:
         traceback.print_exc()
-        sys.stderr.flush()
         os._exit(1)
-    sys.stdout.flush()
     os._exit(0)
 
 

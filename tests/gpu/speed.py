@@ -103,25 +103,10 @@ def flex(module, query, key, value, attention_mask, dropout=0.0, position_bias=N
     return flex_attention(query, key, value, score_mod=biased, scale=1.0).transpose(1, 2), None
 
 
-def opened(module, query, key, value, attention_mask, dropout=0.0, position_bias=None, **kwargs):
-    """Self-attention by matrix products in the open, which a compiler may fuse the rest between."""
-    if position_bias is None:
-        return SDPA(*(module, query, key, value, attention_mask), dropout=dropout, **kwargs)
-    if module.is_causal and attention_mask is None:
-        length = query.shape[2]
-        attention_mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
-    if attention_mask is not None:
-        position_bias = torch.where(attention_mask, position_bias, torch.finfo(torch.float32).min)
-    return layers._open_attention(
-        *(module, query, key, value, None), dropout=dropout, position_bias=position_bias
-    )
-
-
 SDPA = layers.sdpa_attention_forward
 ATTENTION = {
     "as it is": (SDPA, False, 0.1),
     "compiled": (SDPA, True, 0.1),
-    "in the open, compiled": (opened, True, 0.1),
     "compiled, no dropout": (SDPA, True, 0.0),
     "flex_attention, compiled, no dropout": (flex, True, 0.0),
 }
@@ -180,14 +165,13 @@ def pretraining_speed(setting: Setting, scale: str, ways: dict) -> Iterator[Find
 
 def pretraining_base(setting: Setting) -> Iterator[Finding]:
     """Pretraining at base size; without dropout by flex_attention, too, which has none."""
-    ways = ("as it is", "compiled, no dropout", "flex_attention, compiled, no dropout", "compiled")
-    yield from pretraining_speed(setting, "base", {name: ATTENTION[name] for name in ways})
+    yield from pretraining_speed(setting, "base", ATTENTION)
 
 
 def pretraining_large(setting: Setting) -> Iterator[Finding]:
     """Pretraining at large size."""
-    ways = {name: way for name, way in ATTENTION.items() if "no dropout" not in name}
-    yield from pretraining_speed(setting, "large", ways)
+    with_dropout = {name: way for name, way in ATTENTION.items() if way[2]}
+    yield from pretraining_speed(setting, "large", with_dropout)
 
 
 def reward_model_training(setting: Setting) -> Iterator[Finding]:
