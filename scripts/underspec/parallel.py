@@ -1,5 +1,7 @@
 """How the processes of a training share its model; changes a result by rounding alone."""
 
+import os
+import shutil
 import warnings
 from dataclasses import dataclass
 
@@ -9,6 +11,8 @@ from torch import distributed, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import fully_shard
 from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
+
+from underspec.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,19 @@ ALONE = Placement()
 
 
 def place(model: T5PreTrainedModel, accelerator: Accelerator, placement: Placement) -> nn.Module:
-    """`model` on this process's device, replicated (DDP) or sharded over all processes."""
+    """`model` on this process's device, replicated (DDP) or sharded over all processes.
+
+    Raises ConfigError if it is to be compiled and there is no C compiler.
+    """
     blocks = [module for module in model.modules() if isinstance(module, T5Block)]
     if placement.activation_checkpointing:
         model.gradient_checkpointing_enable()
     if placement.compiled:
+        if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang")))):
+            raise ConfigError(
+                "compute: compiled: there is no C compiler here (gcc, clang, or what CC names); "
+                "load one, or set compiled to false"
+            )
         for block in blocks:
             block.compile(dynamic=False)  # alike ones share their code
     if not placement.sharded or not distributed.is_initialized():

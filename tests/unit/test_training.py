@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from underspec.errors import ConfigError
 from underspec.models import new_t5, t5_config
 from underspec.objectives.denoising import denoising
 from underspec.objectives.preference import preference
+from underspec.parallel import Placement
 from underspec.reward_model import RewardModel
 from underspec.training import Interrupted, Recipe, train
 
@@ -51,6 +53,16 @@ def test_one_seed_repeats_bit_for_bit_and_two_differ(tmp_path):
     assert not any(
         torch.equal(value, other[name]) for name, value in first.items() if value.ndim > 1
     )
+
+
+def test_without_a_compiler_a_compiled_training_names_the_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(ConfigError, match="compute: compiled: there is no C compiler"):
+        train(
+            *(new_t5(SHAPE, VOCABULARY, 0), objective(), RECIPE, 0, tmp_path, 1e9),
+            placement=Placement(compiled=True),
+        )
 
 
 def test_dropout_comes_from_the_seed_too(tmp_path):
