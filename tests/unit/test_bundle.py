@@ -126,7 +126,7 @@ def refused(bundle, place, cause, folder):
     assert not (folder / "restored").exists()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SHAPES.flatmap(lambda s: arrays.arrays("i8", s, elements=st.integers(0, 3))), st.data())
 def test_round_trip(tmp_path_factory, texts, data):
     """Whether or not the same text of a post always has the same rewards."""
@@ -207,7 +207,7 @@ def test_rewards_that_are_needed_and_not_there_are_named(whole, tmp_path):
     assert not (tmp_path / "restored").exists()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(0, 1, exclude_max=True))
 def test_a_truncated_bundle_is_refused(whole, tmp_path_factory, share):
     folder = tmp_path_factory.mktemp("truncated")
@@ -216,7 +216,7 @@ def test_a_truncated_bundle_is_refused(whole, tmp_path_factory, share):
     refused(folder / "tiny.zip", folder / "tiny.zip", "", folder)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0), st.integers(1, 255))
 def test_a_damaged_byte_is_found_or_does_no_harm(whole, results, tmp_path_factory, place, damage):
     folder = tmp_path_factory.mktemp("damaged")
@@ -232,7 +232,7 @@ def test_a_damaged_byte_is_found_or_does_no_harm(whole, results, tmp_path_factor
         assert equal(results, folder / "restored")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_an_exchanged_member_is_refused(whole, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("exchanged")

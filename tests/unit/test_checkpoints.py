@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_costs_one_checkpoint_and_leaves_nothing_behind(tmp
         target=write_in_little_room, args=(run, output)
     )
     process.start()
-    process.join(60)
+    process.join()
     message = output.read_text()
     assert message.startswith(f"{run}: the checkpoint of step 4 could not be written (")
     assert "\n" not in message

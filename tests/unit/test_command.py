@@ -49,7 +49,6 @@ def run(tmp_path):
             env={**os.environ, "PYTHONPATH": str(Path(underspec.__file__).parents[1])},
             capture_output=True,
             text=True,
-            timeout=60,
         )
 
     return run

@@ -11,7 +11,7 @@ from underspec.draws import choose, uniforms
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_choose_is_the_inverse_of_the_cumulative_distribution(data):
     size = data.draw(st.integers(1, 300))
     seed = data.draw(st.integers(0, 2**32 - 1))

@@ -110,14 +110,14 @@ def by_two(*arguments):
     for each in started:
         each.start()
     for each in started:
-        each.join(120)
+        each.join()
     return [each.exitcode for each in started]
 
 
 def by_one(*arguments):
     single = PROCESSES.Process(target=run, args=arguments)
     single.start()
-    single.join(120)
+    single.join()
     return single.exitcode
 
 

@@ -22,7 +22,7 @@ from underspec.training import Interrupted, Recipe, train
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 VOCABULARY = 130
 RECIPE = Recipe(steps=12, batch=4, learning_rate=1e-2, warmup=3, dropout=0.1, weight_decay=0.01)
-LONG = replace(RECIPE, steps=250)  # lasts a few seconds when each step is saved
+LONG = replace(RECIPE, steps=600)  # lasts many seconds when each step is saved
 
 
 def objective(seed=0, data_seed=0):
@@ -187,22 +187,20 @@ def start(*arguments):
     return process
 
 
-def ended(process, seconds=60):
+def ended(process):
     """The exit status; -9 is that of a process killed by signal 9."""
-    process.join(seconds)
+    process.join()
     return process.exitcode
 
 
-def stop_somewhere(checkpoints, number, output, seconds=60):
+def stop_somewhere(checkpoints, number, output):
     """Start a run that saves every step, send it `number` at a random moment after a checkpoint
     of its own; returns the exit status.
     """
     before = newest_step(checkpoints)
     process = start(checkpoints, -1, output)
-    deadline = time.monotonic() + seconds
     while newest_step(checkpoints) <= before:
         assert process.is_alive(), "ended before its first checkpoint"
-        assert time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.01)
     time.sleep(random.uniform(0, 0.2))
     os.kill(process.pid, number)

@@ -169,13 +169,11 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, number):
         stderr=subprocess.DEVNULL,
     )
     checkpoints = folder / RESULTS / "checkpoints/pretrain/base/seed0"
-    deadline = time.monotonic() + 120
     while not list(checkpoints.glob("*/step-*[0-9]")):
         assert process.poll() is None, "the run ended before it was interrupted"
-        assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.2)
     os.killpg(process.pid, number)
-    process.wait(60)
+    process.wait()
     assert not (folder / target).exists()
     snakemake(folder, "--unlock", *long)
     done = snakemake(folder, "--rerun-incomplete", target, *long)
