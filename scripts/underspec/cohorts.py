@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from underspec import t5
 from underspec.draws import Task
 from underspec.t5 import FEWEST, Decoder, Memory, Places, attend
 from underspec.tokens import EOS, PAD
 
 ROWS_AT_ONCE = 1024  # samples in flight: enough for large matrix products
-ROWS_ON_GPU = 4096  # enough for the products to take longer than to be started, if they have room
+ROWS_ON_GPU = 4096  # so many that kernels run longer than they take to launch
 CACHE_SHARE = 0.4  # of a GPU's memory, for what is kept of the samples
 COHORTS = 4  # a new one begins when the others leave this part of the room
-BLOCK = 32  # tokens by which a cache grows, and which attention reads at a time
+BLOCK = 32  # tokens by which a cache grows
 
 
 def drawn(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
@@ -28,11 +29,13 @@ def drawn(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
 
     All cohorts in flight go a step at a time, and new ones are let in as others shrink.
     """
-    waiting, cohorts, rows = task.by_length(), [], rows_at_once(task)
+    waiting, cohorts = task.by_length(), []
+    rows, posts = rows_at_once(task), posts_at_once(task)
     while waiting or cohorts:
         room = rows - sum(len(cohort.rows) for cohort in cohorts)
-        if waiting and (not cohorts or room >= max(task.samples, rows // COHORTS)):
-            number = max(1, room // task.samples)
+        number = min(room // task.samples, posts - sum(len(cohort.posts) for cohort in cohorts))
+        if waiting and (not cohorts or (number > 0 and room >= rows // COHORTS)):
+            number = max(1, number)
             cohorts.append(_begin(task, waiting[:number]))
             waiting = waiting[number:]
         for cohort in cohorts:
@@ -55,6 +58,17 @@ def rows_at_once(task: Task) -> int:
     a_row = 2 * len(decoder.layers) * decoder.n_heads * decoder.d_kv * task.longest
     memory = torch.cuda.get_device_properties(decoder.device).total_memory
     return min(ROWS_ON_GPU, int(CACHE_SHARE * memory / (a_row * decoder.dtype.itemsize)))
+
+
+def posts_at_once(task: Task) -> int:
+    """How many posts may be in flight: by what is kept of them on a GPU."""
+    fitting = t5.posts_at_once(task.decoder, max(map(len, task.posts)))
+    return int(min(fitting, len(task.posts)))
+
+
+def uses_kernel(device: torch.device) -> bool:
+    """Whether the last token's attention has a kernel of its own there."""
+    return device.type == "cuda"
 
 
 def _begin(task: Task, posts: list[int]) -> "Cohort":
@@ -166,7 +180,7 @@ class Cohort:
         shape = (-1, self.heads, self.d_kv)
         keys, values = self.cache[layer]
         keys[:, :, self.step], values[:, :, self.step] = key.view(shape), value.view(shape)
-        if keys.is_cuda:
+        if uses_kernel(keys.device):
             from underspec.last_token import attend_last  # Triton is there only where CUDA is
 
             bias = self.bias[:, self.step, : self.step + 1].contiguous()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from underspec.order import SAMPLING, stream_seed
-from underspec.t5 import Decoder, Encoder
+from underspec.t5 import Decoder, Encoded, Encoder
 
 CUMULATED = 64  # probabilities that are added up at a time
 
@@ -44,7 +44,7 @@ class Task:
         each = [uniforms(self.seed, self.post_ids[i], range(samples), self.longest) for i in posts]
         return torch.from_numpy(np.stack(each)).to(self.decoder.device)
 
-    def encode(self, posts: list[int]) -> list[Tensor]:
+    def encode(self, posts: list[int]) -> list[Encoded]:
         """See Encoder."""
         return self.encoder([self.posts[i] for i in posts])
 

@@ -1,7 +1,7 @@
 """Layers of transformers' T5 that compute the same in fewer passes over memory.
 
-Weights, their names and the modules that hold them stay the library's. Matrix products in the open
-are faster on a CPU at small sizes, PyTorch's fused attention and norm on a GPU.
+Weights, their names and the modules that hold them stay the library's. Separate matrix
+products are faster on a CPU at small sizes, PyTorch's fused attention and norm on a GPU.
 """
 
 import torch
@@ -49,7 +49,7 @@ def attention(
     attend = _open_attention
     if fused(query.device):
         attend = sdpa_attention_forward
-        if position_bias is not None:  # else the kernel that takes a bias does not take this one
+        if position_bias is not None:  # the efficient kernel needs it
             position_bias = position_bias.contiguous()
     return attend(
         *(module, query, key, value, attention_mask),

@@ -133,7 +133,7 @@ def quicken(model: nn.Module) -> None:
 def for_inference(model: nn.Module, precision: str) -> nn.Module:
     """`model` on the GPU, if there is one, in `precision` (fp32, tf32 or bf16).
 
-    On a CPU it stays in single precision: nothing there is faster in another one.
+    On a CPU it stays in single precision, in which results are exact to the last bit.
     """
     if not torch.cuda.is_available():
         return model.eval()

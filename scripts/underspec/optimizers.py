@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-STACKED = 2**27  # weights that Adafactor takes together at most: what it needs memory for
+STACKED = 2**27  # Adafactor steps at most so many weights at once, to bound its memory
 
 
 def adamw(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Optimizer:
@@ -16,9 +16,9 @@ def adamw(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Opt
 
 
 class Adafactor(torch.optim.Adafactor):
-    """PyTorch's, which takes one tensor after another and waits for the GPU twice for each. On a
-    GPU tensors of one shape are taken together here, and nothing is waited for; the state is the
-    same. Parameters that are spread over processes are left to PyTorch's.
+    """PyTorch's Adafactor, batched: PyTorch steps tensors one by one and synchronises twice for
+    each. On a GPU, tensors of one shape are stepped together here, without synchronising. The state
+    is the same. Parameters that are sharded over processes are left to PyTorch.
     """
 
     @torch.no_grad()
@@ -32,14 +32,14 @@ class Adafactor(torch.optim.Adafactor):
             alike = defaultdict(list)
             for each in group["params"]:
                 if each.grad is not None:
-                    alike[each.shape].append(each)
-            for shape, those in alike.items():
+                    alike[each.shape, float(self.state[each].get("step", 0))].append(each)
+            for (shape, _), those in alike.items():
                 number = max(1, STACKED // shape.numel())
                 for start in range(0, len(those), number):
                     self._step(those[start : start + number], group)
 
     def _step(self, parameters: list[Tensor], group: dict) -> None:
-        """One step of `parameters`, all of one shape."""
+        """One step of `parameters`, all of one shape and of as many steps so far."""
         gradients = torch.stack([each.grad for each in parameters])
         states = [self.state[each] for each in parameters]
         epsilon = torch.finfo(gradients.dtype).eps if group["eps"][0] is None else group["eps"][0]

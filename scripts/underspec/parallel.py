@@ -1,7 +1,8 @@
-"""How the processes of a training share its model; changes a result by rounding alone."""
+"""How the processes of a training share its model, and how it is run.
 
-import os
-import shutil
+Results change by rounding alone, except that a compiled model draws other dropout masks.
+"""
+
 import warnings
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import fully_shard
 from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
 
+from underspec.compiler import need_compiler
 from underspec.errors import ConfigError
 
 
@@ -31,17 +33,19 @@ ALONE = Placement()
 def place(model: T5PreTrainedModel, accelerator: Accelerator, placement: Placement) -> nn.Module:
     """`model` on this process's device, replicated (DDP) or sharded over all processes.
 
-    Raises ConfigError if it is to be compiled and there is no C compiler.
+    Raises ConfigError if it is to be compiled without a C compiler, or with activation
+    checkpointing, around which nothing would be compiled.
     """
     blocks = [module for module in model.modules() if isinstance(module, T5Block)]
     if placement.activation_checkpointing:
         model.gradient_checkpointing_enable()
     if placement.compiled:
-        if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang")))):
+        need_compiler("compute: compiled", ", or set compiled to false")
+        if placement.activation_checkpointing:
             raise ConfigError(
-                "compute: compiled: there is no C compiler here (gcc, clang, or what CC names); "
-                "load one, or set compiled to false"
+                "compute: compiled excludes activation_checkpointing; set one of them to false"
             )
+        torch._dynamo.config.recompile_limit = 64  # four programs for each shape of a micro-batch
         for block in blocks:
             block.compile(dynamic=False)  # alike ones share their code
     if not placement.sharded or not distributed.is_initialized():

@@ -15,6 +15,7 @@ import torch
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec import cohorts
+from underspec.compiler import need_compiler
 from underspec.draws import Task
 from underspec.errors import ArtifactError
 from underspec.progress import Progress
@@ -44,13 +45,15 @@ def draw(
     log-probability of the sample, eos included, under the distribution it was drawn from. A sample
     without an end is cut at `max_length` tokens; how many were is said on the log. Raises
     ArtifactError if a post has no tokens or one that the policy has not, or if logits are not
-    finite.
+    finite, and ConfigError if there is no C compiler where a GPU needs one.
     """
     check_ids(post_ids, posts, policy.config.vocab_size)
     tokens = np.full((len(posts), samples, max_length), PAD, dtype=np.int32)
     log_probs = np.empty((len(posts), samples), dtype=np.float32)
     encoder = Encoder(policy.encoder, max(map(len, posts)))
     decoder = language_model(policy, temperature)
+    if cohorts.uses_kernel(decoder.device):
+        need_compiler("sampling on a GPU")
     of_posts = (post_ids, posts, samples, max_length, seed)
     task = Task(encoder, decoder, *of_posts, top_k, top_p)
     done, progress = 0, Progress(log, len(posts))

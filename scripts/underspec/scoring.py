@@ -7,7 +7,8 @@ alone, on a GPU but for rounding.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -27,6 +28,8 @@ from underspec.t5 import (
     attend_alike,
     padded,
     past_the_end,
+    posts_at_once,
+    rounded_up,
     runs_of,
 )
 from underspec.tokens import PAD, check_ids
@@ -35,7 +38,7 @@ log = logging.getLogger(__name__)
 
 # Tokens of candidates that are judged together; on a CPU more of them fall out of its caches.
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
-GRAIN = 8  # a GPU takes candidates padded to a multiple of so many tokens, which are not read
+CANDIDATE_GRAIN = 8  # a GPU takes candidates padded to a multiple of so many tokens
 
 
 @torch.inference_mode()
@@ -58,7 +61,8 @@ def score(
     rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
     done, progress = 0, Progress(log, len(posts))
     different = [texts for texts, _ in distinct]
-    for together in _alike(posts, different, judge.tokens_at_once, judge.encoder.grain):
+    at_once = judge.tokens_at_once, judge.encoder.grain, partial(posts_at_once, judge.decoder)
+    for together in _alike(posts, different, *at_once):
         texts = [different[i] for i in together]
         for i, values in zip(together, judge([posts[i] for i in together], texts), strict=True):
             rewards[i] = values[distinct[i][1]]
@@ -82,16 +86,18 @@ def _alike(
     candidates: list[list[np.ndarray]],
     tokens_at_once: int,
     grain: int,
+    posts_at_once: Callable[[int], float],
 ) -> Iterator[list[int]]:
-    """Posts that are of one length when padded to a multiple of `grain` tokens, as many as have so
-    many tokens of candidates, or one with more.
+    """Posts that are of one length when padded to a multiple of `grain` tokens: as many as have so
+    many tokens of candidates, or one with more, and `posts_at_once(length)` at most.
     """
     by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
-    for _, alike in groupby(by_length, key=lambda i: -(-len(posts[i]) // grain)):
+    for length, alike in groupby(by_length, key=lambda i: rounded_up(len(posts[i]), grain)):
         together, tokens = [], 0
         for i in alike:
             more = sum(map(len, candidates[i]))
-            if together and tokens + more > tokens_at_once:
+            full = len(together) >= posts_at_once(length) or tokens + more > tokens_at_once
+            if together and full:
                 yield together
                 together, tokens = [], 0
             together.append(i)
@@ -100,7 +106,7 @@ def _alike(
 
 
 class _Judge:
-    """A reward model that reads posts of one length.
+    """A reward model that reads posts of one length, padding included.
 
     `longest` are the tokens that a post and that a candidate has at most.
     """
@@ -110,8 +116,8 @@ class _Judge:
         head = pad(model.head.weight, (0, 0, 0, 1))  # see t5.FEWEST: a second column, of zeros
         self.decoder = Decoder(model.transformer.decoder, head)
         self.encoder = Encoder(model.transformer.encoder, longest[0])
-        self.grain = GRAIN if layers.fused(self.decoder.device) else 1
-        self.bias = self.decoder.causal_bias(longest[1] + self.grain)
+        self.grain = CANDIDATE_GRAIN if layers.fused(self.decoder.device) else 1
+        self.bias = self.decoder.causal_bias(rounded_up(longest[1], self.grain))
         self.tokens_at_once = TOKENS_AT_ONCE[self.decoder.device.type]
 
     def __call__(

@@ -7,10 +7,11 @@ arithmetic is that of transformers, whose weights are read as they are.
 
 On a CPU, what a row comes out as depends on its own text and post alone, not on the rows beside
 it: a post is never padded, and matrix products have at least FEWEST rows. A GPU wants few and large
-products: there posts are padded to a multiple of GRAIN tokens, which attention does not see, and
-the above holds but for rounding.
+products: there posts are padded to a multiple of POST_GRAIN tokens, which attention does not see,
+and the above holds but for rounding.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
@@ -30,14 +31,15 @@ from underspec.tokens import PAD
 # to MKL from so many multiplications on.
 FEWEST = 4
 FEWEST_MULTIPLICATIONS = 400
-GRAIN = 128
+POST_GRAIN = 128
+POSTS_SHARE = 0.2  # of a GPU's memory, for the cross-attention keys and values of posts
 
 
 class Encoded(NamedTuple):
     """The encoder's states of posts of one length, padding included."""
 
     states: Tensor  # (posts, length, d_model)
-    hidden: Tensor | None = None  # (posts, 1, 1, length): -inf on padding, 0 elsewhere
+    hidden: Tensor | None  # (posts, 1, 1, length): -inf on padding, 0 elsewhere
 
 
 class Encoder:
@@ -46,8 +48,8 @@ class Encoder:
     def __init__(self, stack: T5Stack, longest: int):
         self.device, self.embed = stack.embed_tokens.weight.device, stack.embed_tokens
         self.layers = [_Layer(block) for block in stack.block]
-        self.grain = GRAIN if layers.fused(self.device) else 1
-        self.bias = _position_bias(stack, _rounded_up(longest, self.grain), self.device)
+        self.grain = POST_GRAIN if layers.fused(self.device) else 1
+        self.bias = _position_bias(stack, rounded_up(longest, self.grain), self.device)
         self.norm = stack.final_layer_norm
 
     def __call__(self, posts: list[np.ndarray]) -> list[Encoded]:
@@ -188,8 +190,19 @@ def _position_bias(stack: T5Stack, length: int, device: torch.device) -> Tensor:
     return attention.compute_bias(length, length, device=device)[0].contiguous()
 
 
-def _rounded_up(length: int, grain: int) -> int:
+def rounded_up(length: int, grain: int) -> int:
     return -(-length // grain) * grain
+
+
+def posts_at_once(decoder: Decoder, longest: int) -> float:
+    """How many posts of at most `longest` tokens a Memory may hold: by the memory of a GPU as a
+    whole, so that it is the same on each of its kind. On a CPU as many as one likes.
+    """
+    if decoder.device.type != "cuda":
+        return math.inf
+    a_token = 2 * len(decoder.layers) * decoder.n_heads * decoder.d_kv * decoder.dtype.itemsize
+    share = POSTS_SHARE * torch.cuda.get_device_properties(decoder.device).total_memory
+    return max(1, share // (a_token * rounded_up(longest, POST_GRAIN)))
 
 
 def padded(texts: list[np.ndarray], grain: int) -> list[np.ndarray]:
@@ -197,7 +210,7 @@ def padded(texts: list[np.ndarray], grain: int) -> list[np.ndarray]:
     if grain == 1:
         return texts
     return [
-        np.pad(ids, (0, _rounded_up(len(ids), grain) - len(ids)), constant_values=PAD)
+        np.pad(ids, (0, rounded_up(len(ids), grain) - len(ids)), constant_values=PAD)
         for ids in texts
     ]
 

@@ -171,7 +171,7 @@ def _backward(
 
 
 def _on(device: torch.device, value: Tensor) -> Tensor:
-    """`value` on `device`, which a GPU takes while it still works on what came before."""
+    """`value` on `device`; the copy to a GPU overlaps with its earlier work."""
     if device.type == "cuda":
         value = value.pin_memory()
     return value.to(device, non_blocking=True)

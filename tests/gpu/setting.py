@@ -138,13 +138,13 @@ ON_CPU = Setting(
 @contextmanager
 def arithmetic_of(setting: Setting) -> Iterator[None]:
     """On a CPU, what the library does on a GPU: fused attention and norms, padded texts."""
-    before, grain = layers.fused, t5.GRAIN
+    before, grain = layers.fused, t5.POST_GRAIN
     if not setting.gpu:
-        layers.fused, t5.GRAIN = (lambda device: True), 8
+        layers.fused, t5.POST_GRAIN = (lambda device: True), 8
     try:
         yield
     finally:
-        layers.fused, t5.GRAIN = before, grain
+        layers.fused, t5.POST_GRAIN = before, grain
 
 
 def rates(

@@ -131,7 +131,6 @@ def rows_at_once(setting: Setting, scale: str) -> int:
 
 
 def pretraining_speed(setting: Setting, scale: str, ways: dict) -> Iterator[Finding]:
-    torch._dynamo.config.recompile_limit = 64
     shape, micro_batch = setting.shape(scale), rows_at_once(setting, scale)
     objective = pretraining(setting, setting.batch)
     labels = objective.batch(0, range(1))["labels"].shape[1]

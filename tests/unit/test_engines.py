@@ -68,6 +68,40 @@ def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(monkeypatch):
             assert torch.equal(found[0], expected[i])
 
 
+def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
+    """Here one that holds 12 samples and 3 posts; they come out as they do otherwise."""
+    posts = texts(10)
+    expected = drawn(task(posts, 2))
+    about = task(posts, 2)
+    a_row = 2 * SHAPE["num_layers"] * SHAPE["num_heads"] * SHAPE["d_kv"] * 4
+
+    class Properties:
+        total_memory = 12 * a_row * LONGEST / cohorts.CACHE_SHARE
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(t5, "POST_GRAIN", 6)
+    monkeypatch.setattr(t5, "POSTS_SHARE", 3 * 6 * a_row / Properties.total_memory)
+    with monkeypatch.context() as patch:
+        patch.setattr(about.decoder, "device", torch.device("cuda"))
+        limits = cohorts.rows_at_once(about), cohorts.posts_at_once(about)
+    assert limits == (12, 3)
+    monkeypatch.setattr(cohorts, "rows_at_once", lambda about: limits[0])
+    monkeypatch.setattr(cohorts, "posts_at_once", lambda about: limits[1])
+    in_flight = []
+    step = cohorts._step
+
+    def watched(about, together):
+        in_flight.append(
+            (sum(len(each.rows) for each in together), sum(len(each.posts) for each in together))
+        )
+        step(about, together)
+
+    monkeypatch.setattr(cohorts, "_step", watched)
+    for found, other in zip(drawn(about), expected, strict=True):
+        assert torch.equal(found, other)
+    assert max(posts for _, posts in in_flight) == 3
+
+
 def test_caches_grow_with_samples_for_what_was_drawn_alone():
     """What is kept of the post does not; memory here is counted in numbers."""
     posts = texts(1)
@@ -92,7 +126,7 @@ def test_padded_posts_have_the_same_samples(monkeypatch, version, distribution):
     posts = texts(20)
     tokens, log_probs = drawn(task(posts, version=version, **distribution))
     monkeypatch.setattr(layers, "fused", lambda device: True)
-    monkeypatch.setattr(t5, "GRAIN", 2)
+    monkeypatch.setattr(t5, "POST_GRAIN", 2)
     monkeypatch.setattr(cohorts, "rows_at_once", lambda about: 32)
     others = drawn(task(posts, version=version, **distribution))
     torch.testing.assert_close(others[0], tokens)

@@ -27,7 +27,7 @@ def padding(request):
     """Posts as on a CPU, and as on a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "fused", lambda device: request.param == "padded")
-        patch.setattr(t5, "GRAIN", 4)
+        patch.setattr(t5, "POST_GRAIN", 4)
         yield request.param
 
 

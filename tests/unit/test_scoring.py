@@ -1,5 +1,7 @@
 """Rewards of many candidates at once are those of each candidate alone."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,33 @@ def batches(request, monkeypatch):
         monkeypatch.setitem(scoring.TOKENS_AT_ONCE, "cpu", 20)
 
 
+def test_posts_that_come_together_fit_a_gpu(monkeypatch, model):
+    """Their keys and values: by its memory, however short the candidates."""
+
+    class Properties:
+        total_memory = 1_000_000
+
+    class Decoder:
+        layers, n_heads, d_kv, dtype = [None] * 2, 2, 8, torch.float32
+        device = torch.device("cuda")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    lengths = [5, 100, 128, 129, 300, 300, 257, 384, 130, 131, 132]
+    posts = [np.ones(length, np.int64) for length in lengths]
+    candidates = [[np.ones(2, np.int64)] * 2 for _ in posts]
+    fits = functools.partial(t5.posts_at_once, Decoder)
+    groups = list(scoring._alike(posts, candidates, 10_000, 128, fits))
+    assert sorted(i for group in groups for i in group) == list(range(len(posts)))
+    a_token = 2 * 2 * 2 * 8 * 4
+    for group in groups:
+        padded = {-(-lengths[i] // 128) * 128 for i in group}
+        assert len(padded) == 1
+        assert len(group) * max(padded) * a_token <= 0.2 * 1_000_000
+    assert [len(group) for group in groups] == [3, 3, 1, 2, 2]
+    Properties.total_memory = 1  # one at a time then
+    assert {len(group) for group in scoring._alike(posts, candidates, 10_000, 128, fits)} == {1}
+
+
 def plain(model, post, candidate):
     with torch.inference_mode():
         return model(torch.tensor([post]), torch.tensor([candidate])).item()
@@ -59,8 +88,8 @@ def assert_close(rewards, expected):
 def test_scores_are_those_of_each_pair_alone(model, posts, candidates, batches, fused, monkeypatch):
     """On a GPU, where texts are padded, too: here on this CPU."""
     monkeypatch.setattr(layers, "fused", lambda device: fused)
-    monkeypatch.setattr(t5, "GRAIN", 4)
-    monkeypatch.setattr(scoring, "GRAIN", 2)
+    monkeypatch.setattr(t5, "POST_GRAIN", 4)
+    monkeypatch.setattr(scoring, "CANDIDATE_GRAIN", 2)
     rewards = score(model, posts, candidates)
     expected = [
         [plain(model, post.tolist(), ids.tolist()) for ids in those]

@@ -46,7 +46,7 @@ def policy(kind, dtype=torch.float32):
 def padding(request, monkeypatch):
     """As on a CPU, and as on a GPU."""
     monkeypatch.setattr(layers, "fused", lambda device: request.param == "padded")
-    monkeypatch.setattr(t5, "GRAIN", 16)
+    monkeypatch.setattr(t5, "POST_GRAIN", 16)
 
 
 def encoded(model, posts):

@@ -58,7 +58,7 @@ def test_one_seed_repeats_bit_for_bit_and_two_differ(tmp_path):
 def test_without_a_compiler_a_compiled_training_names_the_key(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(ConfigError, match="compute: compiled: there is no C compiler"):
+    with pytest.raises(ConfigError, match="compute: compiled needs a C compiler"):
         train(
             *(new_t5(SHAPE, VOCABULARY, 0), objective(), RECIPE, 0, tmp_path, 1e9),
             placement=Placement(compiled=True),
