@@ -1,10 +1,15 @@
-"""Hypothesis for all tests: no deadlines, since machines differ; the same examples on every run
-where CI is set.
+"""What holds for all tests.
+
+Hypothesis has no deadlines, since machines differ, and draws the same examples each time where CI
+is set. Without a GPU, Triton interprets its kernels, which it must know before it is imported.
 """
 
 import os
 
+import torch
 from hypothesis import settings
 
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")

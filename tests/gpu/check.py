@@ -1,13 +1,14 @@
-"""Prove the CUDA paths on one GPU, and measure them: eight minutes at most, no network.
+"""Check the CUDA paths on one GPU, and measure them: eight minutes at most, no network.
 
     python tests/gpu/check.py                   everything, on the GPU
     python tests/gpu/check.py --device cpu      every part at a tiny size, anywhere
     python tests/gpu/check.py --parts sampler "sampling, large"
 
 Needs Python 3.11, torch 2.11, transformers 5.17 (or newer), accelerate, numpy, pandas, pyarrow,
-safetensors and tokenizers, and nothing else. Each part is a process of its own with a time limit:
-what it found until then is on the page. The page goes to standard output and, with a JSON of the
-same, to the folder `--output`. Exits with 1 if a check failed; a speed below its aim is no failure.
+safetensors and tokenizers, a C compiler, and nothing else. Each part is a process of its own with
+a time limit: what it found until then is on the page. The page goes to standard output and, with a
+JSON of the same, to the folder `--output`. Exits with 1 if a check failed; a speed below its aim is
+no failure.
 """
 
 import argparse
@@ -120,7 +121,7 @@ def outcome(
         problem = f"exit status {process.exitcode}; {_last_line(log)} (see {log})"
     with suppress(ProcessLookupError):  # what it started, too
         os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+    process.kill()  # in case it had no group of its own yet
     process.join()
     written = lines.read_text().splitlines(keepends=True) if lines.exists() else []
     found = [json.loads(line) for line in written if line.endswith("\n")]
@@ -152,7 +153,7 @@ def _last_line(log: Path) -> str:
 
 
 class Page:
-    """The page and the JSON of what was found, written anew after every part."""
+    """The page and the JSON of what was found, rewritten after every part."""
 
     def __init__(self, folder: Path, about: dict[str, str]):
         self.folder, self.about, self.parts, self.failed = folder, about, {}, False

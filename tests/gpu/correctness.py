@@ -1,6 +1,7 @@
-"""Whether a GPU computes what a CPU does: each part yields findings, the most telling first."""
+"""Whether a GPU computes what a CPU does."""
 
 import copy
+import itertools
 import multiprocessing
 import os
 import signal
@@ -31,7 +32,7 @@ from underspec.training import Interrupted, Objective, Recipe, train
 
 # Sums of single-precision numbers in another order; bfloat16 has 8 bits, so that a product of two
 # roundings is off by 2^-8, and a gradient by several of them.
-FP32_LOSS, FP32_GRADIENT = 1e-5, 1e-3
+FP32_LOSS, FP32_GRADIENT = 1e-5, 2e-3
 BF16_LOSS, BF16_GRADIENT = 1e-2, 0.1
 
 
@@ -74,6 +75,13 @@ def distance(found: list[Tensor], expected: list[Tensor]) -> float:
     return float((off / sum(each.double().square().sum() for each in expected)).sqrt())
 
 
+def apart(found: list[Tensor], expected: list[Tensor], start: list[Tensor]) -> float:
+    """How far two trainings end from each other, relative to how far they came."""
+    moved = [each - before for each, before in zip(expected, start, strict=True)]
+    other = [each - before for each, before in zip(found, start, strict=True)]
+    return distance(other, moved)
+
+
 def training_step(setting: Setting) -> Iterator[Finding]:
     """A training step on the GPU against the CPU's, and in bfloat16 against single precision."""
     rows = range(2)
@@ -105,6 +113,11 @@ def training_step(setting: Setting) -> Iterator[Finding]:
             yield at_most(f"{what}: activations twice", distance(twice, found), FP32_GRADIENT)
 
 
+def start_of(setting: Setting) -> T5ForConditionalGeneration:
+    """What `run` trains."""
+    return new_t5(setting.small, setting.vocabulary, 0)
+
+
 def run(
     setting: Setting,
     recipe: Recipe,
@@ -120,12 +133,10 @@ def run(
             os.kill(os.getpid(), signal.SIGTERM)
         return objective.batch(step, rows)
 
-    model = new_t5(setting.small, setting.vocabulary, 0)
+    watched = replace(objective, batch=batch)
     try:
         with arithmetic_of(setting):
-            result = train(
-                model, replace(objective, batch=batch), recipe, 0, folder, 1e9, placement
-            )
+            result = train(start_of(setting), watched, recipe, 0, folder, 1e9, placement)
     except Interrupted:
         return None
     if result is None:
@@ -134,24 +145,27 @@ def run(
     return [each.detach().cpu() for each in trained.parameters()], [row["loss"] for row in rows]
 
 
-RECIPE = Recipe(
-    steps=20, batch=8, learning_rate=3e-3, warmup=2, dropout=0.1, weight_decay=0.0, precision="bf16"
-)
-AGAIN = 1e-3  # relative: what kernels that add in no fixed order may do in these steps
-
-
 def interrupted(
     setting: Setting, recipe: Recipe, placement: Placement, folder: Path
 ) -> tuple[list[Tensor], list[float]]:
-    """Stopped by SIGTERM on the way, and started again."""
+    """As `run`, but stopped by SIGTERM on the way, and started again."""
     assert run(setting, recipe, placement, folder, stop_at=recipe.steps // 2) is None
     finished = run(setting, recipe, placement, folder)
     assert finished is not None
     return finished
 
 
+RECIPE = Recipe(
+    steps=20, batch=8, learning_rate=3e-3, warmup=2, dropout=0.1, weight_decay=0.0, precision="bf16"
+)
+# Of the way that a training has come: what kernels that add in no fixed order may do to it, and
+# single precision and bfloat16, where a small step of a rounded gradient goes either way.
+AGAIN, FP32_WAY, BF16_WAY = 1e-2, 2e-2, 0.2
+
+
 def resuming(setting: Setting) -> Iterator[Finding]:
     """A training that is stopped and goes on, by every optimizer, ends where another one does."""
+    start = list(start_of(setting).parameters())
     for optimizer, rate in (("adamw", 3e-3), ("adafactor", 1e-2)):
         recipe = replace(RECIPE, optimizer=optimizer, learning_rate=rate)
         with tempfile.TemporaryDirectory() as folder:
@@ -160,21 +174,28 @@ def resuming(setting: Setting) -> Iterator[Finding]:
             again, _ = run(setting, recipe, Placement(), places[1])
             resumed, _ = interrupted(setting, recipe, Placement(), places[2])
         yield at_most(f"{optimizer}: last loss over the first", losses[-1] / losses[0], 0.98)
-        yield Finding(f"{optimizer}: two runs differ by", distance(again, whole))
-        yield at_most(f"{optimizer}: resumed", distance(resumed, whole), AGAIN)
+        yield Finding(f"{optimizer}: two runs differ by", apart(again, whole, start))
+        yield at_most(f"{optimizer}: resumed", apart(resumed, whole, start), AGAIN)
         same = all(map(torch.equal, resumed, whole))
         yield Finding(f"{optimizer}: resumed to the same bits", "yes" if same else "no")
 
 
 def compiled(setting: Setting) -> Iterator[Finding]:
-    """A compiled training without dropout against the same as it is; it resumes, too."""
-    recipe = replace(RECIPE, dropout=0.0, steps=8)
-    with tempfile.TemporaryDirectory() as folder:
-        places = [Path(folder) / name for name in "ab"]
-        plain, losses = run(setting, recipe, Placement(), places[0])
-        fast, found = interrupted(setting, recipe, Placement(compiled=True), places[1])
-    yield at_most("last loss", abs(found[-1] / losses[-1] - 1), BF16_LOSS)
-    yield at_most("weights", distance(fast, plain), BF16_GRADIENT)
+    """A compiled training: against one that is not, without dropout; against itself, resumed."""
+    start = list(start_of(setting).parameters())
+    over = Placement(compiled=True)
+    for dropout in (0.0, 0.1):
+        recipe = replace(RECIPE, dropout=dropout, steps=8)
+        with tempfile.TemporaryDirectory() as folder:
+            places = [Path(folder) / name for name in "ab"]
+            whole, losses = run(setting, recipe, over, places[0])
+            if dropout:
+                resumed, _ = interrupted(setting, recipe, over, places[1])
+                yield at_most("resumed", apart(resumed, whole, start), AGAIN)
+            else:
+                plain, expected = run(setting, recipe, Placement(), places[1])
+                yield at_most("last loss", abs(losses[-1] / expected[-1] - 1), BF16_LOSS)
+                yield at_most("weights", apart(whole, plain, start), BF16_WAY)
 
 
 def _rank(rank: int, world: int, port: int, output: Path, job: Callable, arguments: tuple) -> None:
@@ -224,9 +245,10 @@ def sharded(setting: Setting) -> Iterator[Finding]:
         shared, losses = in_processes(world, run, setting, recipe, over, places[0])
         resumed, _ = in_processes(world, interrupted, setting, recipe, over, places[1])
         alone, expected = run(setting, recipe, Placement(), places[2])
-    yield at_most("loss", abs(losses[-1] / expected[-1] - 1), AGAIN)
-    yield at_most("weights", distance(shared, alone), 5e-3)
-    yield at_most("resumed", distance(resumed, shared), AGAIN)
+    start = list(start_of(setting).parameters())
+    yield at_most("loss", abs(losses[-1] / expected[-1] - 1), 1e-4)
+    yield at_most("weights", apart(shared, alone, start), FP32_WAY)
+    yield at_most("resumed", apart(resumed, shared, start), AGAIN)
 
 
 def policy_of(setting: Setting, version: str) -> tuple[T5ForConditionalGeneration, float]:
@@ -246,8 +268,8 @@ def drawn(
     posts: list[np.ndarray],
     samples: int,
     longest: int,
-) -> Tensor:
-    """Tokens (posts, samples, longest), on the CPU."""
+) -> tuple[Tensor, Tensor]:
+    """Tokens (posts, samples, longest) and log-probabilities (posts, samples), on the CPU."""
     task = Task(
         Encoder(policy.encoder, max(map(len, posts))),
         language_model(policy, temperature),
@@ -258,9 +280,10 @@ def drawn(
         seed=0,
     )
     found = torch.zeros(len(posts), samples, longest, dtype=torch.long)
-    for places, tokens, _ in cohorts.drawn(task):
-        found[places] = tokens.cpu()
-    return found
+    log_probs = torch.zeros(len(posts), samples)
+    for places, tokens, likely in cohorts.drawn(task):
+        found[places], log_probs[places] = tokens.cpu(), likely.cpu()
+    return found, log_probs
 
 
 def off_the_edge(logits: Tensor, uniform: float, other: int) -> float:
@@ -279,13 +302,15 @@ def sampler(setting: Setting) -> Iterator[Finding]:
     posts = setting.of_posts(6)
     for version in ("v1.0", "v1.1"):
         policy, temperature = policy_of(setting, version)
-        expected = drawn(policy, temperature, posts, samples, longest)
+        expected, likely = drawn(policy, temperature, posts, samples, longest)
         yield Finding(f"{version}: different tokens", len(expected.unique()))
         with arithmetic_of(setting):
             there = copy.deepcopy(policy).to(setting.device)
-            found = drawn(there, temperature, posts, samples, longest)
+            found, log_probs = drawn(there, temperature, posts, samples, longest)
         differ = (found != expected).any(-1)
-        yield at_least(f"{version}: equal samples", 1 - differ.double().mean(), 0.9)
+        yield at_least(f"{version}: equal samples", 1 - differ.double().mean(), 0.7)
+        off = (log_probs - likely)[~differ].abs().max() / longest
+        yield at_most(f"{version}: their log-probabilities, a token", off, 1e-4)
         worst = 0.0
         for i, sample in differ.nonzero().tolist()[:20]:
             ours, cpus = found[i, sample], expected[i, sample]
@@ -296,6 +321,29 @@ def sampler(setting: Setting) -> Iterator[Finding]:
             logits = policy(input_ids=post, decoder_input_ids=before).logits[0, -1]
             worst = max(worst, off_the_edge(logits / temperature, number, int(ours[at])))
         yield at_most(f"{version}: numbers that part them, off the edge", worst, 1e-5)
+
+
+def last_token(setting: Setting) -> Iterator[Finding]:
+    """The kernel for the last token's attention against separate matrix products."""
+    if not setting.gpu:
+        yield Finding("the kernel", "runs on a GPU (interpreted: tests/unit/test_last_token.py)")
+        return
+    from underspec.last_token import attend_last
+
+    for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
+        worst = 0.0
+        for d_kv, length in itertools.product((64, 12), (1, 64, 65, 128, 200)):
+            torch.manual_seed(0)
+            query = torch.randn(300, 3 * 4 * d_kv, device="cuda").to(dtype)[:, 4 * d_kv : 8 * d_kv]
+            key, value = torch.randn(2, 300, 4, length + 7, d_kv, device="cuda").to(dtype)
+            bias = torch.randn(4, length, device="cuda").to(dtype)
+            scores = query.view(300, 4, 1, d_kv).float() @ key[:, :, :length].float().mT
+            weights = (scores + bias[:, None].float()).softmax(-1)
+            expected = (weights @ value[:, :, :length].float()).flatten(1)
+            found = attend_last(query, key, value, bias).float()
+            worst = max(worst, float((found - expected).abs().max()))
+        name = str(dtype).removeprefix("torch.")
+        yield at_most(f"{name}: of values of order one", worst, bound)
 
 
 def first_tokens(tokens: Tensor, cells: int) -> Tensor:
@@ -373,10 +421,11 @@ def scoring(setting: Setting) -> Iterator[Finding]:
 
 PARTS = {
     "training step": (training_step, 75),
+    "last token": (last_token, 20),
     "sampler": (sampler, 60),
     "distribution": (distribution, 30),
     "scoring": (scoring, 30),
     "resuming": (resuming, 45),
     "sharded": (sharded, 60),
-    "compiled": (compiled, 90),
+    "compiled": (compiled, 100),
 }

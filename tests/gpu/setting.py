@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from underspec import layers, t5  # noqa: E402
+from underspec import layers, optimizers, t5  # noqa: E402
 from underspec.tokens import EOS, PAD  # noqa: E402
 
 # Of the GPU by its name: bfloat16 products in TFLOP/s without sparsity, memory in GB/s (the
@@ -48,7 +48,7 @@ def at_least(name: str, value: float, bound: float, unit: str = "") -> Finding:
 
 
 def aim(name: str, value: float | None, bound: float, unit: str = "") -> Finding:
-    """A speed that is aimed at; there is none without a GPU's data sheet."""
+    """A speed that is aimed at; None if the GPU's peak is not listed."""
     if value is None:
         return Finding(name, "unknown: the peak of this device is not listed")
     return Finding(name, float(value), unit, f"aim: {bound:g}", bool(value >= bound), target=True)
@@ -137,14 +137,16 @@ ON_CPU = Setting(
 
 @contextmanager
 def arithmetic_of(setting: Setting) -> Iterator[None]:
-    """On a CPU, what the library does on a GPU: fused attention and norms, padded texts."""
-    before, grain = layers.fused, t5.POST_GRAIN
+    """On a CPU, what the library does on a GPU: fused attention and norms, padded texts, Adafactor
+    for many tensors at once.
+    """
+    before = layers.fused, t5.POST_GRAIN, optimizers.together
     if not setting.gpu:
-        layers.fused, t5.POST_GRAIN = (lambda device: True), 8
+        layers.fused, t5.POST_GRAIN, optimizers.together = (lambda _: True), 8, (lambda _: True)
     try:
         yield
     finally:
-        layers.fused, t5.POST_GRAIN = before, grain
+        layers.fused, t5.POST_GRAIN, optimizers.together = before
 
 
 def rates(

@@ -122,8 +122,8 @@ def attention_by(attend: Callable) -> Iterator[None]:
         layers.sdpa_attention_forward = SDPA
 
 
-def rows_at_once(setting: Setting, scale: str) -> int:
-    """Of pretraining, by the GPU's memory."""
+def micro_batch_of(setting: Setting, scale: str) -> int:
+    """Rows of a pretraining micro-batch that fit the GPU."""
     if not setting.gpu:
         return setting.batch // 2
     memory = torch.cuda.get_device_properties(0).total_memory / 1e9
@@ -131,7 +131,7 @@ def rows_at_once(setting: Setting, scale: str) -> int:
 
 
 def pretraining_speed(setting: Setting, scale: str, ways: dict) -> Iterator[Finding]:
-    shape, micro_batch = setting.shape(scale), rows_at_once(setting, scale)
+    shape, micro_batch = setting.shape(scale), micro_batch_of(setting, scale)
     objective = pretraining(setting, setting.batch)
     labels = objective.batch(0, range(1))["labels"].shape[1]
     operations = (
@@ -210,7 +210,7 @@ def counted(tokens: Tensor) -> float:
 
 
 def let_samples_end(policy: T5ForConditionalGeneration, post: np.ndarray) -> None:
-    """Change the end's embedding so that of some 16 tokens one is an end, whatever came before."""
+    """Change the end's embedding so that at any position one token in 16 or so is an end."""
     device = policy.device
     begun = torch.arange(3, 67, device=device)[None]
     outputs = policy(
@@ -249,9 +249,6 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
         with arithmetic_of(setting):
             return sum(counted(tokens.flatten(0, 1)) for _, tokens, _ in cohorts.drawn(task()))
 
-    def mean_length() -> float:
-        return ours() / (len(posts) * setting.samples)
-
     def generate() -> float:
         ids = padded(posts[:few]).to(setting.device)
         drawn = policy.generate(
@@ -264,24 +261,31 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
         )[:, 1:]
         return counted(drawn)
 
-    lengths = [len(post) for post in posts]
-    for setting_of_ends in ("hardly ever end", "end early and late"):
-        if setting_of_ends != "hardly ever end":
-            let_samples_end(policy, posts[0])
+    def compared(ends: str) -> tuple[float, list[Finding]]:
+        if setting.gpu:
+            torch.cuda.reset_peak_memory_stats()
+        length = ours() / (len(posts) * setting.samples)
+        memory = setting.peak_memory()._replace(name=f"{ends}: peak memory")
         found = rates(setting, {"ours": ours, "generate": generate}, max(1, setting.repeats - 1))
-        yield Finding(f"{setting_of_ends}: tokens a sample", mean_length())
         fast, slow = (statistics.median(found[name]) for name in ("ours", "generate"))
-        yield median(f"{setting_of_ends}: ours", found["ours"], "tokens/s")
-        yield median(f"{setting_of_ends}: generate", found["generate"], "tokens/s")
-        yield aim(f"{setting_of_ends}: times generate", fast / slow, 5.0)
-        if setting_of_ends == "hardly ever end":
-            share = None
-            if setting.peaks:
-                all_tokens = len(posts) * setting.samples * setting.longest
-                least = bytes_read(setting, scale, lengths, cohorts.rows_at_once(task()))
-                share = 100 * least / (all_tokens / fast) / (setting.peaks[1] * 1e9)
-            yield aim("share of the bandwidth limit", share, 30.0, "%")
-    yield setting.peak_memory()
+        return fast, [
+            Finding(f"{ends}: tokens a sample", length),
+            median(f"{ends}: ours", found["ours"], "tokens/s"),
+            median(f"{ends}: generate", found["generate"], "tokens/s"),
+            aim(f"{ends}: times generate", fast / slow, 5.0),
+            memory,
+        ]
+
+    fast, findings = compared("hardly ever end")
+    yield from findings
+    share = None
+    if setting.peaks:
+        least = bytes_read(setting, scale, list(map(len, posts)), cohorts.rows_at_once(task()))
+        seconds = len(posts) * setting.samples * setting.longest / fast
+        share = 100 * least / seconds / (setting.peaks[1] * 1e9)
+    yield aim("share of the bandwidth limit", share, 30.0, "%")
+    let_samples_end(policy, posts[0])
+    yield from compared("end early and late")[1]
 
 
 def sampling_base(setting: Setting) -> Iterator[Finding]:

@@ -1,17 +1,23 @@
-"""The GPU's kernel for the last token, in Triton's interpreter on this CPU."""
+"""The GPU's kernel for the last token: without a GPU, in Triton's interpreter."""
 
-import os
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-os.environ["TRITON_INTERPRET"] = "1"
-
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from underspec import cohorts
+from underspec.draws import Task
+from underspec.models import new_t5
+from underspec.sampling import language_model
+from underspec.t5 import Encoder
+from underspec.tokens import EOS
 
 pytest.importorskip("triton", reason="pip install -r envs/kernels.txt brings Triton")
 
 from underspec.last_token import BLOCK, attend_last  # noqa: E402
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.05}  # of numbers of order one
 
@@ -39,8 +45,26 @@ def test_it_is_attention_to_what_has_been_drawn(samples, heads, d_kv, length, sp
     )
     weights = (scores + bias.float()).softmax(-1)
     expected = torch.einsum("sht,shtd->shd", weights, value[:, :, :length].float())
-    found = attend_last(query, key, value, bias)
+    found = attend_last(
+        joined.to(DEVICE)[:, heads * d_kv : 2 * heads * d_kv],
+        *(each.to(DEVICE) for each in (key, value, bias)),
+    ).cpu()
     assert found.dtype == dtype
     torch.testing.assert_close(
         found.float(), expected.flatten(1), rtol=0, atol=TOLERANCE[dtype] * d_kv**0.5
     )
+
+
+@torch.inference_mode()
+def test_samples_are_those_of_separate_matrix_products(monkeypatch):
+    shape = {"d_model": 16, "d_ff": 32, "d_kv": 6, "num_heads": 2, "num_layers": 2}
+    policy = new_t5(shape, 12, 0).eval().to(DEVICE)
+    posts = [np.array([*range(3, 4 + i), EOS]) for i in range(3)]
+    task = Task(
+        *(Encoder(policy.encoder, 8), language_model(policy), ["a", "b", "c"], posts, 4, 70, 0)
+    )
+    found = []
+    for kernel in (False, True):
+        monkeypatch.setattr(cohorts, "uses_kernel", lambda device, kernel=kernel: kernel)
+        found.append(sorted((i, tokens.tolist()) for i, tokens, _ in cohorts.drawn(task)))
+    assert found[0] == found[1]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from underspec import optimizers
 from underspec.errors import ConfigError
 from underspec.models import new_t5, t5_config
 from underspec.objectives.denoising import denoising
@@ -22,7 +23,7 @@ from underspec.training import Interrupted, Recipe, train
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 VOCABULARY = 130
 RECIPE = Recipe(steps=12, batch=4, learning_rate=1e-2, warmup=3, dropout=0.1, weight_decay=0.01)
-LONG = replace(RECIPE, steps=600)  # lasts many seconds when each step is saved
+LONG = replace(RECIPE, steps=400)  # lasts many seconds when each step is saved
 
 
 def objective(seed=0, data_seed=0):
@@ -53,6 +54,36 @@ def test_one_seed_repeats_bit_for_bit_and_two_differ(tmp_path):
     assert not any(
         torch.equal(value, other[name]) for name, value in first.items() if value.ndim > 1
     )
+
+
+def test_adafactor_for_many_tensors_at_once_resumes_bit_for_bit(tmp_path, monkeypatch):
+    """As on a GPU, here on this CPU."""
+    monkeypatch.setattr(optimizers, "together", lambda parameter: True)
+    recipe = replace(RECIPE, optimizer="adafactor")
+    whole, rows = trained(tmp_path / "whole", recipe)
+    about = objective()
+
+    def batch(step, those):
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return about.batch(step, those)
+
+    with pytest.raises(Interrupted):
+        train(
+            *(new_t5(SHAPE, VOCABULARY, 0), replace(about, batch=batch), recipe, 0),
+            *(tmp_path / "stopped", 1e9),
+        )
+    assert newest_step(tmp_path / "stopped") == 8
+    resumed, rows_again = trained(tmp_path / "stopped", recipe)
+    assert equal(resumed, whole) and rows_again == rows
+    monkeypatch.setattr(optimizers, "together", lambda parameter: False)
+    assert not equal(trained(tmp_path / "one by one", recipe)[0], whole)  # rounded otherwise
+
+
+def test_compiled_excludes_activation_checkpointing(tmp_path):
+    both = Placement(compiled=True, activation_checkpointing=True)
+    with pytest.raises(ConfigError, match="compiled excludes activation_checkpointing"):
+        train(new_t5(SHAPE, VOCABULARY, 0), objective(), RECIPE, 0, tmp_path, 1e9, both)
 
 
 def test_without_a_compiler_a_compiled_training_names_the_key(tmp_path, monkeypatch):
