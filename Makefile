@@ -89,7 +89,7 @@ bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its log
 bench-statistics: .venv/ready ## rerank, tables, bootstrap and claims on a matrix of the paper's size
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/statistics_at_paper_size.py
 
-gpu-check: ## the CUDA paths proven and measured on one GPU, in 8 minutes at most (DEVICE=cpu: try it)
+gpu-check: ## check and measure the CUDA paths on one GPU, in 8 minutes at most (DEVICE=cpu: try it)
 	$(PYTHON) tests/gpu/check.py --device $(DEVICE)
 
 bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's lengths

@@ -54,7 +54,7 @@ SAMPLES = 64
 POST_TOKENS = 256  # half to three halves of it
 AT_ONCE = {"generate": 8, "CTranslate2": 2}  # posts a batch: what is best for each on a CPU
 OURS = "underspec"
-# Each library's own way to be told; Intel's MKL takes what it likes on other makers' CPUs.
+# Each library's switch. MKL ignores its own on CPUs that are not Intel's.
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
