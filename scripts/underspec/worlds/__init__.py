@@ -11,18 +11,16 @@ import itertools
 import pkgutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from underspec.errors import ConfigError
+from underspec.schema import Count, Section
 
 
-class Options(BaseModel):
-    """Base of every world's options: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Options(Section):
+    """Base of every world's options."""
 
     @property
     def most_shards(self) -> int | None:
@@ -33,10 +31,10 @@ class Options(BaseModel):
 class Splits(Options):
     """Posts in each split."""
 
-    policy: Annotated[int, Field(gt=0)]
-    preferences: Annotated[int, Field(gt=0)]
-    validation: Annotated[int, Field(gt=0)]
-    best_of_n: Annotated[int, Field(gt=0)]
+    policy: Count
+    preferences: Count
+    validation: Count
+    best_of_n: Count
 
 
 class BaseWorld:

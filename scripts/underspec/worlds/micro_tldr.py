@@ -10,12 +10,11 @@ Words are separated by spaces, punctuation included.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
+from underspec.schema import Count, Seed
 from underspec.worlds import BaseWorld, Options, Splits
 
 MEN = ("brother", "boss", "uncle", "father", "boyfriend", "nephew", "grandpa", "husband")
@@ -66,9 +65,9 @@ class Story:
 
 
 class MicroOptions(Options):
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     posts: Splits
-    pretraining_documents: Annotated[int, Field(gt=0)]
+    pretraining_documents: Count
 
 
 class World(BaseWorld):
