@@ -321,11 +321,11 @@ def validate(config: dict) -> dict:
         given = config["worlds"].get(world, {})
         options = _checked(world_class(world).Options, given, "worlds", world)
         config = merged(config, {"worlds": {world: _typed(given, options)}})
-    most, asked = options.most_shards, checked.pretraining.shards
-    if most and asked > most:
+    key, asked = options.most_shards, checked.pretraining.shards
+    if key and asked > (most := getattr(options, key)):
         raise ConfigError(
-            f"pretraining.shards: {asked} is more than the {most} files of the world {text} "
-            f"(worlds.{text}.files)"
+            f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
+            f"world {text} (worlds.{text}.{key})"
         )
     recipes = {
         place: _checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)

@@ -88,6 +88,7 @@ def _name(value: Any) -> Any:
 MOST = 2**31 - 1  # that tables and Slurm hold
 Count = integer(gt=0, le=MOST)
 NotNegative = integer(ge=0, le=MOST)
+Several = integer(ge=2, le=MOST)  # as a standard error needs
 Size = integer(gt=0, le=2**17)  # of an array along one axis
 Seed = integer(ge=0, lt=2**32)  # that every generator of random numbers takes
 Flag = Annotated[bool, BeforeValidator(_flag)]

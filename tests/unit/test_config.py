@@ -174,6 +174,8 @@ MISTAKES = [
     ("sampling.seed", -1, "sampling.seed", "to 0 and less than 4294967296"),
     ("worlds.micro_tldr.seed", 2**32, "worlds.micro_tldr.seed", "less than 4294967296"),
     ("lengths.summary", 1, "lengths.summary", "greater than or equal to 2 and .* 131072"),
+    ("worlds.micro_tldr.posts.best_of_n", 1, "worlds.micro_tldr.posts.best_of_n", "equal to 2"),
+    ("pretraining.shards", 20001, "pretraining.shards", "20001 .* 20000 pretraining documents"),
     ("lengths.post", 1, "lengths.post", "greater than or equal to 2"),
     ("sampling.temperature", 1e-30, "sampling.temperature", "equal to 0.01 and .* equal to 100$"),
     ("sampling.temperature", 1e30, "sampling.temperature", "equal to 0.01 and .* equal to 100$"),

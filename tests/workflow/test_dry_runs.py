@@ -205,5 +205,18 @@ def test_the_scripts_refuse_a_bad_overlay_in_one_line(tmp_path, script, text, sa
     assert line.startswith(f"{path}: {said}")
 
 
+def test_make_names_an_experiment_that_is_not_there():
+    for target in ("run", "estimate", "report", "bundle"):
+        done = subprocess.run(
+            ["make", "-n", target, "EXPERIMENT=gone"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode != 0
+        assert "EXPERIMENT=gone: there is no experiments/gone.yaml" in done.stderr
+    subprocess.run(["make", "-n", "figures", "EXPERIMENT=gone"], cwd=REPOSITORY, check=True)
+
+
 def test_the_picture_in_the_readme_is_the_dag():
     assert picture() in README.read_text(), "run: make picture"

@@ -16,16 +16,14 @@ from typing import ClassVar
 import pandas as pd
 
 from underspec.errors import ConfigError
-from underspec.schema import Count, Section
+from underspec.schema import Count, Section, Several
 
 
 class Options(Section):
     """Base of every world's options."""
 
-    @property
-    def most_shards(self) -> int | None:
-        """Into how many shards the pretraining text can be cut; None: into any number."""
-        return None
+    # The option that says into how many shards the pretraining text can be cut; None: nobody knows.
+    most_shards: ClassVar[str | None] = None
 
 
 class Splits(Options):
@@ -34,7 +32,7 @@ class Splits(Options):
     policy: Count
     preferences: Count
     validation: Count
-    best_of_n: Count
+    best_of_n: Several
 
 
 class BaseWorld:

@@ -10,6 +10,7 @@ Words are separated by spaces, punctuation included.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,7 @@ class MicroOptions(Options):
     seed: Seed
     posts: Splits
     pretraining_documents: Count
+    most_shards: ClassVar[str] = "pretraining_documents"
 
 
 class World(BaseWorld):

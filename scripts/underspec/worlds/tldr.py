@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from underspec.downloads import Source, link
 from underspec.errors import ArtifactError, ConfigError
-from underspec.schema import Count, Seed, or_null
+from underspec.schema import Seed, Several, or_null
 from underspec.worlds import BaseWorld, Options, hashed_order
 
 POST_FILES = {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
@@ -36,7 +36,7 @@ class TldrOptions(Options):
     seed: Seed  # which posts are the first of best_of_n
     posts: Source
     comparisons: Source
-    best_of_n: or_null(Count)  # so many posts of the test split; null: all
+    best_of_n: or_null(Several)  # so many posts of the test split; null: all
 
 
 class World(BaseWorld):
