@@ -221,9 +221,10 @@ def merged(base: dict, overlay: dict) -> dict:
 
 
 def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> dict:
-    """The config of the repository `root`, not yet checked: at the bottom config.yaml, and over it
-    the bundle, if one is named; then what overlays extend; the overlays; what the command line has
-    `given`.
+    """The config of the repository `root`, not yet checked.
+
+    Its layers, the undermost first: config.yaml; the config in the bundle, if one is named; the
+    files that overlays extend; the overlays; what the command line has `given`.
 
     Raises ConfigError, naming the file, if one cannot be read, if overlays extend each other in a
     circle, or if the last overlay has no `experiment` of its own; ArtifactError if the bundle is
@@ -232,7 +233,7 @@ def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> di
     above = _layers(root, overlays, given or {})
     config = read_map(root / "config.yaml")
     if bundle := _file(above, "bundle") or _file(config, "bundle"):
-        config = merged(config, bundled_config(bundle))
+        config = merged(config, bundled_config(bundle) | {"bundle": str(bundle)})
     return merged(config, above)
 
 

@@ -148,3 +148,23 @@ def test_a_key_in_two_maps_is_no_duplicate(repository):
     text = "{experiment: x, labels: &shared {seed: 5}, policy: {seed: 6}, evaluator: {<<: *shared}}"
     (path,) = written(repository, two=text)
     assert read_config(repository, path)["evaluator"]["seed"] == 5
+
+
+BUNDLE = ROOT / "bundles/miniature.zip"
+
+
+@pytest.mark.parametrize("place", ["config", "overlay", "extended", "given"])
+def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, place):
+    named = {place: f"bundle: {BUNDLE}\n"}
+    config = (repository / "config.yaml").read_text().replace("bundle: null", "")
+    files = {
+        "config": config.replace("batch: 32", "batch: 64"),  # which the bundle has otherwise
+        "overlay": "experiment: x\nextends: extended.yaml\nresamples: 444\n",
+        "extended": "experiment: y\ncentering: 0.5\n",
+    }
+    written(repository, **{name: text + named.get(name, "") for name, text in files.items()})
+    given = {"bundle": str(BUNDLE)} if place == "given" else {}
+    found = read_config(repository, repository / "overlay.yaml", given=given)
+    assert found["recipe"]["batch"] == 32
+    assert (found["bundle"], found["experiment"]) == (str(BUNDLE), "x")
+    assert (found["resamples"], found["centering"]) == (444, 0.5)
