@@ -8,8 +8,9 @@ BUNDLE ?= bundles/$(EXPERIMENT).zip
 SLURM_TESTS ?= tests/slurm
 DEVICE ?= cuda
 BIN := .venv/bin
-CONFIGFILE := $(if $(filter miniature,$(EXPERIMENT)),,--configfile experiments/$(EXPERIMENT).yaml)
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
+OVERLAY = $(or $(wildcard experiments/$(EXPERIMENT).yaml),$(error EXPERIMENT=$(EXPERIMENT): there is no experiments/$(EXPERIMENT).yaml))
+CONFIGFILE = $(if $(filter miniature,$(EXPERIMENT)),,--configfile $(OVERLAY))
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html

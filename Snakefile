@@ -16,11 +16,6 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
-if config["extends"]:
-
-    configfile: config["extends"]  # under what --configfile and --config say
-
-
 report: "reports/workflow.rst"
 
 

@@ -1,30 +1,35 @@
 # Shared by all rules: the checked config, the grid, where things are, and the slices of
-# the config that rules depend on. Reads config; makes nothing.
+# the config that rules depend on. Reads the files of the config; makes nothing.
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from snakemake.utils import update_config
 from underspec import gold_raters, grid
-from underspec.bundle import bundled_config
-from underspec.config import need, recipe, text_world, validate
+from underspec.config import need, read_config, recipe, text_world, validate
 from underspec.errors import UserError
 from underspec.fingerprint import fingerprint
 from underspec.sources import checkpoint_of, pretrains
 from underspec.worlds import world_class
 
+# Read once more: Snakemake's own reading knows no `extends`, drops a key that stands twice, and
+# leaves the numbers of --config as text.
 try:
-    if config["bundle"]:  # its config lies under what --configfile and --config say, as any
-        update_config(config, bundled_config(Path(config["bundle"])))
-        update_config(config, workflow.config_settings.overwrite_config)
-        config["experiment"] += "-bundle"  # what was trained here is never written over
-    validate(config)
+    config = validate(
+        read_config(
+            Path(),
+            *workflow.overwrite_configfiles,
+            given=workflow.config_settings.config,
+        )
+    )
 except UserError as error:
     raise WorkflowError(f"config: {error}")
+if config["bundle"]:
+    config["experiment"] += "-bundle"  # what was trained here is never written over
 
 # Snakemake called by its path, from an environment that is not activated, runs its own Python.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH")]))
@@ -48,7 +53,7 @@ ANALYSIS = "../envs/analysis.yaml"
 wildcard_constraints:
     world="|".join({config["world"]: 0, TEXT_WORLD: 0}),
     shard=r"\d+",
-    scale="|".join(config["models"]),
+    scale="|".join(map(re.escape, config["models"])),
     split="preferences|validation|best_of_n",
     pretrain_seed=r"\d+",
     finetune_seed=r"\d+",

@@ -67,8 +67,8 @@ for drawn in DRAWN:
             code=code("underspec/plots"),
         shell:
             "PYTHONPATH=scripts papermill --no-progress-bar {input.notebook} {log.notebook}"
-            " -p table {input.table} -p output {params.output}"
-            " -p experiment {params.experiment} > {log.text} 2>&1"
+            " -r table {input.table} -r output {params.output}"
+            " -r experiment {params.experiment} > {log.text} 2>&1"
 
 
 rule draw_table1:
@@ -96,5 +96,5 @@ rule draw_table1:
         code=code("underspec/plots"),
     shell:
         "PYTHONPATH=scripts papermill --no-progress-bar {input.notebook} {log.notebook}"
-        " -p table {input.table} -p output {params.output}"
-        " -p experiment {params.experiment} > {log.text} 2>&1"
+        " -r table {input.table} -r output {params.output}"
+        " -r experiment {params.experiment} > {log.text} 2>&1"

@@ -5,6 +5,7 @@ import pandas as pd
 from underspec.artifacts import EVIDENCE, read_table
 from underspec.claims import Found, numbers_of_table1, read_ledger, verdicts
 from underspec.command import command
+from underspec.csv_files import read_csv
 from underspec.evidence import from_table
 from underspec.published import read_table1
 from underspec.tables import write_csv
@@ -31,7 +32,7 @@ def claims(
     entries = read_ledger(ledger) + numbers_of_table1(read_table1(published))
     write_csv(verdicts(entries, Found(found, best_of_n, pretrains)), output)
     for name in tables:
-        parts = [pd.read_csv(folder / f"{name}.csv") for folder in evidence]
+        parts = [read_csv(folder / f"{name}.csv") for folder in evidence]
         write_csv(pd.concat(parts, ignore_index=True), output.parent / "tables" / f"{name}.csv")
 
 

@@ -20,8 +20,7 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
         configfile: the experiment's overlay, as Snakemake's --configfile
         output: a CSV file to write the table to as well
     """
-    config = read_config(Path(), configfile)
-    validate(config)
+    config = validate(read_config(Path(), *[configfile] if configfile else []))
     table = estimated(config)
     settings = config["estimate"]
     shares = ", ".join(f"{settings[kind]:.0%} in {kind}" for kind in table.kind.unique())

@@ -1,11 +1,11 @@
 import json
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
 from underspec import manifest as run
 from underspec.command import command
+from underspec.csv_files import read_csv
 from underspec.pages import write_page
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ def manifest(
         packages=run.versions(packages),
         machine=run.this_machine(),
         code=run.checkout(ROOT),
-        files=pd.read_csv(checksums).to_dict("records"),
+        files=read_csv(checksums).to_dict("records"),
         stages=run.by_stage(run.read_benchmarks(benchmarks)),
     )
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

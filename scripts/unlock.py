@@ -1,10 +1,15 @@
 """Lift the lock that a killed run left behind, unless a run is at work in this folder."""
 
+import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
+
+from underspec.config import read_config
+from underspec.errors import UserError
 
 
 def at_work() -> list[int]:
@@ -19,7 +24,18 @@ def at_work() -> list[int]:
     return found
 
 
+def overlays(arguments: list[str]) -> list[Path]:
+    """The files that Snakemake's arguments give as --configfile."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path, default=[])
+    return parser.parse_known_args(arguments)[0].configfile
+
+
 if __name__ == "__main__":
+    try:
+        read_config(Path(), *overlays(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(str(error))
     if pids := at_work():
         sys.exit(f"A run is at work in this folder: process {', '.join(map(str, pids))}.")
     locked = subprocess.run([sys.executable, "-m", "snakemake", "--unlock", *sys.argv[1:]])

@@ -31,11 +31,12 @@ from underspec.archive import CURE, MANIFEST, from_json, read_archive, to_json, 
 from underspec.artifacts import POSTS, SAMPLES, SCORES, check_table, read_table, write_table
 from underspec.errors import ArtifactError, UserError
 from underspec.reward_matrix import METRICS, check_keys, layout, read_rewards
+from underspec.schema import NAME
 
 CONFIG, MATRIX = "config.json", "scores.parquet"
 POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
 BESIDE_WEIGHTS = ("metrics.json", "provenance.json", "training.csv")
-SCORE_NAME = re.compile(r"evaluator|gold|\w[\w.-]*/pretrain\d+-finetune\d+")
+SCORE_NAME = re.compile(rf"evaluator|gold|{NAME}/pretrain\d+-finetune\d+")
 
 
 def pack(

@@ -1,37 +1,46 @@
 """The strict schema of the config: every key there is, its type, and what contradicts what."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 
+from underspec.bundle import bundled_config
+from underspec.corruption import SENTINELS, corrupted_spans, tokens_for
 from underspec.downloads import Source
 from underspec.errors import ConfigError
 from underspec.grid import AGGREGATORS, GRIDS
+from underspec.schema import (
+    NAME,
+    Count,
+    Flag,
+    Name,
+    NotNegative,
+    Section,
+    Seed,
+    Size,
+    Text,
+    integer,
+    number,
+    or_null,
+)
 from underspec.sources import checkpoint_of, pretrains
 from underspec.worlds import names, world_class
+from underspec.yaml_map import read_map
 
-Count = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+Share = number(gt=0, le=1)
 
 
 class Shape(Section):
     """Hugging Face's names; num_layers is that of the encoder, and of the decoder."""
 
     version: Literal["v1.0", "v1.1"]
-    d_model: Count
-    d_ff: Count
-    d_kv: Count
-    num_heads: Count
-    num_layers: Count
+    d_model: Size
+    d_ff: Size
+    d_kv: Size
+    num_heads: Size
+    num_layers: Size
 
 
 def some_of(section: type[Section]) -> type[Section]:
@@ -45,11 +54,11 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 class Recipe(Section):
     steps: Count
-    batch: Count
-    learning_rate: Positive
-    warmup: Annotated[int, Field(ge=0)]
-    dropout: Rate
-    weight_decay: Annotated[float, Field(ge=0)]
+    batch: Size
+    learning_rate: number(gt=0, le=10)
+    warmup: NotNegative
+    dropout: number(ge=0, lt=1)
+    weight_decay: number(ge=0, le=10)
     optimizer: Literal["adamw", "adafactor"]
     schedule: Literal["linear", "constant", "inverse_sqrt"]
     precision: Literal["fp32", "bf16"]
@@ -58,16 +67,16 @@ class Recipe(Section):
 class Need(Section):
     """What a job asks for, and how a training is laid on its GPUs."""
 
-    gpus: Annotated[int, Field(ge=0)]
+    gpus: NotNegative
     nodes: Count
     cpus: Count
     mem_mb: Count
     minutes: Count
-    growth: Annotated[float, Field(ge=1)]
-    micro_batch: Count | None
-    sharded: bool
-    activation_checkpointing: bool
-    compiled: bool
+    growth: number(ge=1, le=10)
+    micro_batch: or_null(Count)
+    sharded: Flag
+    activation_checkpointing: Flag
+    compiled: Flag
 
 
 SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
@@ -78,15 +87,15 @@ STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # whose jobs
 
 class Compute(Section):
     default: Need
-    pretrain: dict[str, SomeNeed]
-    policy: dict[str, SomeNeed]
-    sample: dict[str, SomeNeed]
-    reward_model: dict[str, SomeNeed]
-    score: dict[str, SomeNeed]
+    pretrain: dict[Name, SomeNeed]
+    policy: dict[Name, SomeNeed]
+    sample: dict[Name, SomeNeed]
+    reward_model: dict[Name, SomeNeed]
+    score: dict[Name, SomeNeed]
 
 
 class Estimate(Section):
-    tflops: Positive
+    tflops: number(gt=0)
     training: Share
     sampling: Share
     scoring: Share
@@ -100,60 +109,60 @@ class Scale(Section):
 
 class Labels(Section):
     seed: Seed
-    temperature: Positive
-    noise: Annotated[float, Field(ge=0, lt=0.5)]
-    length_bias: float
+    temperature: number(ge=1e-3, le=1e3)
+    noise: number(ge=0, lt=0.5)
+    length_bias: number(ge=-1e3, le=1e3)
 
 
 class Pretraining(Section):
-    world: str | None
+    world: or_null(Name)
     shards: Count
 
 
 class Tokenizer(Section):
     kind: Literal["word", "unigram", "t5"]
-    vocabulary: Annotated[int, Field(gt=110)]
+    vocabulary: integer(gt=SENTINELS + 10, le=10**6)
     source: Source
 
 
 class Lengths(Section):
-    post: Count
-    summary: Count
+    post: integer(ge=2, le=2**17)
+    summary: integer(ge=2, le=2**17)  # a sample has one token less, for its eos
 
 
 class Checkpoint(Section):
-    path: Annotated[str, Field(min_length=1)]
-    source: Literal["released", "hub"] | None = None
-    revision: str | None = None
+    path: Text
+    source: or_null(Literal["released", "hub"]) = None
+    revision: or_null(Text) = None
 
 
 class Pretrain(Section):
     source: Literal["scratch", "released", "hub"]
-    checkpoints: dict[Annotated[str, Field(pattern=r"^[^/]+(/\d+)?$")], Checkpoint]
+    checkpoints: dict[Annotated[str, Field(pattern=rf"^{NAME}(/[0-9]+)?$")], Checkpoint]
 
 
 class Corruption(Section):
-    input_length: Annotated[int, Field(ge=8)]
-    noise_density: Annotated[float, Field(gt=0, lt=1)]
-    mean_span_length: Annotated[float, Field(ge=1)]
+    input_length: integer(ge=8, le=2**17)
+    noise_density: number(ge=0.01, le=0.9)  # nearer to 1, no text is long enough
+    mean_span_length: number(ge=1)
 
 
 class Policy(Section):
-    scale: str
+    scale: Name
     pretrain_seed: Seed
     seed: Seed
     recipe: SomeRecipe
 
 
 class Samples(Section):
-    preferences: Annotated[int, Field(ge=2, multiple_of=2)]
-    validation: Annotated[int, Field(ge=2, multiple_of=2)]
-    best_of_n: Count
+    preferences: integer(ge=2, le=2**17, multiple_of=2)
+    validation: integer(ge=2, le=2**17, multiple_of=2)
+    best_of_n: Size
 
 
 class Sampling(Section):
-    temperature: Positive
-    top_k: Count | None
+    temperature: number(ge=0.01, le=100)  # beyond, logits overflow or all tokens are alike
+    top_k: or_null(Count)
     top_p: Share
     seed: Seed
     precision: Precision
@@ -165,23 +174,23 @@ class Scoring(Section):
 
 
 class Evaluator(Section):
-    scale: str
+    scale: Name
     pretrain_seed: Seed
     finetune_seed: Seed
 
 
 class Config(Section):
-    extends: str | None
-    bundle: str | None
-    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-    world: str
-    worlds: dict[str, dict]
+    extends: or_null(Text)
+    bundle: or_null(Text)
+    experiment: Name
+    world: Name
+    worlds: dict[Name, dict]
     pretraining: Pretraining
     labels: Labels
     tokenizer: Tokenizer
     lengths: Lengths
-    scales: Annotated[list[str], Field(min_length=1)]
-    models: dict[str, Scale]
+    scales: Annotated[list[Name], Field(min_length=1)]
+    models: dict[Name, Scale]
     grid: Literal[GRIDS]
     pretrain_seeds: Annotated[list[Seed], Field(min_length=2)]
     finetune_seeds: Annotated[list[Seed], Field(min_length=2)]
@@ -191,12 +200,12 @@ class Config(Section):
     policy: Policy
     sampling: Sampling
     scoring: Scoring
-    centering: Annotated[float, Field(ge=0)]
+    centering: number(ge=0, le=1e3)
     evaluator: Evaluator
     aggregators: Annotated[list[Literal[AGGREGATORS]], Field(min_length=1)]
     best_of_n: Annotated[list[Count], Field(min_length=2)]
-    protect_pretrains: bool
-    resamples: Annotated[int, Field(ge=100)]
+    protect_pretrains: Flag
+    resamples: integer(ge=100, le=10**6)
     checkpoint_seconds: Count
     compute: Compute
     estimate: Estimate
@@ -211,15 +220,64 @@ def merged(base: dict, overlay: dict) -> dict:
     return both
 
 
-def read_config(root: Path, overlay: Path | None = None) -> dict:
-    """The config of the repository `root` with an overlay, and with what that one extends."""
-    config = yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))
-    if overlay is None:
-        return config
-    own = yaml.safe_load(overlay.read_text(encoding="utf-8"))
-    if own.get("extends"):
-        config = merged(config, yaml.safe_load((root / own["extends"]).read_text(encoding="utf-8")))
-    return merged(config, own)
+def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> dict:
+    """The config of the repository `root`, not yet checked.
+
+    Its layers, the undermost first: config.yaml; the config in the bundle, if one is named; the
+    files that overlays extend; the overlays; what the command line has `given`.
+
+    Raises ConfigError, naming the file, if one cannot be read, if overlays extend each other in a
+    circle, or if the last overlay has no `experiment` of its own; ArtifactError if the bundle is
+    damaged.
+    """
+    above = _layers(root, overlays, given or {})
+    config = read_map(root / "config.yaml")
+    if bundle := _file(above, "bundle") or _file(config, "bundle"):
+        config = merged(config, bundled_config(bundle) | {"bundle": str(bundle)})
+    return merged(config, above)
+
+
+def _layers(root: Path, overlays: Sequence[Path], given: Mapping) -> dict:
+    """What lies over config.yaml, as one map."""
+    own = {path: read_map(path) for path in overlays}
+    if overlays and "experiment" not in {**own[overlays[-1]], **given}:
+        raise ConfigError(
+            f"{overlays[-1]}: has no `experiment:` of its own; name one, or it writes over the "
+            "results of another"
+        )
+    extended: dict[Path, dict] = {}
+    for path, layer in own.items():
+        extended |= _extended(root, layer, [path])
+    extended |= _extended(root, given, [])
+    config: dict = {}
+    for layer in (*extended.values(), *own.values(), given):
+        config = merged(config, layer)
+    return config
+
+
+def _extended(root: Path, layer: Mapping, above: list[Path]) -> dict[Path, dict]:
+    """The content of every file that `layer` extends, the undermost first; above: the files that
+    led to it, each extending the next."""
+    extends = _file(layer, "extends")
+    if extends is None:
+        return {}
+    path = root / extends
+    chain = [*above, path]
+    if path.resolve() in (each.resolve() for each in above):
+        circle = " extends ".join(map(str, chain))
+        raise ConfigError(f"{path}: extends itself ({circle}); remove one `extends:`")
+    base = read_map(path)
+    return {**_extended(root, base, chain), path: base}
+
+
+def _file(layer: Mapping, key: str) -> Path | None:
+    """The file that a layer of the config names under `key`, before the schema is asked."""
+    name = TypeAdapter(or_null(Text))
+    try:
+        checked = name.validate_python(layer.get(key), strict=True)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, (key,))) from None
+    return Path(checked) if checked else None
 
 
 def recipe(config: dict, *place: str) -> dict:
@@ -250,21 +308,25 @@ def text_world(config: dict) -> str:
     return config["pretraining"]["world"] or config["world"]
 
 
-def validate(config: dict) -> None:
-    """Raises ConfigError with one line that names the key and says what is allowed."""
+def validate(config: dict) -> dict:
+    """The config with every value in the type of the schema: 1e-3 is a number, also as text.
+
+    Raises ConfigError with one line that names the key and says what is allowed.
+    """
     checked = _checked(Config, config)
+    config = _typed(config, checked)
     text = text_world(config)
     _require(checked.world, "world", "has_posts", "posts")
     _require(text, "pretraining.world", "has_pretraining_text", "pretraining text")
     for world in (checked.world, text):
-        options = _checked(
-            world_class(world).Options, config["worlds"].get(world, {}), "worlds", world
-        )
-    most, asked = options.most_shards, checked.pretraining.shards
-    if most and asked > most:
+        given = config["worlds"].get(world, {})
+        options = _checked(world_class(world).Options, given, "worlds", world)
+        config = merged(config, {"worlds": {world: _typed(given, options)}})
+    key, asked = options.most_shards, checked.pretraining.shards
+    if key and asked > (most := getattr(options, key)):
         raise ConfigError(
-            f"pretraining.shards: {asked} is more than the {most} files of the world {text} "
-            f"(worlds.{text}.files)"
+            f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
+            f"world {text} (worlds.{text}.{key})"
         )
     recipes = {
         place: _checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)
@@ -272,13 +334,19 @@ def validate(config: dict) -> None:
     for key, broken, allowed in (*_contradictions(checked), *_impossible_shares(config, recipes)):
         if broken:
             raise ConfigError(f"{key}: {allowed}")
+    return config
 
 
 def _checked(schema: type[BaseModel], section: dict, *place: str) -> BaseModel:
     try:
-        return schema(**section)
+        return schema.model_validate(section)
     except ValidationError as error:
         raise ConfigError(_one_line(error, place)) from None
+
+
+def _typed(section: dict, checked: BaseModel) -> dict:
+    """A section with the values of its check; keys stay those of the section, and in its order."""
+    return merged(section, checked.model_dump(exclude_unset=True))
 
 
 def _require(world: str, key: str, flag: str, part: str) -> None:
@@ -351,6 +419,14 @@ def _contradictions(config: Config):
         f"{evaluator[1]} is the policy's pretrain; the evaluator needs one that it does not share",
     )
     yield from _imported_pretrains(config)
+    length, *noise = config.corruption.model_dump().values()
+    spans = corrupted_spans(tokens_for(length, *noise), *noise)
+    yield (
+        "corruption",
+        spans > SENTINELS,
+        f"{spans} spans a chunk are more than the {SENTINELS} sentinels; lower input_length or "
+        "noise_density, or raise mean_span_length",
+    )
     yield (
         "best_of_n",
         max(config.best_of_n) > drawn,
@@ -388,13 +464,15 @@ def _imported_pretrains(config: Config):
 
 def _one_line(error: ValidationError, place: tuple[str, ...]) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in (*place, *first["loc"]))
-    message = first["msg"]
+    key = ".".join(str(part) for part in (*place, *first["loc"])).replace("\n", r"\n")
+    message, value = first["msg"], first["input"]
     if first["type"] == "extra_forbidden":
         message = "no such key; see config.yaml for every key there is"
     elif first["type"] == "missing":
         message = "missing; see config.yaml for every key there is"
-    elif not isinstance(first["input"], dict):
-        message = f"{first['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
+    elif not isinstance(value, dict):
+        message = f"{value!r} is not allowed: {message[0].lower()}{message[1:]}"
+    if first["type"] == "string_type" and not isinstance(value, dict | list | None):
+        message += "; write it in quotes"
     more = error.error_count() - 1
     return f"{key}: {message}" + (f" (and {more} more)" if more else "")

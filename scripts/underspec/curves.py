@@ -26,7 +26,7 @@ def training_curves(runs: Iterable[dict]) -> pd.DataFrame:
 def _curve(stage: str, scale: str, name: str, folder: str) -> pd.DataFrame:
     path = Path(folder) / "training.csv"
     try:
-        log = pd.read_csv(path)[["step", "loss"]]
+        log = pd.read_csv(path, usecols=["step", "loss"])[["step", "loss"]]
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"{path}: not a training log ({error}); delete its folder and run Snakemake again"

@@ -2,26 +2,24 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import huggingface_hub
 from huggingface_hub import errors
-from pydantic import BaseModel, ConfigDict, Field
 
 from underspec.errors import UserError
+from underspec.schema import Section, Text
 
 log = logging.getLogger(__name__)
 
 
-class Source(BaseModel):
+class Source(Section):
     """A repository of the Hub at a revision; or a folder, if `name` begins with /, ~ or a dot
     (then the revision is not used).
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: Annotated[str, Field(min_length=1)]
-    revision: Annotated[str, Field(min_length=1)]
+    name: Text
+    revision: Text
 
     @property
     def is_folder(self) -> bool:

@@ -59,7 +59,9 @@ def by_stage(benchmarks: Mapping[str, pd.DataFrame]) -> list[dict]:
 
 def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:
     return {
-        str(path.relative_to(folder)): pd.read_csv(path, sep="\t", na_values="-")
+        str(path.relative_to(folder)): pd.read_csv(
+            path, sep="\t", na_values="-", usecols=["s", "cpu_time"], dtype=float
+        )
         for path in sorted(folder.rglob("*.tsv"))
     }
 

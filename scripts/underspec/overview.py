@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from underspec.claims import COLUMNS
+from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
 
 VERDICTS = ("supported", "contradicted", "undecided")
@@ -33,11 +34,11 @@ def read_claims(path: Path) -> list[dict]:
     Raises ArtifactError, naming the file, if it is no such table.
     """
     try:
-        table = pd.read_csv(path, dtype={"published": str})[COLUMNS]
+        table = read_csv(path)[COLUMNS]
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: not a table of claims ({error}); delete it") from None
     return [
-        {name: None if value != value else value for name, value in row.items()}
+        {name: None if value == "" or value != value else value for name, value in row.items()}
         for row in table.to_dict("records")
     ]
 

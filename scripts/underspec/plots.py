@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from underspec import published
+from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers as in the paper.
@@ -88,7 +89,7 @@ def use_style() -> None:
 def read(path: str) -> pd.DataFrame:
     """Read a tidy table. Raises ArtifactError if it is missing or has no rows."""
     try:
-        table = pd.read_csv(path)
+        table = read_csv(path)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; let Snakemake make it first") from None
     except pd.errors.EmptyDataError:

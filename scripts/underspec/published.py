@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
 
 PARAMETERS = {"base": 220e6, "large": 770e6, "xl": 3e9, "xxl": 11e9}
@@ -22,6 +23,6 @@ def at_paper_scale(scale: str, parameters: float) -> bool:
 def read_table1(path: Path) -> pd.DataFrame:
     """The paper's Table 1. Raises ArtifactError, naming the file, if a column is missing."""
     try:
-        return pd.read_csv(path)[[*KIND, *WORTH]]
+        return read_csv(path)[[*KIND, *WORTH]]
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: not the published Table 1 ({error}); restore it") from None

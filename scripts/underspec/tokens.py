@@ -9,12 +9,12 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from underspec.corruption import SENTINELS
 from underspec.errors import ArtifactError, ConfigError
 
 log = logging.getLogger(__name__)
 
 PAD, EOS, UNK = 0, 1, 2
-SENTINELS = 100
 UNUSED = "<unused_"
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 

@@ -78,7 +78,7 @@ def make_results(folder, experiment):
                 scale=scale,
                 pretrain_seed=model.pretrain_seed,
                 finetune_seed=model.finetune_seed,
-                parameters=SCALES[scale],
+                parameters=SCALES.get(scale, 500),
                 accuracy=accuracy + rng.normal(0, 0.005),
                 pairs=50,
             )

@@ -1,6 +1,9 @@
 """The config's schema: what is shipped passes, every mistake is named in one line."""
 
 import copy
+import datetime
+import json
+import re
 from pathlib import Path
 from typing import get_args, get_origin
 
@@ -9,7 +12,9 @@ from pydantic import BaseModel
 
 from underspec.config import Config, Recipe, merged, read_config, text_world, validate
 from underspec.errors import ConfigError
+from underspec.grid import AGGREGATORS
 from underspec.optimizers import OPTIMIZERS, SCHEDULES
+from underspec.schema import NAME
 from underspec.sources import checkpoint_of
 from underspec.worlds import names, world_class
 
@@ -20,7 +25,7 @@ EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 
 def changed(key, value):
     overlay = value
-    for part in reversed(key.split(".")):
+    for part in reversed(key.split(".") if isinstance(key, str) else [key]):
         overlay = {part: overlay}
     return copy.deepcopy(merged(MINIATURE, overlay))
 
@@ -128,8 +133,8 @@ MISTAKES = [
     ("evaluator", {"scale": "xl", "pretrain_seed": 0}, "evaluator.pretrain_seed", "none shares"),
     ("evaluator", {"scale": "large", "pretrain_seed": 5}, "evaluator.pretrain_seed", "policy's"),
     ("labels.noise", 0.5, "labels.noise", "less than 0.5"),
-    ("labels.temperature", 0, "labels.temperature", "greater than 0"),
-    ("sampling.temperature", 0.0, "sampling.temperature", "greater than 0"),
+    ("labels.temperature", 0, "labels.temperature", "equal to 0.001 and .* equal to 1000"),
+    ("sampling.temperature", 0.0, "sampling.temperature", "equal to 0.01 and .* equal to 100"),
     ("sampling.top_k", 0, "sampling.top_k", "greater than 0"),
     ("sampling.top_p", 1.5, "sampling.top_p", "less than or equal to 1"),
     ("sampling.samples.preferences", 3, "sampling.samples.preferences", "multiple of 2"),
@@ -155,15 +160,57 @@ MISTAKES = [
     ("models.base.pretrain.dropout", 1.0, "models.base.pretrain.dropout", "less than 1"),
     ("models.base.pretrain.steps", 0, "models.base.pretrain.steps", "greater than 0"),
     ("models.base.pretrain.steps", "many", "models.base.pretrain.steps", "'many'.*integer"),
-    # YAML reads 1e-2, unlike 1.0e-2, as text; a stage would get that text
-    ("models.base.pretrain.learning_rate", "1e-2", "models.base.pretrain.learning_rate", "number"),
     ("models.base.pretrain.steps", True, "models.base.pretrain.steps", "integer"),
     ("tokenizer.kind", "letters", "tokenizer.kind", "'word', 'unigram' or 't5'"),
     ("tokenizer.vocabulary", 100, "tokenizer.vocabulary", "greater than 110"),
-    ("corruption.noise_density", 1.0, "corruption.noise_density", "less than 1"),
+    ("corruption.noise_density", 1.0, "corruption.noise_density", "less than or equal to 0.9"),
     ("experiment", "../elsewhere", "experiment", "'../elsewhere'"),
     ("experiment", "two\nlines", "experiment", "not allowed"),
     ("policy", None, "policy", "None"),
+    # what a stage would refuse, or break on, hours later
+    ("pretrain_seeds", [0, 2**32], "pretrain_seeds.1", "to 0 and less than 4294967296$"),
+    ("finetune_seeds", [0, 2**63], "finetune_seeds.1", "less than 4294967296"),
+    ("policy.seed", 2**64, "policy.seed", "less than 4294967296"),
+    ("sampling.seed", -1, "sampling.seed", "to 0 and less than 4294967296"),
+    ("worlds.micro_tldr.seed", 2**32, "worlds.micro_tldr.seed", "less than 4294967296"),
+    ("lengths.summary", 1, "lengths.summary", "greater than or equal to 2 and .* 131072"),
+    ("worlds.micro_tldr.posts.best_of_n", 1, "worlds.micro_tldr.posts.best_of_n", "equal to 2"),
+    ("pretraining.shards", 20001, "pretraining.shards", "20001 .* 20000 pretraining documents"),
+    ("lengths.post", 1, "lengths.post", "greater than or equal to 2"),
+    ("sampling.temperature", 1e-30, "sampling.temperature", "equal to 0.01 and .* equal to 100$"),
+    ("sampling.temperature", 1e30, "sampling.temperature", "equal to 0.01 and .* equal to 100$"),
+    ("labels.temperature", 1e-300, "labels.temperature", "equal to 0.001"),
+    ("labels.length_bias", -1e300, "labels.length_bias", "to -1000.0 and .* to 1000.0"),
+    ("models.base.pretrain.learning_rate", 1e9, "models.base.pretrain.learning_rate", "to 10"),
+    ("models.base.pretrain.learning_rate", float("inf"), "models.base.pretrain", "finite"),
+    ("sampling.temperature", float("nan"), "sampling.temperature", "finite"),
+    ("models.base.shape.d_kv", 2**17 + 1, "models.base.shape.d_kv", "0 and .* equal to 131072"),
+    ("tokenizer.vocabulary", 10**9, "tokenizer.vocabulary", "equal to 1000000"),
+    ("sampling.samples.best_of_n", 10**6, "sampling.samples.best_of_n", "equal to 131072"),
+    ("compute.default.growth", 1e6, "compute.default.growth", "equal to 10"),
+    ("compute.default.mem_mb", 2**31, "compute.default.mem_mb", "equal to 2147483647"),
+    ("resamples", 10**9, "resamples", "equal to 1000000"),
+    ("corruption.noise_density", 0.99999999, "corruption.noise_density", "equal to 0.9"),
+    ("corruption", {"input_length": 2048}, "corruption", "spans a chunk .* 100 sentinels"),
+    # types that YAML gives and nobody means
+    ("experiment", 7, "experiment", "7 .*; write it in quotes$"),
+    ("experiment", 2024.5, "experiment", "2024.5 .*; write it in quotes$"),
+    ("experiment", True, "experiment", "True .*; write it in quotes$"),
+    ("experiment", datetime.date(2024, 1, 5), "experiment", "; write it in quotes$"),
+    ("scales", ["base", False], "scales.1", "False .*; write it in quotes$"),
+    ("models", {7: {}}, "models.7", "; write it in quotes"),
+    ("models", {"two words": MINIATURE["models"]["base"]}, "models.two words", "a name has"),
+    (7, 1, "7", "string"),
+    ("resamples", True, "resamples", "True is not allowed: .*integer"),
+    ("resamples", "yes", "resamples", "'yes' is not allowed: .*integer"),
+    ("resamples", "1e3", "resamples", "'1e3' is not allowed: .*integer"),
+    ("centering", False, "centering", "False is not allowed: .*number"),
+    ("centering", "off", "centering", "'off' is not allowed: .*number"),
+    ("centering", "nan", "centering", "'nan' is not allowed: .*number"),
+    ("best_of_n", ["1", "four"], "best_of_n.1", "'four' is not allowed: .*integer"),
+    ("best_of_n", "1,4", "best_of_n", "'1,4' is not allowed: .*list"),
+    ("protect_pretrains", "yes", "protect_pretrains", "'yes' is not allowed: .*boolean"),
+    ("protect_pretrains", 1, "protect_pretrains", "1 is not allowed: .*boolean"),
 ]
 
 
@@ -176,6 +223,113 @@ def test_a_mistake_is_named_in_one_line(key, value, named, said):
     message = str(caught.value)
     assert message.startswith(named)
     assert "\n" not in message
+
+
+BAD_NAMES = [
+    "two words",
+    "a/b",
+    "..",
+    ".hidden",
+    "-x",
+    "_x",
+    "a*",
+    "a|b",
+    "a$",
+    "$(id)",
+    "a;b",
+    "a&b",
+]
+BAD_NAMES += ["", "é", "a\n", "a\nb", "<b>", "a%", "a{b}", "a'b", 'a"b', "a" * 101]
+GOOD_NAMES = ["miniature-bundle", "debian", "007", "1e3", "2024_01", "NA", "null", "a.b", "a" * 100]
+
+
+def named(experiment, scale):
+    """The miniature under a name, with its smallest scale under another."""
+    config = changed("experiment", experiment)
+    config["models"][scale] = config["models"].pop("base")
+    return config | {"scales": [scale, "large"]}
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_breaks_a_path_or_a_command_is_refused(name):
+    for key, config in {
+        "experiment": named(name, "base"),
+        "models": changed("models", {name: MINIATURE["models"]["base"]}),
+        "scales": changed("scales", ["base", name]),
+        "policy.scale": changed("policy.scale", name),
+        "compute.score": changed("compute.score", {name: {}}),
+        "world": changed("world", name),
+        "pretrain.checkpoints": changed("pretrain.checkpoints", {f"{name}/1": {"path": "/x"}}),
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            validate(config)
+        assert str(caught.value).startswith(key) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES)
+def test_names_keep_their_letters(name):
+    checked = validate(named(name, name))
+    assert checked["experiment"] == name
+    assert checked["scales"] == [name, "large"]
+
+
+def test_every_world_and_aggregator_has_a_name_of_that_pattern():
+    assert all(re.fullmatch(NAME, name) for name in (*names(), *AGGREGATORS))
+
+
+WRITTEN = [
+    # key, as YAML 1.1 or --config gives it, as meant
+    ("models.base.pretrain.learning_rate", "1e-3", 0.001),
+    ("models.base.pretrain.learning_rate", "2E-3", 0.002),
+    ("centering", ".5", 0.5),
+    ("centering", 1, 1.0),
+    ("labels.length_bias", "-0.25", -0.25),
+    ("resamples", "500", 500),
+    ("pretrain_seeds", ["0", "1", "2"], [0, 1, 2]),
+    ("best_of_n", ["1", "4", "16"], [1, 4, 16]),
+    ("protect_pretrains", "true", True),
+    ("protect_pretrains", "False", False),
+    ("sampling.top_k", "50", 50),
+    ("sampling.top_k", "null", None),
+    ("sampling.top_k", "", None),
+    ("bundle", "null", None),
+    ("worlds.micro_tldr.posts.policy", "64", 64),
+    (
+        "compute.pretrain",
+        {"xl": {"gpus": "2", "sharded": "true"}},
+        {"xl": {"gpus": 2, "sharded": True}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "meant"), WRITTEN)
+def test_what_is_written_as_text_is_read_as_meant(key, value, meant):
+    found = validate(changed(key, value))
+    for part in key.split("."):
+        found = found[part]
+    assert found == meant and type(found) is type(meant)
+
+
+@pytest.mark.parametrize("path", [None, *EXPERIMENTS], ids=lambda path: path and path.stem)
+def test_the_checked_config_has_the_keys_of_the_files_and_in_their_order(path):
+    config = read_config(ROOT, *[path] if path else [])
+    assert json.dumps(validate(config)) == json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sampling.temperature", 0.01),
+        ("sampling.temperature", 100),
+        ("lengths.summary", 2),
+        ("sampling.top_k", 10**9),  # more than the vocabulary: all
+        ("policy.seed", 2**32 - 1),
+        ("corruption.noise_density", 0.9),
+        ("corruption.noise_density", 0.01),
+    ],
+)
+def test_what_is_at_the_bound_is_allowed(key, value):
+    validate(changed(key, value))
 
 
 def test_adafactor_is_not_sharded():

@@ -222,11 +222,16 @@ def test_table1_marks_the_best_of_each_scale(tables, tmp_path):
     assert "nan" not in html
 
 
+@pytest.mark.parametrize("name", ["miniature", "a_", "1.", "x_-y"])
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
-def test_report_text_renders_with_the_config(text):
+def test_report_text_renders_with_the_config(text, name):
     jinja2 = pytest.importorskip("jinja2")
     core = pytest.importorskip("docutils.core")
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["experiment"], config["bundle"] = name, "my bundles/a_.zip"
+    config["models"][name] = config["models"]["xxl"]  # what it is to rst must not matter
+    config["scales"].append(name)
+    config["policy"]["scale"] = config["evaluator"]["scale"] = name
     # trimmed as Snakemake trims
     jinja = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined

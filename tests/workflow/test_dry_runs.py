@@ -1,5 +1,9 @@
 """The DAG as a user meets it before anything runs. Dry runs: a few seconds each."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 from picture import README, picture
 from published import paper_data
@@ -72,6 +76,146 @@ def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):
     assert len(lines) == 1
     assert key in lines[0] and cure in lines[0]
     assert "Job stats" not in done.stdout + done.stderr
+
+
+def refused(*arguments):
+    """The lines that a dry run ends with, without Snakemake's own places in rules/."""
+    done = snakemake(REPOSITORY, "--dry-run", "--quiet", "all", *arguments)
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return [
+        line for line in lines if not line.startswith(("WorkflowError", "  File", "Config file "))
+    ]
+
+
+BASE = "extends: experiments/smoke.yaml\n"
+FILES = {
+    "a key twice": (
+        BASE + "experiment: x\nlabels: {seed: 1, seed: 2}",
+        r"x\.yaml: line 3: .* seed",
+    ),
+    "no name": (BASE + "resamples: 500", r"x\.yaml: has no `experiment:`"),
+    "a number": (BASE + "experiment: 007", "experiment: 7 .* write it in quotes"),
+    "itself": ("experiment: x\nextends: {self}", r"x\.yaml: extends itself"),
+    "what is not there": ("experiment: x\nextends: gone.yaml", r"gone\.yaml: No such file"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), FILES.values(), ids=FILES)
+def test_a_bad_overlay_is_refused_in_one_line(tmp_path, text, said):
+    path = tmp_path / "x.yaml"
+    path.write_text(text.replace("{self}", str(path)))
+    (line,) = refused("--configfile", str(path))
+    assert re.match(f"config: .*{said}", line)
+
+
+SNAKEMAKE_S = {
+    "empty": ("", "Config file must be given as JSON or YAML with keys at top level."),
+    "a list": ("- 1", "Config file must be given as JSON or YAML with keys at top level."),
+    "no YAML": ("a: [1\nb: 2", "Config file is not valid JSON or YAML."),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), SNAKEMAKE_S.values(), ids=SNAKEMAKE_S)
+def test_what_snakemake_refuses_before_it_reads_the_snakefile(tmp_path, text, said):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    done = snakemake(REPOSITORY, "--dry-run", "--configfile", str(path))
+    last = (done.stdout + done.stderr).strip().splitlines()[-1]
+    assert done.returncode != 0 and last.startswith(said)
+
+
+def test_an_overlay_that_is_not_there(tmp_path):
+    done = snakemake(REPOSITORY, "--dry-run", "--configfile", "experiments/gone.yaml")
+    assert done.returncode != 0
+    last = (done.stdout + done.stderr).strip().splitlines()[-1]
+    assert "No such file" in last and "experiments/gone.yaml" in last
+
+
+def test_a_chain_of_overlays_reaches_the_rules(tmp_path):
+    (tmp_path / "middle.yaml").write_text(BASE + "experiment: middle\nresamples: 321\n")
+    (tmp_path / "high.yaml").write_text(f"experiment: high\nextends: {tmp_path}/middle.yaml\n")
+    overlay = ["--configfile", str(tmp_path / "high.yaml")]
+    commands = snakemake(REPOSITORY, "-n", "-p", "claims", "--forceall", *overlay).stdout
+    assert "results/high/evidence" in commands
+    assert "--resamples 321 " in commands  # of the middle one
+    assert '"best_of_n": [1, 2, 4, 8]' in commands  # of smoke, the lowest
+
+
+GIVEN = ["best_of_n=[1,4]", "aggregators=[mean]", "resamples=500", "pretrain_seeds=[0,1,2]"]
+GIVEN += ["labels={length_bias: 1e-1}", "scales=[base]"]
+
+
+def test_what_config_gives_reaches_the_rules_in_its_type():
+    done = snakemake(REPOSITORY, "-n", "-p", "claims", "--forceall", *SMOKE, "--config", *GIVEN)
+    assert "--resamples 500 " in done.stdout and "--length_bias 0.1 " in done.stdout
+    for part in ('"best_of_n": [1, 4]', '"pretrain_seeds": [0, 1, 2]', '"aggregators": ["mean"]'):
+        assert part in done.stdout
+    assert "/large/" not in done.stdout.replace("pretrain/large/", "")  # the policy's
+
+
+def test_what_acts_after_the_matrix_can_be_typed_beside_a_bundle():
+    given = ["bundle=bundles/miniature.zip", *GIVEN[:3], "scales=[xl]"]
+    done = snakemake(REPOSITORY, "-n", "-p", "claims", "--forceall", "--config", *given)
+    assert done.returncode == 0, done.stderr
+    assert "--resamples 500 " in done.stdout and '"best_of_n": [1, 4]' in done.stdout
+    assert "results/miniature-bundle/evidence/xl" in done.stdout
+    assert "results/miniature-bundle/evidence/base" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("best_of_n=[1,x]", "best_of_n.1: 'x' is not allowed"),
+        ("resamples=yes", "resamples: 'yes' is not allowed"),
+        ("resamples=True", "resamples: True is not allowed"),
+        ("experiment=007", "experiment: 7 is not allowed: .* write it in quotes"),
+        ("scales=base", "scales: 'base' is not allowed: .* list"),
+    ],
+)
+def test_what_config_gives_and_nobody_can_mean_is_refused_in_one_line(given, said):
+    (line,) = refused(*SMOKE, "--config", given)
+    assert re.match(f"config: {said}", line)
+
+
+@pytest.mark.parametrize("script", ["estimate.py", "unlock.py"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ("", "empty"),
+        ("- 1", "not a map"),
+        ("a: [1\nb: 2", "line 2: "),
+        ("resamples: 500", "has no `experiment:`"),
+        ("experiment: x\nresamples: 500\nresamples: 600", "line 3: the key resamples"),
+    ],
+)
+def test_the_scripts_refuse_a_bad_overlay_in_one_line(tmp_path, script, text, said):
+    path = tmp_path / "x.yaml"
+    if text is not None:
+        path.write_text(text)
+    done = subprocess.run(
+        [sys.executable, f"scripts/{script}", "--configfile", str(path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{path}: {said}")
+
+
+def test_make_names_an_experiment_that_is_not_there():
+    for target in ("run", "estimate", "report", "bundle"):
+        done = subprocess.run(
+            ["make", "-n", target, "EXPERIMENT=gone"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode != 0
+        assert "EXPERIMENT=gone: there is no experiments/gone.yaml" in done.stderr
+    subprocess.run(["make", "-n", "figures", "EXPERIMENT=gone"], cwd=REPOSITORY, check=True)
 
 
 def test_the_picture_in_the_readme_is_the_dag():

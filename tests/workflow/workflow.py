@@ -41,9 +41,10 @@ def environment() -> dict[str, str]:
 
 
 def overlay(folder: Path, changes: dict) -> list[str]:
-    """Command-line arguments for the smoke experiment with `changes` to its config."""
+    """Command-line arguments for the smoke experiment with `changes` to its config, where it
+    leaves its results."""
     path = folder / "overlay.yaml"
-    path.write_text(yaml.safe_dump(changes))
+    path.write_text(yaml.safe_dump({"experiment": "smoke"} | changes))
     return [*SMOKE, str(path)]
 
 

@@ -11,32 +11,28 @@ import itertools
 import pkgutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from underspec.errors import ConfigError
+from underspec.schema import Count, Section, Several
 
 
-class Options(BaseModel):
-    """Base of every world's options: unknown keys are refused."""
+class Options(Section):
+    """Base of every world's options."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    @property
-    def most_shards(self) -> int | None:
-        """Into how many shards the pretraining text can be cut; None: into any number."""
-        return None
+    # The option that says into how many shards the pretraining text can be cut; None: nobody knows.
+    most_shards: ClassVar[str | None] = None
 
 
 class Splits(Options):
     """Posts in each split."""
 
-    policy: Annotated[int, Field(gt=0)]
-    preferences: Annotated[int, Field(gt=0)]
-    validation: Annotated[int, Field(gt=0)]
-    best_of_n: Annotated[int, Field(gt=0)]
+    policy: Count
+    preferences: Count
+    validation: Count
+    best_of_n: Several
 
 
 class BaseWorld:

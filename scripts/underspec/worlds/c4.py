@@ -6,12 +6,11 @@ import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
+from typing import ClassVar
 
 from underspec.downloads import Source, link
 from underspec.errors import ArtifactError
+from underspec.schema import integer
 from underspec.worlds import BaseWorld, Options
 
 TRAIN_FILES = 1024
@@ -20,11 +19,8 @@ log = logging.getLogger(__name__)
 
 class C4Options(Options):
     source: Source
-    files: Annotated[int, Field(gt=0, le=TRAIN_FILES)]  # so many of the train files, the first ones
-
-    @property
-    def most_shards(self) -> int:
-        return self.files
+    files: integer(gt=0, le=TRAIN_FILES)  # so many of the train files, the first ones
+    most_shards: ClassVar[str] = "files"
 
 
 class World(BaseWorld):

@@ -14,15 +14,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-from pydantic import Field
 
 from underspec import apt
 from underspec.artifacts import read_table, write_table
 from underspec.documentation import flow, read_documents
 from underspec.errors import ConfigError, UserError
+from underspec.schema import MOST, Seed, integer
 from underspec.worlds import BaseWorld, Options, Splits, hashed_order
 
 DESCRIPTIONS = dict.fromkeys(("source", "package", "synopsis", "description"), "string")
@@ -35,9 +34,9 @@ log = logging.getLogger(__name__)
 
 
 class DebianOptions(Options):
-    seed: Annotated[int, Field(ge=0)]  # which source packages go to which split
+    seed: Seed  # which source packages go to which split
     posts: Splits
-    max_words: Annotated[int, Field(ge=LEAST_WORDS)]  # longer posts are left out
+    max_words: integer(ge=LEAST_WORDS, le=MOST)  # longer posts are left out
     documentation: list[str]  # packages whose prose joins the pretraining text
 
 

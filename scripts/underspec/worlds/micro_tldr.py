@@ -10,12 +10,12 @@ Words are separated by spaces, punctuation included.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
+from underspec.schema import Count, Seed
 from underspec.worlds import BaseWorld, Options, Splits
 
 MEN = ("brother", "boss", "uncle", "father", "boyfriend", "nephew", "grandpa", "husband")
@@ -66,9 +66,10 @@ class Story:
 
 
 class MicroOptions(Options):
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     posts: Splits
-    pretraining_documents: Annotated[int, Field(gt=0)]
+    pretraining_documents: Count
+    most_shards: ClassVar[str] = "pretraining_documents"
 
 
 class World(BaseWorld):

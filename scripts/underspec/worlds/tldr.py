@@ -9,15 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from underspec.downloads import Source, link
 from underspec.errors import ArtifactError, ConfigError
+from underspec.schema import Seed, Several, or_null
 from underspec.worlds import BaseWorld, Options, hashed_order
 
 POST_FILES = {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
@@ -34,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class TldrOptions(Options):
-    seed: Annotated[int, Field(ge=0)]  # which posts are the first of best_of_n
+    seed: Seed  # which posts are the first of best_of_n
     posts: Source
     comparisons: Source
-    best_of_n: Annotated[int, Field(gt=0)] | None  # so many posts of the test split; null: all
+    best_of_n: or_null(Several)  # so many posts of the test split; null: all
 
 
 class World(BaseWorld):

@@ -1,0 +1,24 @@
+"""Reading the tables that are CSV files: names are text, whatever they look like."""
+
+from pathlib import Path
+
+import pandas as pd
+
+# The columns of all tables that hold text. A scale may be called 007, 1e3 or NA: nothing here is
+# guessed to be a number, or missing. What is open in such a column is "".
+TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
+TEXT += ("statistic", "component", "by", "diagnostic", "yardstick", "better", "worse")
+TEXT += ("stage", "name", "path", "sha256")
+TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "these_models")
+
+
+def read_csv(path: Path | str) -> pd.DataFrame:
+    """The table in a CSV file: TEXT as text, other columns as numbers, open where they are empty.
+
+    Raises what pandas raises: OSError, ValueError.
+    """
+    numbers = [name for name in pd.read_csv(path, nrows=0) if name not in TEXT]
+    open_where_empty = dict.fromkeys(numbers, "")
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=open_where_empty
+    )
