@@ -10,8 +10,6 @@ import json
 import logging
 import os
 import shutil
-import time
-import uuid
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +23,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
+from underspec.artifacts import stale, unfinished_name
 from underspec.checksums import sha256
 from underspec.errors import ArtifactError, UserError
 
@@ -34,7 +33,6 @@ warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or
 
 KEPT = 2  # the last ones: the newest may get damaged, and a second copy of the job may read one
 CHECKSUMS = "checksums.txt"
-STALE_SECONDS = 3600.0  # a checkpoint that was begun so long ago will not be finished
 
 
 def save(
@@ -52,7 +50,7 @@ def save(
     leaves nothing behind, if it cannot be written.
     """
     final = run / f"step-{step:09d}"
-    (unfinished,) = broadcast_object_list([_unfinished(final)])
+    (unfinished,) = broadcast_object_list([unfinished_name(final)])
     try:
         distributed_checkpoint.save(
             _state(model, optimizer),
@@ -115,11 +113,6 @@ def _finished(run: Path) -> list[Path]:
     return sorted(run.glob("step-*[0-9]"))
 
 
-def _unfinished(final: Path) -> Path:
-    """A name for the checkpoint `final` while it is not whole, which no other process uses."""
-    return final.with_name(f"{final.name}.{uuid.uuid4().hex}.unfinished")
-
-
 def _newest(run: Path) -> Path | None:
     """The newest whole checkpoint in `run`, if there is one.
 
@@ -135,7 +128,7 @@ def _newest(run: Path) -> Path | None:
             damage,
         )
         with suppress(FileNotFoundError):  # a second copy of this job was faster
-            newest.rename(_unfinished(newest))
+            newest.rename(unfinished_name(newest))
     return None
 
 
@@ -164,12 +157,7 @@ def _finish(unfinished: Path, final: Path) -> None:
     except OSError:  # a second copy of this job has written the same, and was faster
         shutil.rmtree(unfinished)
     superseded = _finished(final.parent)[:-KEPT]
-    begun_long_ago = [
-        path
-        for path in final.parent.glob("*.unfinished")
-        if path.stat().st_mtime < time.time() - STALE_SECONDS
-    ]
-    for path in [*superseded, *begun_long_ago]:
+    for path in [*superseded, *stale(final.parent)]:
         shutil.rmtree(path, ignore_errors=True)
 
 

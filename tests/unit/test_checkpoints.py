@@ -10,8 +10,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from underspec import checkpoints
-from underspec.checkpoints import KEPT, STALE_SECONDS, resume, save
+from underspec import artifacts, checkpoints
+from underspec.artifacts import STALE_SECONDS
+from underspec.checkpoints import KEPT, resume, save
 from underspec.errors import ArtifactError, UserError
 from underspec.models import new_t5
 
@@ -86,7 +87,7 @@ def test_what_a_second_copy_is_writing_is_left_alone(tmp_path, monkeypatch):
     save(Accelerator(), tmp_path, 3, [], model, optimizer)
     assert unfinished.exists()
     later = time.time() + STALE_SECONDS + 1
-    monkeypatch.setattr(checkpoints.time, "time", lambda: later)
+    monkeypatch.setattr(artifacts.time, "time", lambda: later)
     save(Accelerator(), tmp_path, 4, [], model, optimizer)
     assert names(tmp_path) == ["step-000000003", "step-000000004"]
 
