@@ -117,6 +117,8 @@ def with_summaries(*texts):
         (comparison("bad", summaries=None), "not of two summaries"),
         (with_summaries(" one", "  "), "with an empty summary"),
         (with_summaries(" one", None), "with an empty summary"),
+        (with_summaries(" one", "\u200b \ufeff"), "with an empty summary"),
+        (with_summaries("\x00", " one"), "with an empty summary"),
         (with_summaries(" one", "one "), "of equal summaries"),
         (comparison("bad", info={**comparison("bad")["info"], "post": None}), "without id or post"),
         (comparison("bad", info={**comparison("bad")["info"], "id": None}), "without id or post"),
@@ -134,6 +136,8 @@ def test_a_bad_comparison_is_left_out_and_counted(published, caplog, row, reason
         after = world(published)
         assert after.posts().equals(expected[0])
         assert after.preferences().equals(expected[1])
+    dropped = after.preferences().attrs["dropped"]
+    assert dropped == {"preferences": {}, "validation": {reason.replace("\\", ""): 2}}
     assert re.search(rf"comparisons validation: 2 rows kept, 2 dropped \(2 {reason}", caplog.text)
 
 
@@ -142,6 +146,8 @@ def test_a_bad_comparison_is_left_out_and_counted(published, caplog, row, reason
     [
         ({"summary": "  "}, "with an empty summary"),
         ({"summary": None}, "with an empty summary"),
+        ({"summary": "\u200b"}, "with an empty summary"),
+        ({"post": "\u200b \x00"}, "without id or post"),
         ({"post": None}, "without id or post"),
         ({"post": " \n"}, "without id or post"),
         ({"id": None}, "without id or post"),

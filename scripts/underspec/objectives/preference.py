@@ -45,6 +45,16 @@ def preference(
     return Objective(make, loss, pairs, settings)
 
 
+def distinguishable(
+    posts: list[np.ndarray], chosen: list[np.ndarray], rejected: list[np.ndarray]
+) -> list[list[np.ndarray]]:
+    """Posts, chosen and rejected of the pairs whose texts differ as token ids: of equal ones a
+    reward model can learn nothing, and both have the same reward.
+    """
+    kept = [i for i in range(len(posts)) if not np.array_equal(chosen[i], rejected[i])]
+    return [[texts[i] for i in kept] for texts in (posts, chosen, rejected)]
+
+
 def bradley_terry(chosen: Tensor, rejected: Tensor, centering: float) -> Tensor:
     """Sum of -log sigmoid(r+ - r-) + centering (r+ + r-)^2 over pairs (pairs,): a scalar."""
     likelihood = nn.functional.logsigmoid(chosen - rejected)
