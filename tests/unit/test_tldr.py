@@ -265,6 +265,23 @@ def test_a_file_that_went_after_the_fetch(published):
         fetched.posts()
 
 
+def test_a_shard_that_is_missing(published):
+    """Before the fetch and after it; it would be a smaller TL;DR."""
+    path = train_file(published)
+    shards = [path.with_name(f"train-0000{i}-of-00002-{i}{i}.parquet") for i in (0, 1)]
+    table = pq.read_table(path)
+    write_parquet(shards[0], table.to_pylist()[:2], table.schema)
+    write_parquet(shards[1], table.to_pylist()[2:], table.schema)
+    path.unlink()
+    fetched = world(published)
+    assert len(fetched.posts()) == 11
+    shards[1].unlink()
+    with pytest.raises(ArtifactError, match="train-00001-of-00002 missing; was it moved"):
+        World(options(published), published / "raw").posts()
+    with pytest.raises(UserError, match=r"posts: only a part .* train-00001-of-00002 missing"):
+        world(published)
+
+
 def test_a_folder_without_the_files(published):
     train_file(published).unlink()
     with pytest.raises(UserError, match=r"posts: no file data/train-\*\.parquet there"):

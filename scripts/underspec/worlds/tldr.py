@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from underspec.downloads import Source, link
+from underspec.downloads import Source, link, missing_shards
 from underspec.errors import ArtifactError, ConfigError
 from underspec.texts import visible
 from underspec.worlds import BaseWorld, Options, hashed_order
@@ -198,13 +198,18 @@ def without_overlaps(splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def read_rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> Iterator[dict]:
     """The rows of the Parquet files that match `pattern`; `a.b` is the field b of (a list of) a.
 
-    Raises ArtifactError, naming the file, if it is missing, damaged, or lacks a column.
+    Raises ArtifactError, naming the file, if it or a shard is missing, damaged, or lacks a column.
     """
     paths = sorted(folder.glob(pattern))
     if not paths:
         raise ArtifactError(
             f"{folder / pattern}: no such file; was it moved since it was fetched? Delete the "
             "folder of the raw files and run Snakemake again"
+        )
+    if missing := missing_shards(paths):
+        raise ArtifactError(
+            f"{folder / pattern}: {', '.join(missing)} missing; was it moved since it was fetched? "
+            "Delete the folder of the raw files and run Snakemake again"
         )
     for path in paths:
         try:
