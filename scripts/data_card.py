@@ -5,7 +5,7 @@ import numpy as np
 from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table
 from underspec.checksums import checksums
 from underspec.command import command
-from underspec.data_card import QUANTILES, card, compared, described, examples
+from underspec.data_card import QUANTILES, card, compared, described, examples, left_out
 from underspec.pages import write_page
 
 
@@ -36,6 +36,7 @@ def data_card(
         lengths=described(post_table, tables),
         tokens=sum(len(np.load(path, mmap_mode="r")) for path in tokens),
         preferences=compared(compared_texts),
+        left_out=left_out(compared_texts),
         examples=examples(post_table, compared_texts),
         files=checksums(map(str, files)).to_dict("records"),
         face=face,

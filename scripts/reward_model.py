@@ -6,7 +6,7 @@ from underspec.artifacts import POSTS, PREFERENCES, read_table
 from underspec.command import command
 from underspec.errors import ArtifactError
 from underspec.models import parameters, save
-from underspec.objectives.preference import preference
+from underspec.objectives.preference import distinguishable, preference
 from underspec.parallel import Placement
 from underspec.reward_model import new_reward_model
 from underspec.scoring import pairwise_accuracy
@@ -46,11 +46,23 @@ def reward_model(
         table = compared[compared.split == split]
         if table.empty:
             raise ArtifactError(f"{preferences}: no comparisons of the split {split}")
-        return [
+        different = distinguishable(
             encode(trained, table.post_id.map(post_of), lengths["post"]),
             encode(trained, table.chosen, lengths["summary"]),
             encode(trained, table.rejected, lengths["summary"]),
-        ]
+        )
+        if equal := len(table) - len(different[0]):
+            log.warning(
+                "%s: %d of %d comparisons left out: their texts are equal once encoded and cut to "
+                "%d tokens",
+                *(split, equal, len(table), lengths["summary"]),
+            )
+        if equal == len(table):
+            raise ArtifactError(
+                f"{preferences}: the texts of all comparisons of the split {split} are equal once "
+                "encoded; raise lengths.summary, or see the tokenizer"
+            )
+        return different
 
     training, held_out = pairs("preferences"), pairs("validation")
     model = new_reward_model(pretrain, shape, trained.get_vocab_size(), finetune_seed)

@@ -9,7 +9,7 @@ import tokenizers
 
 from underspec.artifacts import write_flat_array
 from underspec.command import command
-from underspec.tokens import load_tokenizer
+from underspec.tokens import load_tokenizer, token_ids
 
 log = logging.getLogger("underspec.tokens")
 
@@ -21,17 +21,15 @@ def tokens(*, text: Path, tokenizer: Path, output: Path) -> None:
     """Encode the pretraining text as one flat array of token ids, eos after each document."""
     trained = load_tokenizer(tokenizer)
     kind = np.dtype(np.uint16 if trained.get_vocab_size() <= 2**16 else np.uint32)
-    write_flat_array(encoded(text, trained, kind), output, kind)
+    write_flat_array(encoded(text, trained), output, kind)
 
 
-def encoded(text: Path, trained: tokenizers.Tokenizer, kind: np.dtype) -> Iterator[np.ndarray]:
+def encoded(text: Path, trained: tokenizers.Tokenizer) -> Iterator[np.ndarray]:
     """Token ids of the lines of `text`, some lines at a time."""
     documents, found, told = 0, 0, time.monotonic()
     with text.open(encoding="utf-8") as lines:
         while batch := [line.rstrip("\n") for line in itertools.islice(lines, LINES_AT_ONCE)]:
-            ids = np.concatenate(
-                [np.array(each.ids, dtype=kind) for each in trained.encode_batch_fast(batch)]
-            )
+            ids = np.concatenate(token_ids(trained, batch))
             documents, found = documents + len(batch), found + len(ids)
             if time.monotonic() - told > LOG_SECONDS:
                 told = time.monotonic()

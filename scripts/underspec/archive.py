@@ -5,13 +5,13 @@ The same members give the same bytes.
 
 import hashlib
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from underspec.artifacts import appearing_whole
 from underspec.errors import ArtifactError
 
 FORMAT = 1
@@ -45,16 +45,13 @@ def write_archive(members: dict[str, bytes], provenance: dict, path: Path) -> No
         members={name: _described(members[name]) for name in sorted(members)},
     )
     contents = members | {MANIFEST: to_json(manifest.model_dump())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with zipfile.ZipFile(unfinished, "w") as archive:
+    with appearing_whole(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
         for name in sorted(contents):
             member = zipfile.ZipInfo(name, EPOCH)
             member.create_system, member.external_attr = 3, 0o644 << 16
             compressed = name.endswith(".parquet")
             member.compress_type = zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED
             archive.writestr(member, contents[name], compresslevel=9)
-    os.replace(unfinished, path)
 
 
 def read_archive(path: Path) -> dict[str, bytes]:

@@ -4,7 +4,10 @@ And arrays too long for memory: .npy files, written piece by piece.
 """
 
 import os
-from collections.abc import Iterable
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,38 @@ EVIDENCE = {"quantity": "string", "n": "int32", "seeds": "bool", "resample": "in
 EVIDENCE |= {"value": "float64"}
 RERANK = {"post_id": "string", "n": "int32", "sample_index": "int32", "reward": "float32"}
 
+STALE_SECONDS = 3600.0  # what was begun so long ago will not be finished
+
+
+def unfinished_name(path: Path) -> Path:
+    """A name for `path` while it is not whole, which no other process uses."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.unfinished")
+
+
+def stale(folder: Path, name: str = "*") -> Iterator[Path]:
+    """What processes that were killed have left unfinished of `name` in `folder`."""
+    for path in folder.glob(f"{name}.*.unfinished"):
+        with suppress(FileNotFoundError):  # another process has just finished it
+            if path.stat().st_mtime < time.time() - STALE_SECONDS:
+                yield path
+
+
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[Path]:
+    """A file to write, which gets the name `path` at the end; if writing fails, it is deleted.
+
+    A second copy of the same job writes a file of its own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in stale(path.parent, path.name):
+        left_over.unlink(missing_ok=True)
+    unfinished = unfinished_name(path)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
 
 def write_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None:
     """Write `table` with the columns of `schema` first, in their types; extra columns follow.
@@ -40,10 +75,8 @@ def write_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None
     check_table(table, path, schema)
     extra = [column for column in table.columns if column not in schema]
     table = table[[*schema, *extra]].astype(schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), unfinished)
-    os.replace(unfinished, path)
+    with appearing_whole(path) as unfinished:
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), unfinished)
 
 
 def write_flat_array(pieces: Iterable[np.ndarray], path: Path, kind: np.dtype) -> None:
@@ -51,15 +84,14 @@ def write_flat_array(pieces: Iterable[np.ndarray], path: Path, kind: np.dtype) -
 
     The file appears under its name only when it is whole.
     """
-    unfinished, total = path.with_name(path.name + ".unfinished"), 0
-    with unfinished.open("wb") as file:
+    total = 0
+    with appearing_whole(path) as unfinished, unfinished.open("wb") as file:
         _npy_header(file, kind, total)
         for piece in pieces:
             piece.astype(kind, copy=False).tofile(file)
             total += len(piece)
         file.seek(0)
         _npy_header(file, kind, total)  # of the same length: NumPy leaves room for a longer axis
-    os.replace(unfinished, path)
 
 
 def _npy_header(file, kind: np.dtype, total: int) -> None:

@@ -1,5 +1,6 @@
 """The ledger of the paper's claims, and the verdict of an experiment on each of them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,11 @@ class Found:
     ns: list[int]
     pretrains: int
 
+    @property
+    def posts(self) -> int:
+        """How many posts the rankers chose for: the same at every scale."""
+        return int(self.quantity("posts", None, next(iter(self.evidence)))[0, 0])
+
     def at_paper_scale(self, scale: str) -> bool:
         return at_paper_scale(scale, self.quantity("parameters", None, scale)[0, 0])
 
@@ -134,7 +140,8 @@ def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
     """One row a claim and scale, with COLUMNS.
 
     kind: direction or number; more, less: the two sides; estimate: their difference (of a number:
-    ours); low, high: its interval over posts and seeds, which decides the verdict; posts_low,
+    ours); low, high: its interval over posts and seeds, which decides the verdict (none with one
+    post, one pretrain, or a difference that no resample changes: then undecided); posts_low,
     posts_high: that over posts alone, as in the paper; these_models: its verdict, on the reward
     models at hand; distinct_resamples: of the pretrain seeds, few enough to be told.
     """
@@ -171,12 +178,13 @@ def _direction(claim: Claim, scale: str, found: Found) -> dict:
         "more": float(more[0, 0]),
         "less": float(less[0, 0]),
         "verdict": verdict,
-        "reason": f"the interval {where[verdict]}",
+        "reason": _no_interval(judged["low"], found) or f"the interval {where[verdict]}",
         "these_models": _side_of_0(judged["posts_low"], judged["posts_high"]),
     }
 
 
 def _side_of_0(low: float, high: float) -> str:
+    """The verdict of an interval; without bounds (NaN) there is none."""
     return "supported" if low > 0 else "contradicted" if high < 0 else "undecided"
 
 
@@ -184,6 +192,8 @@ def _number(claim: Claim, scale: str, found: Found) -> dict:
     judged = _measured(found.quantity(claim.equals, claim.n, scale), found)
     if not found.at_paper_scale(scale):
         reason = "models of another size: shown for orientation"
+        return judged | {"verdict": "undecided", "reason": reason}
+    if reason := _no_interval(judged["low"], found):
         return judged | {"verdict": "undecided", "reason": reason}
     low, high = claim.published[scale]
     meets = judged["low"] <= high and judged["high"] >= low
@@ -196,11 +206,21 @@ def _number(claim: Claim, scale: str, found: Found) -> dict:
 def _measured(values: np.ndarray, found: Found) -> dict:
     posts = over_posts(values[0])
     both = over_posts_and_seeds(*values, found.pretrains)
-    return vars(both) | {
-        "posts_low": posts.low,
-        "posts_high": posts.high,
-        "distinct_resamples": distinct(found.pretrains),
-    }
+    bounds = {"low": both.low, "high": both.high, "posts_low": posts.low, "posts_high": posts.high}
+    if found.posts < 2:  # drawn again and again it is the same
+        bounds = dict.fromkeys(bounds, math.nan)
+    return {"estimate": both.estimate, "distinct_resamples": distinct(found.pretrains)} | bounds
+
+
+def _no_interval(low: float, found: Found) -> str | None:
+    """Why there is no interval over posts and seeds, if its bound is NaN."""
+    if not math.isnan(low):
+        return None
+    if found.posts < 2:
+        return "no interval: one post says nothing of others"
+    if found.pretrains < 2:
+        return "no interval: one pretrain says nothing of other seeds"
+    return "no interval: no resample differs from the data"
 
 
 def _side(side: Side, claim: Claim, scale: str, found: Found) -> np.ndarray:

@@ -65,6 +65,15 @@ def compared(preferences: pd.DataFrame) -> list[dict]:
     ]
 
 
+def left_out(preferences: pd.DataFrame) -> list[dict]:
+    """How many comparisons of each split were left out for each reason, where that is known."""
+    return [
+        {"split": split, "reason": reason, "count": count}
+        for split, by_reason in preferences.attrs.get("dropped", {}).items()
+        for reason, count in sorted(by_reason.items())
+    ]
+
+
 def examples(posts: pd.DataFrame, preferences: pd.DataFrame) -> list[dict]:
     """A few comparisons with post and reference, evenly spaced in the table."""
     rows = np.linspace(0, len(preferences) - 1, EXAMPLES + 2)[1:-1].astype(int)

@@ -1,6 +1,9 @@
 """Published files: from the Hugging Face Hub, or from a local folder that holds the same files."""
 
 import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +14,8 @@ from underspec.errors import UserError
 from underspec.schema import Section, Text
 
 log = logging.getLogger(__name__)
+
+SHARD = re.compile(r"(.*-)(\d+)-of-(\d+)\D.*")
 
 
 class Source(Section):
@@ -30,7 +35,8 @@ def bring(source: Source, patterns: list[str], kind: Literal["dataset", "model"]
     """The folder with the files of `source` that match `patterns`, downloaded if need be.
 
     Downloads lie in the Hub's own cache: an interrupted one goes on, and experiments share them.
-    Raises UserError if the Hub, the repository, its revision, the folder or a file is missing.
+    Raises UserError if the Hub, the repository, its revision, the folder or a file is missing, or a
+    shard of those that a pattern with a * stands for.
     """
     folder = Path(source.name).expanduser().absolute()
     if not source.is_folder:
@@ -38,12 +44,35 @@ def bring(source: Source, patterns: list[str], kind: Literal["dataset", "model"]
     elif not folder.is_dir():
         raise UserError(f"{source.name}: no such folder; correct its path in the config")
     for pattern in patterns:
-        if not any(folder.glob(pattern)):
+        files = [path for path in folder.glob(pattern) if path.is_file()]  # no dead link
+        if not files:
             raise UserError(
                 f"{source.name}: no file {pattern} there; it must hold the files of the published "
                 f"{kind}, under their names"
             )
+        if "*" in pattern and (missing := missing_shards(files)):
+            raise UserError(
+                f"{source.name}: only a part of {pattern} is there: {', '.join(missing)} missing; "
+                f"get the rest of the published {kind} (from the Hub, where there is internet)"
+            )
     return folder
+
+
+def missing_shards(files: Iterable[Path]) -> list[str]:
+    """The beginnings of the names that the rest of `files` have, if their names say of how many
+    shards they are: data-00000-of-00003.parquet. Shards are numbered from 0 or from 1.
+    """
+    numbers = defaultdict(set)
+    for file in files:
+        if match := SHARD.fullmatch(file.name):
+            name, number, total = match.groups()
+            numbers[name, total].add(int(number))
+    return [
+        f"{name}{number:0{len(total)}}-of-{total}"
+        for (name, total), found in sorted(numbers.items())
+        for number in range(int(total) in found, int(total) + (int(total) in found))
+        if number not in found
+    ]
 
 
 def link(source: Source, patterns: list[str], place: Path) -> None:

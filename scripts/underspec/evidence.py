@@ -109,6 +109,7 @@ def _accuracy(
     highest = np.nanmax(drawn, axis=0)
     return {
         ("parameters", 0): np.full(highest.shape, float(results.parameters)),
+        ("posts", 0): np.full(highest.shape, float(resamples.posts.shape[1])),
         ("accuracy", 0): np.tensordot(accuracy, weights, axes=1) / weights.sum(axis=0),
         ("highest accuracy", 0): highest,
         ("accuracy range", 0): highest - np.nanmin(drawn, axis=0),

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
+from underspec.downloads import missing_shards
 from underspec.errors import ArtifactError
 from underspec.imported import fits
 from underspec.models import first_line, load
@@ -44,10 +45,15 @@ def read_hub(folder: Path, shape: dict, tokenizer: tokenizers.Tokenizer) -> dict
     """The weights in `folder`, named as in `imported.parameter_shapes`.
 
     The embedding may have more rows than the tokenizer has tokens, up to T5's padding. Raises
-    ArtifactError, naming the folder, if the model is damaged or no T5 of this shape, or if the
-    folder brings a tokenizer that is not the experiment's.
+    ArtifactError, naming the folder, if the model is damaged, lacks a shard, or is no T5 of this
+    shape, or if the folder brings a tokenizer that is not the experiment's.
     """
     vocabulary = tokenizer.get_vocab_size()
+    if missing := _missing_weights(folder):
+        raise ArtifactError(
+            f"{folder}: only a part of the weights is there: {', '.join(missing)} missing; get the "
+            "rest of the model (from the Hub, where there is internet)"
+        )
     if not (folder / "tokenizer.json").is_file():
         log.warning("%s has no tokenizer.json: whether its tokens are ours is not checked", folder)
     elif used_tokens(load_tokenizer(folder)) != used_tokens(tokenizer):
@@ -58,6 +64,23 @@ def read_hub(folder: Path, shape: dict, tokenizer: tokenizers.Tokenizer) -> dict
     wanted = rows if fits(rows, vocabulary) else vocabulary
     model = load(T5ForConditionalGeneration, folder, shape, wanted)
     return {name: each.data for name, each in model.named_parameters()}
+
+
+def _missing_weights(folder: Path) -> list[str]:
+    """The files of weights that the folder should have, by its index and by their own names.
+
+    Of weights in both formats transformers takes those in safetensors.
+    """
+    safe = any(folder.glob("*.safetensors*"))
+    whole, kind = ("model.safetensors", "*.safetensors") if safe else ("pytorch_model.bin", "*.bin")
+    if (folder / whole).is_file():
+        return []
+    try:
+        index = json.loads((folder / f"{whole}.index.json").read_text())
+        named = set(index["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return missing_shards(folder.glob(kind))  # `load` says what is wrong with the index
+    return sorted(name for name in named if not (folder / str(name)).is_file())
 
 
 def _rows(folder: Path) -> int:

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import uuid
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from transformers.models.t5.modeling_t5 import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from underspec.artifacts import unfinished_name
 from underspec.errors import ArtifactError
 from underspec.layers import ATTENTION, Norm
 from underspec.tokens import EOS, PAD
@@ -162,7 +162,7 @@ def save(
     The folder appears under its name only when it is whole; a second copy of the job, which
     writes the same, does no harm.
     """
-    unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.unfinished")
+    unfinished = unfinished_name(folder)
     model.save_pretrained(unfinished)
     if rows:  # an imported model was not trained here
         with (unfinished / "training.csv").open("w", newline="") as file:

@@ -75,7 +75,7 @@ def distinct(pretrains: int) -> int:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate, and the bounds of its 95% interval; NaN bounds where nothing varies it."""
+    """An estimate, and the bounds of its 95% interval; NaN where the data cannot give bounds."""
 
     estimate: float
     low: float
@@ -98,17 +98,18 @@ def over_posts_and_seeds(posts: np.ndarray, nested: np.ndarray, pretrains: int) 
     scaled up, and Satterthwaite's formula gives the degrees of the sum. Percentiles would be too
     narrow with five pretrains, and shifted for an ensemble, which is poorer in every resample than
     it is. Resamples in which the statistic does not exist (NaN: say, no second pretrain was drawn)
-    are left out.
+    are left out. The bounds are NaN with a single pretrain, which says nothing of other seeds, and
+    for a statistic that is the same in every resample: that it does not vary is not known.
     """
     from scipy.special import stdtrit  # slow to import
 
     estimate = float(nested[0])
     variance = float(np.nanvar(posts[1:]))
     seeds = max(0.0, float(np.nanvar(nested[1:])) - variance)
-    seeds *= pretrains / (pretrains - 1) if pretrains > 1 else 0.0
+    if pretrains < 2 or not variance + seeds > 0:
+        return Interval(estimate, math.nan, math.nan)
+    seeds *= pretrains / (pretrains - 1)
     total = variance + seeds
-    if not total > 0:
-        return Interval(estimate, estimate, estimate)
     freedom = (pretrains - 1) * (total / seeds) ** 2 if seeds else math.inf
     reach = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
     return Interval(estimate, estimate - reach, estimate + reach)

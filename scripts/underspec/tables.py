@@ -5,13 +5,13 @@ Every column that is a mean over posts has its standard error beside it; low and
 pretrain) are absent.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from underspec.artifacts import appearing_whole
 from underspec.published import KIND, WORTH
 from underspec.results import Results
 from underspec.statistics import (
@@ -109,10 +109,8 @@ def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write six significant digits; the file appears under its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    table.to_csv(unfinished, index=False, float_format="%.6g")
-    os.replace(unfinished, path)
+    with appearing_whole(path) as unfinished:
+        table.to_csv(unfinished, index=False, float_format="%.6g")
 
 
 def _training(metrics: dict) -> dict:

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 PAD, EOS, UNK = 0, 1, 2
 UNUSED = "<unused_"
 SPECIAL = ["<pad>", "</s>", "<unk>"]
+SPELT = "<(?=(?:pad|/s|unk|extra_id_[0-9]+|unused_[0-9]+)>)"  # the < of a special token's name
 
 
 def train_tokenizer(lines: Iterable[str], kind: str, vocabulary: int) -> tokenizers.Tokenizer:
@@ -113,10 +114,9 @@ def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
 def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) -> list[np.ndarray]:
     """Token ids of each text, eos last; longer texts are cut to `limit` tokens, eos kept.
 
-    How many were cut is said on the log.
+    How many were cut is said on the log. Raises ArtifactError as `token_ids` does.
     """
-    batch = tokenizer.encode_batch_fast(list(texts))  # without the places of tokens in the text
-    encoded = [np.array(each.ids, dtype=np.int64) for each in batch]
+    encoded = token_ids(tokenizer, list(texts))
     cut = [i for i, ids in enumerate(encoded) if len(ids) > limit]
     for i in cut:
         encoded[i] = np.append(encoded[i][: limit - 1], EOS)
@@ -125,15 +125,75 @@ def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) ->
     return encoded
 
 
+def token_ids(tokenizer: tokenizers.Tokenizer, texts: list[str]) -> list[np.ndarray]:
+    """Token ids of each text, whole, eos last.
+
+    All of a text is text: the name of a special token in it, say `</s>`, becomes the pieces of that
+    name. Raises ArtifactError if the tokenizer has other names for its special tokens, and a text
+    one of them.
+    """
+    special = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
+    special[[id for id in tokenizer.get_added_tokens_decoder() if id != UNK]] = True
+    encoded = _token_ids(tokenizer, texts)
+    # Few texts have such a name, and cutting names up would take half as long again for all.
+    named = [i for i, ids in enumerate(encoded) if special[ids[:-1]].any() or "<unk>" in texts[i]]
+    if not named:
+        return encoded
+    again = _token_ids(_cutting_names(tokenizer), [texts[i] for i in named])
+    for i, ids in zip(named, again, strict=True):
+        if (found := ids[:-1][special[ids[:-1]]]).size:
+            raise ArtifactError(
+                f"a text holds {tokenizer.id_to_token(int(found[0]))}, which the tokenizer takes "
+                "for a special token that is not T5's; use T5's tokenizer, or one trained here"
+            )
+        encoded[i] = ids
+    return encoded
+
+
+def _token_ids(tokenizer: tokenizers.Tokenizer, texts: list[str]) -> list[np.ndarray]:
+    batch = tokenizer.encode_batch_fast(texts)  # without the places of tokens in the text
+    return [np.array(each.ids, dtype=np.int64) for each in batch]
+
+
+def _cutting_names(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """A copy of `tokenizer` that finds no special tokens in a text.
+
+    It does not look for them before it splits a text into words, and no word has the name of one,
+    which the vocabulary has as well.
+    """
+    copy = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+    copy.encode_special_tokens = True
+    before = [copy.pre_tokenizer] if copy.pre_tokenizer else []
+    cut = pre_tokenizers.Split(tokenizers.Regex(SPELT), "isolated")
+    copy.pre_tokenizer = pre_tokenizers.Sequence([*before, cut])
+    return copy
+
+
 def check_ids(names: Iterable[str], texts: list[np.ndarray], vocabulary: int) -> None:
-    """Raise ArtifactError, naming the first text, if one is empty or has ids of `vocabulary` on."""
+    """Raise ArtifactError, naming the first text, if one is not fit for a batch (see
+    `check_batchable`) or has ids of `vocabulary` on.
+    """
+    names = list(names)
+    check_batchable(names, texts)
     for name, ids in zip(names, texts, strict=True):
-        if len(ids) == 0:
-            raise ArtifactError(f"{name}: a text without tokens; even an empty one ends with eos")
         if (largest := int(ids.max())) >= vocabulary:
             raise ArtifactError(
                 f"{name}: token id {largest}, but the model's vocabulary has {vocabulary} tokens; "
                 "tokenizer and weights do not belong together"
+            )
+
+
+def check_batchable(names: Iterable[str], texts: list[np.ndarray]) -> None:
+    """Raise ArtifactError, naming the first text, if one is empty or holds PAD: in a padded batch
+    it would end there.
+    """
+    for name, ids in zip(names, texts, strict=True):
+        if len(ids) == 0:
+            raise ArtifactError(f"{name}: a text without tokens; even an empty one ends with eos")
+        if (ids == PAD).any():
+            raise ArtifactError(
+                f"{name}: its token {int(np.argmax(ids == PAD))} is padding, which no text holds; "
+                "encode it with tokens.encode and do not pad it"
             )
 
 

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from underspec import artifacts
+from underspec.archive import write_archive
 from underspec.artifacts import SCORES, read_table, write_flat_array, write_table
 from underspec.errors import ArtifactError
+from underspec.tables import write_csv
 
 
 def scores(**columns):
@@ -37,6 +40,58 @@ def test_schema_columns_first_and_extra_ones_kept(tmp_path):
     write_table(scores(gold=[1, 2, 3])[["gold", "reward", "sample_index", "post_id"]], path, SCORES)
     assert list(read_table(path, SCORES).columns) == [*SCORES, "gold"]
     assert [file.name for file in path.parent.iterdir()] == ["scores.parquet"]
+
+
+def write_scores(path):
+    write_table(scores(), path, SCORES)
+
+
+def write_tokens(path):
+    write_flat_array([np.arange(3)], path, np.dtype("uint16"))
+
+
+def write_tidy(path):
+    write_csv(scores(), path)
+
+
+def write_bundle(path):
+    write_archive({"a": b"a"}, {}, path)
+
+
+WRITERS = [write_scores, write_tokens, write_tidy, write_bundle]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_second_copy_of_a_job_that_was_faster_does_no_harm(tmp_path, monkeypatch, write):
+    """It writes the same from beginning to end while the first one is about to finish."""
+    path, replace = tmp_path / "written", artifacts.os.replace
+    seen = []
+
+    def replace_after_the_other(unfinished, final):
+        monkeypatch.setattr(artifacts.os, "replace", replace)
+        seen.append(unfinished.read_bytes())
+        write(path)
+        assert unfinished.read_bytes() == path.read_bytes() == seen[0]
+        replace(unfinished, final)
+
+    monkeypatch.setattr(artifacts.os, "replace", replace_after_the_other)
+    write(path)
+    assert path.read_bytes() == seen[0]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_what_a_killed_job_left_goes_when_it_is_old_and_no_sooner(tmp_path, monkeypatch, write):
+    path = tmp_path / "written"
+    left = [tmp_path / f"{name}.0123.unfinished" for name in ("written", "other")]
+    for each in left:
+        each.write_bytes(b"half")
+    write(path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, *left])
+    later = artifacts.time.time() + artifacts.STALE_SECONDS + 1
+    monkeypatch.setattr(artifacts.time, "time", lambda: later)
+    write(path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, left[1]])
 
 
 def test_missing_file(tmp_path):
@@ -101,4 +156,4 @@ def test_an_array_that_was_not_finished_is_not_there(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_flat_array(pieces(), tmp_path / "tokens.npy", np.dtype("uint16"))
-    assert not (tmp_path / "tokens.npy").exists()
+    assert list(tmp_path.iterdir()) == []

@@ -48,11 +48,11 @@ def test_only_the_files_asked_for_are_read(raw):
 
 
 def test_empty_documents_are_left_out_and_counted(tmp_path, caplog):
-    write_c4(tmp_path / "published", [["one", " \n", "", "two"]])
+    write_c4(tmp_path / "published", [["one", " \n", "", "\u200b\ufeff", "two"]])
     World.fetch(tmp_path, source(tmp_path / "published"), files=1)
     with caplog.at_level("INFO", logger="underspec"):
         assert list(world(tmp_path, files=1).pretraining_text()) == ["one", "two"]
-    assert "2 documents, 2 more were empty" in caplog.text
+    assert "2 documents, 3 more were empty" in caplog.text
 
 
 def test_reading_is_lazy(raw):

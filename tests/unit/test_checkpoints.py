@@ -1,15 +1,18 @@
 """Checkpoints are whole or not there, whatever goes wrong while one is written."""
 
+import copy
 import multiprocessing
 import resource
+import subprocess
 import time
 
 import pytest
 import torch
 from accelerate import Accelerator
 
-from underspec import checkpoints
-from underspec.checkpoints import KEPT, STALE_SECONDS, resume, save
+from underspec import artifacts, checkpoints
+from underspec.artifacts import STALE_SECONDS
+from underspec.checkpoints import KEPT, resume, save
 from underspec.errors import ArtifactError, UserError
 from underspec.models import new_t5
 
@@ -84,7 +87,7 @@ def test_what_a_second_copy_is_writing_is_left_alone(tmp_path, monkeypatch):
     save(Accelerator(), tmp_path, 3, [], model, optimizer)
     assert unfinished.exists()
     later = time.time() + STALE_SECONDS + 1
-    monkeypatch.setattr(checkpoints.time, "time", lambda: later)
+    monkeypatch.setattr(artifacts.time, "time", lambda: later)
     save(Accelerator(), tmp_path, 4, [], model, optimizer)
     assert names(tmp_path) == ["step-000000003", "step-000000004"]
 
@@ -113,29 +116,89 @@ def test_a_disk_that_fills_up_costs_one_checkpoint_and_leaves_nothing_behind(tmp
     assert resume(Accelerator(), run, *started())[0] == 3
 
 
-def lose_weights(checkpoint):
-    (checkpoint / "__0_0.distcp").unlink()
+def warnings(caplog):
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
-def truncate_weights(checkpoint):
-    file = checkpoint / "__0_0.distcp"
-    file.write_bytes(file.read_bytes()[:3000])
+def lose(name):
+    return lambda checkpoint: (checkpoint / name).unlink()
 
 
-def lose_metadata(checkpoint):
-    (checkpoint / ".metadata").unlink()
+def cut(name):
+    return lambda checkpoint: rewrite(checkpoint / name, lambda data: data[: len(data) // 2])
 
 
-def break_progress(checkpoint):
-    (checkpoint / "progress.json").write_text('{"step": 3, "ro')
+def flip(name):
+    """One bit in the middle."""
+
+    def flipped(data):
+        middle = len(data) // 2
+        return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+    return lambda checkpoint: rewrite(checkpoint / name, flipped)
 
 
-@pytest.mark.parametrize("damage", [lose_weights, truncate_weights, lose_metadata, break_progress])
-def test_a_damaged_checkpoint_is_named_and_left_alone(tmp_path, damage):
+def rewrite(file, change):
+    file.write_bytes(change(file.read_bytes()))
+
+
+def advance_step(checkpoint):
+    rewrite(checkpoint / "progress.json", lambda data: data.replace(b'"step": 7', b'"step": 8'))
+
+
+def empty_checksums(checkpoint):
+    """No line of it is wrong."""
+    rewrite(checkpoint / "checksums.txt", lambda _: b"")
+
+
+FILES = ["__0_0.distcp", ".metadata", "progress.json", "checksums.txt"]
+DAMAGES = {
+    f"{damage.__name__} {name}": damage(name) for damage in (lose, cut, flip) for name in FILES
+} | {"another step": advance_step, "no checksums in the file": empty_checksums}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path, damage, caplog):
+    before, its_optimizer = started(seed=1)
+    save(Accelerator(), tmp_path, 3, [{"step": 3}], before, its_optimizer)
+    save(Accelerator(), tmp_path, 7, [], *started(seed=2))
+    damage(tmp_path / "step-000000007")
     model, optimizer = started()
-    save(Accelerator(), tmp_path, 3, [], model, optimizer)
-    damage(tmp_path / "step-000000003")
-    with pytest.raises(ArtifactError, match="^.*step-000000003: not a whole checkpoint") as caught:
-        resume(Accelerator(), tmp_path, model, optimizer)
-    assert "\n" not in str(caught.value)
+    assert resume(Accelerator(), tmp_path, model, optimizer) == (3, [{"step": 3}])
+    assert equal(model, before)
+    (warning,) = warnings(caplog)
+    assert warning.startswith(f"{tmp_path}/step-000000007: damaged (") and "\n" not in warning
+    # It does not stand in the way of another one of its step.
+    save(Accelerator(), tmp_path, 7, [], model, optimizer)
+    other, its_optimizer = started(seed=1)
+    assert resume(Accelerator(), tmp_path, other, its_optimizer)[0] == 7
+    assert equal(model, other)
+
+
+def test_without_a_whole_checkpoint_a_run_begins_at_its_start(tmp_path, caplog):
+    for step in (3, 7):
+        save(Accelerator(), tmp_path, step, [], *started(seed=1))
+        flip("__0_0.distcp")(tmp_path / f"step-{step:09d}")
+    model, optimizer = started()
+    before = copy.deepcopy(model)
+    assert resume(Accelerator(), tmp_path, model, optimizer) == (0, [])
+    assert equal(model, before)
+    assert len(warnings(caplog)) == 2
+
+
+def test_the_checksums_are_what_sha256sum_reads(tmp_path):
+    save(Accelerator(), tmp_path, 3, [], *started())
+    check = ["sha256sum", "--check", "--strict", "checksums.txt"]
+    done = subprocess.run(check, cwd=tmp_path / "step-000000003", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(FILES) - 1
+
+
+def test_a_whole_checkpoint_that_cannot_be_read_is_named(tmp_path):
+    """It is of another model: nothing is damaged."""
+    save(Accelerator(), tmp_path, 3, [], *started())
+    wider = new_t5(SHAPE | {"d_ff": 24}, 120, 0)
+    optimizer = torch.optim.AdamW(wider.parameters(), lr=0.1)
+    with pytest.raises(ArtifactError, match="^.*step-000000003: cannot be read .*; delete it"):
+        resume(Accelerator(), tmp_path, wider, optimizer)
     assert names(tmp_path) == ["step-000000003"]

@@ -26,14 +26,15 @@ def around(value, error=0.01) -> np.ndarray:
     return values
 
 
-def found(quantities: dict[Quantity, float], scales=("base",), paper=False):
+def found(quantities: dict[Quantity, float], scales=("base",), paper=False, posts=200, pretrains=5):
     sizes = {scale: PARAMETERS[scale] if paper else 1000.0 for scale in scales}
     evidence = {
         scale: {("parameters", 0): np.full((2, 201), sizes[scale])}
+        | {("posts", 0): np.full((2, 201), float(posts))}
         | {quantity: around(value) for quantity, value in quantities.items()}
         for scale in scales
     }
-    return claims.Found(evidence, [1, 2, 16, 64], 5)
+    return claims.Found(evidence, [1, 2, 16, 64], pretrains)
 
 
 def claim(**keys) -> claims.Claim:
@@ -109,6 +110,34 @@ def test_numbers_are_tested_at_the_published_sizes_alone(paper, value, verdict):
     row = judge(entry, found({("x", 0): value}, paper=paper))
     assert row["verdict"] == verdict
     assert row["estimate"] == value and row["published"] == "0.654 to 0.667"
+
+
+ONE = {
+    "post": ({"posts": 1}, "no interval: one post says nothing of others", "undecided"),
+    "pretrain": ({"pretrains": 1}, "no interval: one pretrain says nothing of other", "supported"),
+}
+
+
+@pytest.mark.parametrize(("few", "reason", "these_models"), ONE.values(), ids=ONE)
+def test_one_of_a_kind_decides_nothing(few, reason, these_models):
+    """With one pretrain the posts still say something about the reward models at hand."""
+    row = judge(claim(more="x", less=0.1), found({("x", 0): 0.5}, **few))
+    assert row["verdict"] == "undecided" and row["reason"].startswith(reason)
+    assert row["these_models"] == these_models
+    assert row["estimate"] == pytest.approx(0.4)
+    assert np.isnan(row["low"]) and np.isnan(row["high"])
+    entry = claim(equals="x", published={"base": [0.4, 0.6]})
+    row = judge(entry, found({("x", 0): 0.9}, paper=True, **few))
+    assert row["verdict"] == "undecided" and row["reason"].startswith(reason)
+
+
+def test_a_difference_that_no_resample_changes_decides_nothing():
+    what = found({})
+    what.evidence["base"]["x", 0] = np.full((2, 201), 0.5)
+    row = judge(claim(more="x", less=0.1, note="ours"), what)
+    assert row["verdict"] == "undecided"
+    assert row["reason"] == "no interval: no resample differs from the data; ours"
+    assert np.isnan(row["low"])
 
 
 def test_the_ledger_is_whole():

@@ -12,7 +12,7 @@ import pytest
 from published import write_c4
 from pydantic import ValidationError
 
-from underspec.downloads import Source, bring
+from underspec.downloads import Source, bring, missing_shards
 from underspec.errors import UserError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -125,6 +125,45 @@ def test_a_folder_is_used_where_it_is(tmp_path, monkeypatch):
     assert found == tmp_path / "c4"
     with pytest.raises(UserError, match=r"\./c4: no file en/\*\.parquet there"):
         bring(Source(name="./c4", revision="unused"), ["en/*.parquet"], "dataset")
+
+
+SHARDS = {
+    "whole": (["a-00000-of-00002.parquet", "a-00001-of-00002.parquet"], []),
+    "with digests": (["a-00000-of-00002-0a1b.parquet", "a-00001-of-00002-99ff.parquet"], []),
+    "numbered from 1": (
+        ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+        [],
+    ),
+    "of one": (["test-00000-of-00001.parquet"], []),
+    "not numbered": (["0000.parquet", "b.parquet", "a-of-b.parquet"], []),
+    "the first alone": (["data-00000-of-00003.x"], ["data-00001-of-00003", "data-00002-of-00003"]),
+    "the last from 1": (["m-00002-of-00002.x"], ["m-00001-of-00002"]),
+    "two sets": (
+        ["a-00000-of-00001.x", "b-00001-of-00002-ff.x"],
+        ["b-00000-of-00002"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "missing"), SHARDS.values(), ids=SHARDS)
+def test_which_shards_are_missing(names, missing):
+    assert missing_shards(Path("folder") / name for name in names) == missing
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_part_of_the_shards_is_refused_by_name(tmp_path, lost):
+    names = [f"train-{i:05d}-of-00003-ab{i}.parquet" for i in range(3)]
+    for name in names:
+        (tmp_path / name).touch()
+    source = Source(name=str(tmp_path), revision="unused")
+    assert bring(source, ["train-*.parquet"], "dataset") == tmp_path
+    (tmp_path / names[lost]).unlink()
+    (tmp_path / names[lost]).symlink_to(tmp_path / "gone")  # as in a cache that was cleared
+    told = rf"only a part of train-\*.parquet is there: train-0000{lost}-of-00003 missing; get the"
+    with pytest.raises(UserError, match=told):
+        bring(source, ["train-*.parquet"], "dataset")
+    rest = [name for name in names if name != names[lost]]
+    assert bring(source, rest, "dataset") == tmp_path  # these alone were asked for
 
 
 @pytest.mark.parametrize("wrong", [{"revision": ""}, {"name": ""}, {"branch": "main"}])

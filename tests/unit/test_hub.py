@@ -1,6 +1,7 @@
 """Pretrains in Hugging Face's format: taken as they are, or refused in one line."""
 
 import json
+import shutil
 
 import huggingface_hub.constants
 import pytest
@@ -126,6 +127,37 @@ def test_a_damaged_folder(tmp_path):
     file = tmp_path / "given" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     refused(tmp_path, "given: not a whole checkpoint", tmp_path / "given")
+
+
+def sharded(tmp_path):
+    folder = tmp_path / "given"
+    new_t5(SHAPE, VOCABULARY, 3).save_pretrained(folder, max_shard_size="5KB")
+    (run(tmp_path, folder) / "model.safetensors").rename(tmp_path / "imported.safetensors")
+    shutil.rmtree(tmp_path / "pretrain")
+    return folder, sorted(path.name for path in folder.glob("model-*"))
+
+
+@pytest.mark.parametrize("lost", [0, 1, -1])
+def test_a_shard_of_the_weights_that_is_missing_is_named(tmp_path, lost):
+    folder, shards = sharded(tmp_path)
+    (folder / shards[lost]).unlink()
+    refused(tmp_path, f"given: only a part of the weights is there: {shards[lost]}", folder)
+
+
+def test_without_an_index_the_names_of_the_shards_say_what_is_missing(tmp_path):
+    folder, shards = sharded(tmp_path)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / shards[1]).unlink()
+    name = shards[1].removesuffix(".safetensors")
+    refused(tmp_path, f"given: only a part of the weights is there: {name} missing", folder)
+
+
+def test_an_index_of_a_format_that_is_not_used_names_nothing_missing(tmp_path):
+    """Of a model in two formats the Hub's *.json come whole, and the weights in one format."""
+    new_t5(SHAPE, VOCABULARY, 3).save_pretrained(tmp_path / "given")
+    index = {"weight_map": {"shared.weight": "pytorch_model-00001-of-00002.bin"}}
+    (tmp_path / "given/pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert (run(tmp_path, tmp_path / "given") / "config.json").is_file()
 
 
 def test_a_folder_that_holds_no_model(tmp_path):

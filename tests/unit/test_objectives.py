@@ -188,6 +188,20 @@ def test_the_preference_loss_prefers_the_chosen():
     assert loss(short, long) == pytest.approx(np.log1p(np.exp(2)), abs=1e-9)
 
 
+@pytest.mark.parametrize("which", ["post", "chosen", "rejected"])
+@pytest.mark.parametrize("ids", [[5, PAD, 6, EOS], [5, EOS, PAD], []])
+def test_a_text_whose_length_a_batch_would_lose_is_refused(which, ids):
+    """In training it would have another reward than when it is scored."""
+    given = {"post": texts(3, 0), "chosen": texts(3, 1), "rejected": texts(3, 2)}
+    given[which][2] = np.array(ids, dtype=int)
+    with pytest.raises(ArtifactError, match=f"^{which} 2: "):
+        preference(*given.values(), 1, 0, 0.01)
+    if which != "rejected":
+        reference = which if which == "post" else "reference"
+        with pytest.raises(ArtifactError, match=f"^{reference} 2: "):
+            sft(given["post"], given["chosen"], 1, 0)
+
+
 def test_sft_labels_ignore_padding():
     posts, references = texts(8, 0), texts(8, 1)
     batch = sft(posts, references, 8, 0).batch(0, range(8))

@@ -197,6 +197,19 @@ def test_a_checkpoint_goes_on_with_more_or_fewer_processes(tmp_path, alone, firs
     assert_alike(tmp_path / "o.pt", alone("denoising"))
 
 
+def test_two_processes_leave_out_the_same_damaged_checkpoint(tmp_path, alone):
+    """The damage is in what the second process wrote, and the first one decides."""
+    arguments = ("denoising", RECIPE, PLACEMENTS["sharded"], tmp_path / "c", tmp_path / "o.pt")
+    for step in (4, 9):
+        assert by_two(*arguments, step) == [128 + signal.SIGTERM] * 2
+    newest = max((tmp_path / "c").glob("*/step-*"))
+    assert newest.name == "step-000000010"
+    (newest / "__1_0.distcp").write_bytes((newest / "__1_0.distcp").read_bytes()[:-1] + b"x")
+    assert by_two(*arguments) == [0, 0]
+    assert not newest.exists() and len(list((tmp_path / "c").glob("*/step-*.unfinished"))) == 1
+    assert_alike(tmp_path / "o.pt", alone("denoising"))
+
+
 def test_a_batch_that_cannot_be_shared(tmp_path):
     recipe = replace(RECIPE, batch=5)
     arguments = ("denoising", recipe, Placement(), tmp_path / "c", tmp_path / "o.pt")

@@ -109,6 +109,25 @@ def test_equal_texts_are_no_comparison_and_the_rest_is_as_good_as_new():
         assert row.split == split_of(table)[row.post_id]
 
 
+def test_what_is_left_out_is_counted_by_split_and_reason(tmp_path, caplog):
+    """Posts with even numbers validate; the counts go where the table goes."""
+    table = samples()
+    table.loc[[1, 5, 7], "text"] = table.text[[0, 4, 6]].to_numpy()
+    table.loc[[8, 15], "text"] = "\u200b\ufeff", " \u2060"
+    with caplog.at_level("INFO", logger="underspec"):
+        compared = labels(table)
+    assert len(compared) == PAIRS - 5
+    unseen = "with a text in which there is nothing to see"
+    dropped = {
+        "validation": {"of equal texts": 2, unseen: 1},
+        "preferences": {"of equal texts": 1, unseen: 1},
+    }
+    assert compared.attrs["dropped"] == dropped
+    write_table(compared, tmp_path / "preferences.parquet", PREFERENCES)
+    assert read_table(tmp_path / "preferences.parquet", PREFERENCES).attrs["dropped"] == dropped
+    assert "validation: 3 comparisons left out (2 of equal texts; 1 with a text" in caplog.text
+
+
 def test_the_table_fits_its_schema(tmp_path):
     write_table(labels(), tmp_path / "preferences.parquet", PREFERENCES)
     read = read_table(tmp_path / "preferences.parquet", PREFERENCES)

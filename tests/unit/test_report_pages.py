@@ -154,6 +154,7 @@ def test_the_data_card(tmp_path):
     posts = pd.DataFrame({"post_id": ["p", "q"], "split": "preferences", "post": "<x> y"})
     write_table(posts.assign(reference="z"), tmp_path / "posts.parquet", POSTS)
     table = preferences(chosen=["a b", "a"], rejected=["a", "b"])
+    table.attrs["dropped"] = {"preferences": {"of equal texts": 1234}, "validation": {}}
     write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
     samples = pd.DataFrame({"post_id": ["p", "p"], "sample_index": [0, 1], "text": "same"})
     write_table(samples.assign(log_prob=0.0), tmp_path / "best_of_n.parquet", SAMPLES)
@@ -171,6 +172,7 @@ def test_the_data_card(tmp_path):
     html = (tmp_path / "card.html").read_text()
     assert "&lt;x&gt; y" in html and "<x>" not in html
     assert "1,234 tokens" in html and "50.0 %" in html
+    assert "Left out: 1,234 of equal texts (preferences)." in html
     assert "modified MIT" in html and "ODC-BY" in html
     for file in ("posts.parquet", "preferences.parquet", "best_of_n.parquet", "0.npy"):
         assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() in html

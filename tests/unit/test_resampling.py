@@ -93,8 +93,12 @@ def test_resamples_without_the_statistic_are_left_out():
     assert interval.low < 0.5 and interval.high > 1.5 and interval.estimate == 1
 
 
-def test_what_nothing_varies_has_no_width():
-    constant = np.full(5, 0.7)
-    interval = resampling.over_posts_and_seeds(constant, constant, 5)
-    assert interval == resampling.Interval(0.7, 0.7, 0.7)
-    assert not math.isnan(resampling.over_posts(constant).low)
+@pytest.mark.parametrize(
+    ("values", "pretrains"),
+    [(np.full(5, 0.7), 5), (np.array([0.7, 0.6, 0.8, 0.7]), 1), (np.full(5, 0.7), 1)],
+    ids=["nothing varies", "one pretrain", "both"],
+)
+def test_without_anything_to_measure_it_by_there_is_no_interval(values, pretrains):
+    interval = resampling.over_posts_and_seeds(values, values, pretrains)
+    assert interval.estimate == 0.7
+    assert math.isnan(interval.low) and math.isnan(interval.high)

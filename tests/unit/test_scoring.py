@@ -140,7 +140,12 @@ def test_an_empty_text_is_one_that_ends_at_once(model):
 
 @pytest.mark.parametrize("which", ["post", "candidate"])
 @pytest.mark.parametrize(
-    ("ids", "complaint"), [([], "without tokens"), ([VOCABULARY, EOS], f"token id {VOCABULARY}")]
+    ("ids", "complaint"),
+    [
+        ([], "without tokens"),
+        ([5, 0, 6, EOS], "its token 1 is padding"),
+        ([VOCABULARY, EOS], f"token id {VOCABULARY}"),
+    ],
 )
 def test_texts_that_the_model_cannot_read_are_refused(model, posts, which, ids, complaint):
     bad, good = np.array(ids, dtype=int), posts[0]

@@ -117,6 +117,8 @@ def with_summaries(*texts):
         (comparison("bad", summaries=None), "not of two summaries"),
         (with_summaries(" one", "  "), "with an empty summary"),
         (with_summaries(" one", None), "with an empty summary"),
+        (with_summaries(" one", "\u200b \ufeff"), "with an empty summary"),
+        (with_summaries("\x00", " one"), "with an empty summary"),
         (with_summaries(" one", "one "), "of equal summaries"),
         (comparison("bad", info={**comparison("bad")["info"], "post": None}), "without id or post"),
         (comparison("bad", info={**comparison("bad")["info"], "id": None}), "without id or post"),
@@ -134,6 +136,8 @@ def test_a_bad_comparison_is_left_out_and_counted(published, caplog, row, reason
         after = world(published)
         assert after.posts().equals(expected[0])
         assert after.preferences().equals(expected[1])
+    dropped = after.preferences().attrs["dropped"]
+    assert dropped == {"preferences": {}, "validation": {reason.replace("\\", ""): 2}}
     assert re.search(rf"comparisons validation: 2 rows kept, 2 dropped \(2 {reason}", caplog.text)
 
 
@@ -142,6 +146,8 @@ def test_a_bad_comparison_is_left_out_and_counted(published, caplog, row, reason
     [
         ({"summary": "  "}, "with an empty summary"),
         ({"summary": None}, "with an empty summary"),
+        ({"summary": "\u200b"}, "with an empty summary"),
+        ({"post": "\u200b \x00"}, "without id or post"),
         ({"post": None}, "without id or post"),
         ({"post": " \n"}, "without id or post"),
         ({"id": None}, "without id or post"),
@@ -257,6 +263,23 @@ def test_a_file_that_went_after_the_fetch(published):
     train_file(published).unlink()
     with pytest.raises(ArtifactError, match=r"train-\*\.parquet: no such file; was it moved"):
         fetched.posts()
+
+
+def test_a_shard_that_is_missing(published):
+    """Before the fetch and after it; it would be a smaller TL;DR."""
+    path = train_file(published)
+    shards = [path.with_name(f"train-0000{i}-of-00002-{i}{i}.parquet") for i in (0, 1)]
+    table = pq.read_table(path)
+    write_parquet(shards[0], table.to_pylist()[:2], table.schema)
+    write_parquet(shards[1], table.to_pylist()[2:], table.schema)
+    path.unlink()
+    fetched = world(published)
+    assert len(fetched.posts()) == 11
+    shards[1].unlink()
+    with pytest.raises(ArtifactError, match="train-00001-of-00002 missing; was it moved"):
+        World(options(published), published / "raw").posts()
+    with pytest.raises(UserError, match=r"posts: only a part .* train-00001-of-00002 missing"):
+        world(published)
 
 
 def test_a_folder_without_the_files(published):

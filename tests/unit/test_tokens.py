@@ -1,9 +1,11 @@
 """Tokenizers with T5's ids, in a folder that others can open, and texts as token ids."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from published import t5_tokenizer, write_t5
 from transformers import AutoTokenizer
 
@@ -16,12 +18,19 @@ from underspec.tokens import (
     PAD,
     SENTINELS,
     UNK,
+    check_ids,
     decode,
     encode,
     first_sentinel,
     load_tokenizer,
     pad,
+    save_tokenizer,
+    token_ids,
+    train_tokenizer,
 )
+from underspec.worlds import micro_tldr
+
+ROOT = Path(__file__).parents[2]
 
 TEXT = [
     "my brother sold my bike .",
@@ -122,6 +131,77 @@ def test_a_folder_without_a_whole_tokenizer_is_named(trained, tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
+NAMES = ["</s>", "<pad>", "<unk>", "<extra_id_0>", "<extra_id_99>", "<unused_0>"]
+
+
+@pytest.fixture(params=["word", "unigram", "t5"])
+def any_tokenizer(request, tmp_path):
+    """Of each kind, as the workflow leaves it on disk."""
+    if request.param == "t5":
+        return load_tokenizer(import_from(write_t5(tmp_path)))
+    save_tokenizer(train_tokenizer(TEXT * 3, request.param, VOCABULARY[request.param]), tmp_path)
+    return load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("text", ["{}", "my bike {} my bike", "my{}bike", " {}{}", "{} ", "<{}>"])
+def test_a_text_that_names_a_special_token_is_text(any_tokenizer, name, text):
+    """Of special tokens it has the eos at its end, and what no vocabulary knows is unknown."""
+    text = text.format(*[name] * 2)
+    special = any_tokenizer.get_added_tokens_decoder().keys() - {UNK}
+    (ids,), (plain,) = (
+        encode(any_tokenizer, [each], limit=100) for each in (text, text.replace(name, ""))
+    )
+    assert ids[-1] == EOS
+    assert not special & set(ids[:-1].tolist())
+    assert len(ids) > len(plain) or UNK in ids  # the name has pieces
+    after = encode(any_tokenizer, ["my bike", text, "my brother"], limit=100)
+    np.testing.assert_array_equal(after[1], ids)
+
+
+def test_letters_in_the_name_of_a_special_token_come_back():
+    (ids,) = encode(t5_tokenizer(), ["my<pad>bike"], limit=100)
+    assert decode(t5_tokenizer(), ids[None]) == ["mypadbike"]
+
+
+def test_other_texts_have_the_ids_that_the_tokenizer_gives(any_tokenizer):
+    texts = [*TEXT, "", "a < b > c </ s> <pad <s>", "see <http://example.org> now\u200b"]
+    for text, ids in zip(texts, encode(any_tokenizer, texts, limit=100), strict=True):
+        assert ids.tolist() == any_tokenizer.encode(text).ids
+
+
+def test_the_texts_of_the_generated_world_have_the_ids_they_had():
+    options = yaml.safe_load((ROOT / "config.yaml").read_text())["worlds"]["micro_tldr"]
+    world = micro_tldr.World(options)
+    posts = world.posts()
+    trained = train_tokenizer(world.pretraining_text(), "word", 512)
+    texts = [*posts.post, *posts.reference]
+    before = [each.ids for each in trained.encode_batch(texts)]
+    assert [ids.tolist() for ids in token_ids(trained, texts)] == before
+
+
+def test_a_special_token_of_another_name_is_refused_where_a_text_has_it():
+    other = t5_tokenizer(special=("[PAD]", "</s>", "<unk>"))
+    assert len(encode(other, ["my bike"], limit=9)) == 1
+    with pytest.raises(ArtifactError, match=r"a text holds \[PAD\], which the tokenizer takes"):
+        encode(other, ["my [PAD]"], limit=9)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([], "^b: a text without tokens"),
+        ([5, PAD, EOS], "^b: its token 1 is padding"),
+        ([5, EOS, PAD], "^b: its token 2 is padding"),
+        ([5, 9, EOS], "^b: token id 9, but the model's vocabulary has 9"),
+    ],
+)
+def test_ids_that_no_model_reads_as_they_are_meant(ids, message):
+    check_ids(["a"], [np.array([5, 8, EOS])], 9)
+    with pytest.raises(ArtifactError, match=message):
+        check_ids(["a", "b"], [np.array([5, EOS]), np.array(ids, dtype=np.int64)], 9)
+
+
 PUBLISHED = t5_tokenizer().get_vocab_size()
 
 
@@ -209,8 +289,10 @@ def test_a_vocabulary_that_is_too_small(published):
 @pytest.mark.parametrize("at_once", [1, 2, 100])
 def test_tokens_of_a_text(folder, trained, tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(encoder, "LINES_AT_ONCE", at_once)
-    (tmp_path / "text.txt").write_text("".join(f"{line}\n" for line in TEXT))
+    lines = [*TEXT[:2], "my </s> bike<pad>", *TEXT[2:]]
+    (tmp_path / "text.txt").write_text("".join(f"{line}\n" for line in lines))
     encoder.tokens(text=tmp_path / "text.txt", tokenizer=folder, output=tmp_path / "0.npy")
     read = np.load(tmp_path / "0.npy", mmap_mode="r")
-    np.testing.assert_array_equal(read, np.concatenate(encode(trained, TEXT, limit=100)))
+    np.testing.assert_array_equal(read, np.concatenate(encode(trained, lines, limit=100)))
     assert read.dtype == np.uint16
+    assert (read == EOS).sum() == len(lines) and PAD not in read

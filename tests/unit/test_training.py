@@ -162,6 +162,22 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, caplog):
     assert rows == rows_of_whole
 
 
+def test_a_damaged_checkpoint_costs_steps_and_changes_nothing(tmp_path, caplog):
+    """The bit is of a weight, and the file reads as well as before."""
+    leave_a_checkpoint(tmp_path / "a")
+    weights = next((tmp_path / "a").glob("*/step-000000006/*.distcp"))
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with caplog.at_level("INFO", logger="underspec"):
+        resumed, rows = trained(tmp_path / "a")
+    assert "step-000000006: damaged (not as written: __0_0.distcp)" in caplog.text
+    assert "going on from step 5" in caplog.text
+    whole, rows_of_whole = trained(tmp_path / "b")
+    assert equal(resumed, whole)
+    assert rows == rows_of_whole
+
+
 def test_an_unfinished_checkpoint_is_not_used(tmp_path, caplog):
     leave_a_checkpoint(tmp_path / "a")
     for checkpoint in (tmp_path / "a").glob("*/step-*"):

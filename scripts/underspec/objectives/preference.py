@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from underspec.objectives import digest
 from underspec.order import examples
 from underspec.reward_model import RewardModel
-from underspec.tokens import pad
+from underspec.tokens import check_batchable, pad
 from underspec.training import Batch, Objective
 
 
@@ -19,7 +19,12 @@ def preference(
     seed: int,
     centering: float,
 ) -> Objective:
-    """Bradley-Terry over pairs with the paper's centring term (section 2.1)."""
+    """Bradley-Terry over pairs with the paper's centring term (section 2.1).
+
+    Raises ArtifactError if a text is empty or holds padding.
+    """
+    for kind, texts in (("post", posts), ("chosen", chosen), ("rejected", rejected)):
+        check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
 
     def make(step: int, rows: range) -> Batch:
         pairs = examples(seed, len(posts), batch, step, rows)
@@ -38,6 +43,16 @@ def preference(
 
     settings = {"centering": centering, "data": digest(posts, chosen, rejected)}
     return Objective(make, loss, pairs, settings)
+
+
+def distinguishable(
+    posts: list[np.ndarray], chosen: list[np.ndarray], rejected: list[np.ndarray]
+) -> list[list[np.ndarray]]:
+    """Posts, chosen and rejected of the pairs whose texts differ as token ids: of equal ones a
+    reward model can learn nothing, and both have the same reward.
+    """
+    kept = [i for i in range(len(posts)) if not np.array_equal(chosen[i], rejected[i])]
+    return [[texts[i] for i in kept] for texts in (posts, chosen, rejected)]
 
 
 def bradley_terry(chosen: Tensor, rejected: Tensor, centering: float) -> Tensor:

@@ -5,12 +5,17 @@ import torch
 
 from underspec.objectives import IGNORED, digest, language_model_loss, target_tokens
 from underspec.order import examples
-from underspec.tokens import PAD, pad
+from underspec.tokens import PAD, check_batchable, pad
 from underspec.training import Batch, Objective
 
 
 def sft(posts: list[np.ndarray], references: list[np.ndarray], batch: int, seed: int) -> Objective:
-    """Maximum likelihood of the reference given the post (token ids, one array a text)."""
+    """Maximum likelihood of the reference given the post (token ids, one array a text).
+
+    Raises ArtifactError if a text is empty or holds padding.
+    """
+    for kind, texts in (("post", posts), ("reference", references)):
+        check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
 
     def make(step: int, rows: range) -> Batch:
         chosen = examples(seed, len(posts), batch, step, rows)

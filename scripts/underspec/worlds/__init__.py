@@ -90,7 +90,8 @@ class BaseWorld:
     def preferences(self) -> pd.DataFrame:
         """Comparisons with the columns of artifacts.PREFERENCES, of the splits preferences and
         validation (only if `has_preferences`; else a simulated rater who goes by the world's gold
-        reward compares samples of the policy).
+        reward compares samples of the policy). attrs["dropped"] says how many of each split were
+        left out, by reason.
         """
         raise NotImplementedError(f"{type(self).__module__} has no comparisons of its own")
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 from underspec.downloads import Source, link
 from underspec.errors import ArtifactError
 from underspec.schema import integer
+from underspec.texts import visible
 from underspec.worlds import BaseWorld, Options
 
 TRAIN_FILES = 1024
@@ -59,14 +60,14 @@ def train_files(count: int) -> list[str]:
 def documents(path: Path) -> Iterator[str]:
     """The texts of a file of C4, one line each: SentencePiece reads a newline as a space.
 
-    Empty texts are left out, and counted on the log. Raises ArtifactError, naming the file, if
-    it is missing or damaged, or a row has no text.
+    Texts in which there is nothing to see are left out, and counted on the log. Raises
+    ArtifactError, naming the file, if it is missing or damaged, or a row has no text.
     """
     number, empty = 0, 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):  # noqa: B007
-                if text := " ".join(json.loads(line)["text"].split()):
+                if visible(text := " ".join(json.loads(line)["text"].split())):
                     yield text
                 else:
                     empty += 1

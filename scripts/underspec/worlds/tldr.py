@@ -14,9 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from underspec.downloads import Source, link
+from underspec.downloads import Source, link, missing_shards
 from underspec.errors import ArtifactError, ConfigError
 from underspec.schema import Seed, Several, or_null
+from underspec.texts import visible
 from underspec.worlds import BaseWorld, Options, hashed_order
 
 POST_FILES = {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
@@ -75,7 +76,7 @@ class World(BaseWorld):
         """
         tldr = {split: self._tldr(split) for split in POST_FILES}
         references = pd.concat(tldr.values()).drop_duplicates("post_id").set_index("post_id")
-        compared = self._compared.drop_duplicates(["post_id", "split"])
+        compared = self._compared[0].drop_duplicates(["post_id", "split"])
         compared = compared[["post_id", "split", "post"]]
         compared["reference"] = compared.post_id.map(references.reference).fillna("")
         table = without_overlaps(
@@ -92,8 +93,11 @@ class World(BaseWorld):
     def preferences(self) -> pd.DataFrame:
         """The comparisons of all posts in preferences and validation; source: people."""
         kept = self.posts()[["post_id", "split"]]
-        table = self._compared.merge(kept, on=["post_id", "split"])
-        return table[["post_id", "split", "chosen", "rejected"]].assign(source="people")
+        compared, dropped = self._compared
+        table = compared.merge(kept, on=["post_id", "split"])
+        table = table[["post_id", "split", "chosen", "rejected"]].assign(source="people")
+        table.attrs["dropped"] = dropped
+        return table
 
     def _chosen(self, table: pd.DataFrame) -> list[str]:
         """The best-of-n posts that the options ask for."""
@@ -111,9 +115,9 @@ class World(BaseWorld):
         rows, dropped = [], Counter()
         for row in read_rows(self.raw / "posts", POST_FILES[split], POST_COLUMNS):
             summary = flow(row["summary"])
-            if not (row["id"] and flow(row["post"])):
+            if not (row["id"] and visible(flow(row["post"]))):
                 dropped["without id or post"] += 1
-            elif not summary:
+            elif not visible(summary):
                 dropped["with an empty summary"] += 1
             else:
                 rows.append((row["id"], post_text(row), summary))
@@ -121,9 +125,10 @@ class World(BaseWorld):
         return pd.DataFrame(rows, columns=["post_id", "post", "reference"])
 
     @cached_property
-    def _compared(self) -> pd.DataFrame:
-        """All comparisons: post_id, split, post, chosen, rejected."""
-        rows = []
+    def _compared(self) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
+        """All comparisons: post_id, split, post, chosen, rejected; and how many of each split are
+        left out, by reason."""
+        rows, dropped_of = [], {}
         for split, pattern in COMPARISON_FILES.items():
             name = {"train": "preferences"}.get(split, split)
             dropped, before = Counter(), len(rows)
@@ -135,7 +140,9 @@ class World(BaseWorld):
                 chosen, rejected = texts[row["choice"]], texts[1 - row["choice"]]
                 rows.append((row["info"]["id"], name, post_text(row["info"]), chosen, rejected))
             _tell(f"comparisons {split}", len(rows) - before, dropped)
-        return pd.DataFrame(rows, columns=["post_id", "split", "post", "chosen", "rejected"])
+            dropped_of[name] = dict(dropped)
+        columns = ["post_id", "split", "post", "chosen", "rejected"]
+        return pd.DataFrame(rows, columns=columns), dropped_of
 
 
 def flow(text: str | None) -> str:
@@ -153,12 +160,12 @@ def what_is_wrong(row: dict) -> str | None:
     """Why a comparison cannot be used, if it cannot."""
     if row["batch"] in NEWS:
         return "of news (CNN/DM)"
-    if not row["info"] or not row["info"]["id"] or not flow(row["info"]["post"]):
+    if not row["info"] or not row["info"]["id"] or not visible(flow(row["info"]["post"])):
         return "without id or post"
     texts = [flow((summary or {}).get("text")) for summary in row["summaries"] or []]
     if len(texts) != 2:
         return "not of two summaries"
-    if not all(texts):
+    if not all(map(visible, texts)):
         return "with an empty summary"
     if texts[0] == texts[1]:
         return "of equal summaries"
@@ -190,13 +197,18 @@ def without_overlaps(splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def read_rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> Iterator[dict]:
     """The rows of the Parquet files that match `pattern`; `a.b` is the field b of (a list of) a.
 
-    Raises ArtifactError, naming the file, if it is missing, damaged, or lacks a column.
+    Raises ArtifactError, naming the file, if it or a shard is missing, damaged, or lacks a column.
     """
     paths = sorted(folder.glob(pattern))
     if not paths:
         raise ArtifactError(
             f"{folder / pattern}: no such file; was it moved since it was fetched? Delete the "
             "folder of the raw files and run Snakemake again"
+        )
+    if missing := missing_shards(paths):
+        raise ArtifactError(
+            f"{folder / pattern}: {', '.join(missing)} missing; was it moved since it was fetched? "
+            "Delete the folder of the raw files and run Snakemake again"
         )
     for path in paths:
         try:
