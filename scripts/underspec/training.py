@@ -1,8 +1,9 @@
 """One training loop for every objective, on Accelerate, resumable bit for bit.
 
 A run is a pure function of its start, its data and its seeds: the batch of a step, and the
-dropout in it, depend on (seed, step) alone (and on whether it is compiled). So a checkpoint is the model, the optimizer and an
-integer, and an interrupted run ends with the weights of an uninterrupted one.
+dropout in it, depend on (seed, step) alone (and on whether it is compiled). So a checkpoint is the
+model, the optimizer and an integer, and an interrupted run ends with the weights of an
+uninterrupted one.
 """
 
 import hashlib
