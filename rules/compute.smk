@@ -23,7 +23,13 @@ def cpus(stage, scale=None):
 
 
 def grown(key):
-    return lambda asked, attempt: int(asked[key] * asked["growth"] ** (attempt - 1))
+    """More with each attempt, but never more than there is."""
+
+    def of(asked, attempt):
+        wanted = asked[key] * asked[f"growth_{key}"] ** (attempt - 1)
+        return int(min(wanted, asked[f"max_{key}"] or wanted))
+
+    return of
 
 
 def launcher(asked, attempt):

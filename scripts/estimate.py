@@ -27,10 +27,12 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
     print(f"{config['experiment']}, at {settings['tflops']:g} TFLOP/s a GPU ({shares}):\n")
     shown = table.drop(columns="kind")
     print(shown.to_string(index=False, float_format=lambda value: f"{value:,.3g}") + "\n")
-    total = table[["jobs", "GPU-hours", "GB left"]].sum()
+    total = table[["GPU-hours", "GB left"]].sum()
+    on_gpus = table["GPU-hours"] > 0
+    jobs, others = table.jobs[on_gpus].sum(), table.jobs[~on_gpus].sum()
     peak = table["GB while it runs"].max()
     print(
-        f"{total['jobs']:.0f} jobs on GPUs, {total['GPU-hours']:,.1f} GPU-hours, "
+        f"{jobs} jobs on GPUs and {others} on CPUs, {total['GPU-hours']:,.1f} GPU-hours, "
         f"{total['GB left']:,.1f} GB left on disk, up to {peak:,.1f} GB more a running job"
     )
     for scale, model in config["models"].items():

@@ -1,5 +1,6 @@
 """The strict schema of the config: every key there is, its type, and what contradicts what."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -72,7 +73,10 @@ class Need(Section):
     cpus: Count
     mem_mb: Count
     minutes: Count
-    growth: number(ge=1, le=10)
+    growth_mem_mb: number(ge=1, le=10)
+    growth_minutes: number(ge=1, le=10)
+    max_mem_mb: or_null(Count)
+    max_minutes: or_null(Count)
     micro_batch: or_null(Count)
     sharded: Flag
     activation_checkpointing: Flag
@@ -82,6 +86,7 @@ class Need(Section):
 SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
 
 
+OF_THE_MACHINE = ("compute", "estimate")  # no bundle says how jobs are run here
 STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # whose jobs may want GPUs
 
 
@@ -233,7 +238,10 @@ def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> di
     above = _layers(root, overlays, given or {})
     config = read_map(root / "config.yaml")
     if bundle := _file(above, "bundle") or _file(config, "bundle"):
-        config = merged(config, bundled_config(bundle) | {"bundle": str(bundle)})
+        bundled = {
+            key: value for key, value in bundled_config(bundle).items() if key not in OF_THE_MACHINE
+        }
+        config = merged(config, bundled | {"bundle": str(bundle)})
     return merged(config, above)
 
 
@@ -331,7 +339,7 @@ def validate(config: dict) -> dict:
     recipes = {
         place: _checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)
     }
-    for key, broken, allowed in (*_contradictions(checked), *_impossible_shares(config, recipes)):
+    for key, broken, allowed in (*_contradictions(checked), *_impossible_needs(config, recipes)):
         if broken:
             raise ConfigError(f"{key}: {allowed}")
     return config
@@ -356,8 +364,10 @@ def _require(world: str, key: str, flag: str, part: str) -> None:
         raise ConfigError(f"{key}: {world} has no {part}; worlds that have are {able}")
 
 
-def _impossible_shares(config: dict, recipes: dict[tuple[str, ...], Recipe]):
-    """As _contradictions: trainings that their processes cannot share."""
+def _impossible_needs(config: dict, recipes: dict[tuple[str, ...], Recipe]):
+    """As _contradictions: jobs that ask for more than there is, trainings that their processes
+    cannot share.
+    """
     for stage in STAGES:
         for scale in config["compute"][stage]:
             yield (
@@ -365,6 +375,21 @@ def _impossible_shares(config: dict, recipes: dict[tuple[str, ...], Recipe]):
                 scale not in config["models"],
                 f"{scale} is unknown; allowed are {', '.join(config['models'])}",
             )
+    for stage, scale in itertools.product(STAGES, config["models"]):
+        asked = need(config, stage, scale)
+        for key in ("mem_mb", "minutes"):
+            most = asked[f"max_{key}"]
+            yield (
+                f"compute.{stage}",
+                most and asked[key] > most,
+                f"{scale} asks for {asked[key]} {key}, more than max_{key} ({most}); lower it, or "
+                f"raise max_{key}",
+            )
+        yield (
+            f"compute.{stage}",
+            asked["compiled"] and asked["activation_checkpointing"],
+            f"{scale} is compiled and has activation_checkpointing; set one of them to false",
+        )
     for place, its_recipe in recipes.items():
         stage, scale = place[::-1][:2] if place[0] == "models" else ("policy", None)
         asked = need(config, stage, scale or config["policy"]["scale"])

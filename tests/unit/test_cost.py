@@ -114,4 +114,4 @@ def test_the_command_prints_a_line_a_stage_and_the_sum(tmp_path):
     lines = output.read_text().splitlines()
     assert len(lines) == 1 + len(list(stages(MINIATURE, POSTS)))
     assert all(line.split(",")[0] in done.stdout for line in lines[1:])
-    assert "jobs on GPUs" in done.stdout
+    assert " jobs on GPUs and " in done.stdout
