@@ -92,6 +92,33 @@ def test_an_unexpected_error_leaves_its_traceback_in_the_log(run, tmp_path):
     assert "unexpected error in stage" in logged
     assert "Traceback" in logged
     assert "ZeroDivisionError: nobody expected this" in logged
+    assert result.stderr.splitlines() == [
+        "[stage] in mood broken",
+        "[stage] unexpected error in stage: ZeroDivisionError: nobody expected this; the traceback "
+        "is in stage.log",
+    ]
+    on_the_terminal = run("--mood", "broken", "--output", "out.json").stderr
+    assert "Traceback" in on_the_terminal  # where nothing else has it
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_log_on_a_full_disk_hides_nothing(run):
+    result = run("--mood", "wrong", "--output", "out.json", "--log", "/dev/full")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "[stage] in mood wrong",
+        "[stage] results/posts.parquet: no such file",
+    ]
+
+
+def test_the_log_of_an_attempt_that_failed_is_kept(run, tmp_path):
+    for mood in ("broken", "wrong", "fine", "fine"):
+        run("--mood", mood, "--output", "out.json", "--log", "stage.log")
+    logs = {path.name: path.read_text() for path in tmp_path.glob("stage.log*")}
+    assert sorted(logs) == ["stage.log", "stage.log.1", "stage.log.2"]
+    assert "nobody expected this" in logs["stage.log.1"]
+    assert "no such file" in logs["stage.log.2"]
+    assert "in mood fine" in logs["stage.log"]
 
 
 def test_the_exit_status_of_a_stopped_stage_is_kept(run):
