@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from underspec.bundle import bundled_config
-from underspec.corruption import SENTINELS, corrupted_spans, tokens_for
+from underspec.corruption import corrupted_spans, tokens_for
 from underspec.downloads import Source
 from underspec.errors import ConfigError
 from underspec.grid import AGGREGATORS, GRIDS
@@ -27,6 +27,7 @@ from underspec.schema import (
     or_null,
 )
 from underspec.sources import checkpoint_of, pretrains
+from underspec.special_tokens import SENTINELS
 from underspec.worlds import names, world_class
 from underspec.yaml_map import read_map
 

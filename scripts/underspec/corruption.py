@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-SENTINELS = 100  # T5's; one a span
-
 
 def corrupted_lengths(tokens: int, density: float, mean_span: float) -> tuple[int, int]:
     """Lengths of the inputs and targets that `corrupt` makes of `tokens` tokens, eos included."""

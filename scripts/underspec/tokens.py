@@ -9,12 +9,11 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from underspec.corruption import SENTINELS
 from underspec.errors import ArtifactError, ConfigError
+from underspec.special_tokens import EOS, PAD, SENTINELS, UNK
 
 log = logging.getLogger(__name__)
 
-PAD, EOS, UNK = 0, 1, 2
 UNUSED = "<unused_"
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 SPELT = "<(?=(?:pad|/s|unk|extra_id_[0-9]+|unused_[0-9]+)>)"  # the < of a special token's name

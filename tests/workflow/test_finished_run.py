@@ -64,6 +64,8 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),
+        ({"sampling": {"precision": "bf16"}}, AFTER_POLICY),
+        ({"compute": {"pretrain": {"base": {"compiled": True}}}}, {"manifest"}),
         ({"corruption": {"noise_density": 0.2}}, {"pretrain", "policy", *AFTER_POLICY}),
     ],
 )
