@@ -82,7 +82,7 @@ bench: .venv/ready ## sampling and scoring against generate, CTranslate2 and per
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/bench.txt -c envs/constraints.txt
 	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks
 	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks --instructions avx2 \
-		--sizes d64 d128 d256
+		--sizes d64 d128 --repeats 5
 
 bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
