@@ -1,4 +1,4 @@
-"""Drawing samples: as few rows as there are samples in flight.
+"""Drawing samples: a row for each sample that has not ended.
 
 Posts that begin together, a cohort, are at the same step; several cohorts, each at a step of its
 own, share the matrix products. Ended samples are dropped, and a new cohort fills the room. The
@@ -49,8 +49,8 @@ def drawn(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
 
 
 def rows_at_once(task: Task) -> int:
-    """How many samples may be in flight: by the memory of a GPU as a whole, so that it is the same
-    on each of its kind.
+    """How many samples are drawn at once. On a GPU its total memory decides, so that GPUs of one
+    kind draw alike.
     """
     decoder = task.decoder
     if decoder.device.type != "cuda":
@@ -61,7 +61,7 @@ def rows_at_once(task: Task) -> int:
 
 
 def posts_at_once(task: Task) -> int:
-    """How many posts may be in flight: by what is kept of them on a GPU."""
+    """How many posts samples are drawn of at once: as many as a GPU can keep."""
     fitting = t5.posts_at_once(task.decoder, max(map(len, task.posts)))
     return int(min(fitting, len(task.posts)))
 

@@ -1,4 +1,4 @@
-"""Reading the tables that are CSV files: names are text, whatever they look like."""
+"""Reading the tables that are CSV files: names are text, even if they look like numbers."""
 
 from pathlib import Path
 

@@ -72,6 +72,6 @@ def _counted(splits: pd.Series, reasons: pd.Series) -> dict[str, dict[str, int]]
     for split, reason in zip(splits, reasons, strict=True):
         dropped.setdefault(split, Counter())[reason] += 1
     for split, by_reason in dropped.items():
-        told = "; ".join(f"{count} {reason}" for reason, count in sorted(by_reason.items()))
-        log.info("%s: %d comparisons left out (%s)", split, by_reason.total(), told)
+        listed = "; ".join(f"{count} {reason}" for reason, count in sorted(by_reason.items()))
+        log.info("%s: %d comparisons left out (%s)", split, by_reason.total(), listed)
     return {split: dict(by_reason) for split, by_reason in dropped.items()}

@@ -195,8 +195,9 @@ def rounded_up(length: int, grain: int) -> int:
 
 
 def posts_at_once(decoder: Decoder, longest: int) -> float:
-    """How many posts of at most `longest` tokens a Memory may hold: by the memory of a GPU as a
-    whole, so that it is the same on each of its kind. On a CPU as many as one likes.
+    """How many posts of at most `longest` tokens may be kept at once; infinity on a CPU.
+
+    On a GPU its total memory decides, so that GPUs of one kind do alike.
     """
     if decoder.device.type != "cuda":
         return math.inf
