@@ -69,6 +69,7 @@ def gradients(
     return loss.item(), [each.grad.float().cpu() for each in model.parameters()]
 
 
+@torch.no_grad()
 def distance(found: list[Tensor], expected: list[Tensor]) -> float:
     """Of all tensors together, relative to the size of those expected."""
     off = sum((a - b).double().square().sum() for a, b in zip(found, expected, strict=True))
