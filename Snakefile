@@ -8,12 +8,14 @@
 Read on in rules/, in the order of the includes: that is the order the data flows.
 """
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: "config.yaml"
+configfile: Path(workflow.basedir, "config.yaml")
 
 
 report: "reports/workflow.rst"
@@ -42,25 +44,6 @@ include: "rules/report.smk"
 if not config["bundle"]:
 
     include: "rules/run.smk"
-
-
-# Targets that only collect, what needs the network, and what takes seconds at any scale.
-localrules:
-    all,
-    figure1,
-    figure2,
-    figure3,
-    figure4,
-    table1,
-    tables,
-    rerank,
-    disagreement_tables,
-    evaluation_tables,
-    diagnostics,
-    claims,
-    draw_table1,
-    overview,
-    browser,
 
 
 rule all:

@@ -38,12 +38,10 @@ if config["bundle"]:
         conda:
             ANALYSIS
         params:
-            scores=json.dumps(SCORES),
-            results=lambda wildcards, output: str(Path(output.manifest).parent),
+            settings=settings(bundle=config["bundle"], scores=SCORES, results=RESULTS),
             code=code("unbundle"),
         shell:
-            "python scripts/unbundle.py --bundle {input:q} --scores {params.scores:q}"
-            " --results {params.results} --log {log} --label unbundle"
+            "python {SCRIPTS}/unbundle.py {params.settings} --log {log}"
 
 else:
 
@@ -62,10 +60,8 @@ else:
         conda:
             ANALYSIS
         params:
-            results=lambda wildcards, input: str(Path(input[0]).parent.parent),
-            scores=json.dumps(SCORES),
-            config=json.dumps(config),
+            paths=paths,
+            settings=settings(results=RESULTS, scores=SCORES, config=config),
             code=code("bundle"),
         shell:
-            "python scripts/bundle.py --results {params.results} --scores {params.scores:q}"
-            " --config {params.config:q} --output {output} --log {log} --label bundle"
+            "python {SCRIPTS}/bundle.py {params.paths} {params.settings} --log {log}"

@@ -1,13 +1,17 @@
-# Shared by all rules: the checked config, the grid, where things are, and the slices of
-# the config that rules depend on. Reads the files of the config; makes nothing.
+# Shared by all rules: the checked config, the grid, where things are, and how a script is called.
+# Reads the files of the config; makes nothing.
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
-SCRIPTS = Path(workflow.basedir) / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+# Beside the Snakefile, wherever the results go (--directory). Relative, because Snakemake compares
+# the paths of inputs, and a checkout may move.
+HERE = Path(os.path.relpath(workflow.basedir))
+SCRIPTS = shlex.quote(str(HERE / "scripts"))
+sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import gold_raters, grid
 from underspec.config import need, read_config, recipe, text_world, validate
@@ -21,7 +25,7 @@ from underspec.worlds import world_class
 try:
     config = validate(
         read_config(
-            Path(),
+            Path(workflow.basedir),
             *workflow.overwrite_configfiles,
             given=workflow.config_settings.config,
         )
@@ -66,17 +70,70 @@ def made(path):
 
 def code(script, *modules):
     """A digest of what a script runs; comments and docstrings do not change it."""
-    return fingerprint(SCRIPTS, *(SCRIPTS / f"{name}.py" for name in (script, *modules)))
+    scripts = HERE / "scripts"
+    return fingerprint(scripts, *(scripts / f"{name}.py" for name in (script, *modules)))
 
 
 def world_code(script, package="worlds", world=config["world"]):
     return code(script, f"underspec/{package}/{world}")
 
 
+def as_options(values):
+    """Options of a script: text as it is, everything else as JSON."""
+    return " ".join(
+        f"--{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+        for name, value in values.items()
+    )
+
+
+def paths(wildcards, input, output):
+    """A param: the named inputs and outputs as options of the same names. A single output needs no
+    name: it is `--output`. What there is none of is left out.
+    """
+    single = {"output": output[0]} if len(output) == 1 else {}
+    named = dict(input.items()) | (dict(output.items()) or single)
+    return as_options(
+        {
+            name: path if isinstance(path, str) else list(path)
+            for name, path in named.items()
+            if path
+        }
+    )
+
+
+def settings(*names, **values):
+    """A param: options that follow from the config and from the wildcards, those of `names` and
+    whatever functions of the wildcards make of them.
+
+    It is a param beside `paths`, because Snakemake does not compare params whose functions take
+    inputs or outputs: in one, a changed setting would rerun nothing. As a function's result, it may
+    hold braces.
+    """
+
+    def param(wildcards):
+        of_wildcards = {name: wildcards[name] for name in names}
+        return as_options(
+            of_wildcards
+            | {
+                name: value(wildcards) if callable(value) else value
+                for name, value in values.items()
+            }
+        )
+
+    return param
+
+
+def checkpoints(wildcards, output):
+    """A param: where a training's checkpoints are. Outside of its output, which Snakemake deletes
+    when a job fails.
+    """
+    return made(f"checkpoints/{Path(output[0]).relative_to(RESULTS)}")
+
+
 def world_options(*keys, world=config["world"]):
-    """The options of a world as JSON; only those named, if any is."""
+    """The options of a world; only those named, if any is."""
     options = config["worlds"][world]
-    return json.dumps({key: options[key] for key in keys} if keys else options)
+    return {key: options[key] for key in keys} if keys else options
 
 
 def fetch_options(wildcards):
@@ -85,33 +142,22 @@ def fetch_options(wildcards):
 
 def raw(world=config["world"]):
     """A world's raw files, if it has any."""
-    return [made(f"data/raw/{world}")] if world_class(world).downloads else []
-
-
-def raw_option(wildcards, input):
-    return f"--raw {input.raw[0]}" if input.raw else ""
+    return made(f"data/raw/{world}") if world_class(world).downloads else []
 
 
 def pretraining_tokens():
     return expand(made("data/pretraining/{shard}.npy"), shard=SHARDS)
 
 
-def of_scale(*keys):
-    """A slice of `models` as JSON, for the scale that the wildcard names."""
-
-    def section(wildcards):
-        part = config["models"][wildcards.scale]
-        for key in keys:
-            part = part[key]
-        return json.dumps(part)
-
-    return section
+def shape_of(scale=None):
+    """The shape of a scale; of the one that the wildcard names, if none is given."""
+    return lambda wildcards: config["models"][scale or scale_of(wildcards)]["shape"]
 
 
 def recipe_of(*place):
-    """A recipe as JSON; `{scale}` in its place is what the wildcard names."""
-    return lambda wildcards: json.dumps(
-        recipe(config, *(key.format(**dict(wildcards.items())) for key in place))
+    """A recipe; `{scale}` in its place is what the wildcard names."""
+    return lambda wildcards: recipe(
+        config, *(key.format(**dict(wildcards.items())) for key in place)
     )
 
 
@@ -122,14 +168,6 @@ def pretrained(scale, pretrain_seed):
 def pretrain_folder():
     folder = directory(made("pretrain/{scale}/seed{pretrain_seed}"))
     return protected(folder) if config["protect_pretrains"] else folder
-
-
-def output_folder(wildcards, output):
-    return str(Path(output[0]).parent)
-
-
-def output_stem(wildcards, output):
-    return str(Path(output[0]).with_suffix(""))
 
 
 def compared_samples():
@@ -146,13 +184,16 @@ def table1_files():
     return expand(made("tables/{file}"), file=["table1.csv", "table1.tex", "table1.html"])
 
 
-def results_folder(wildcards, output):
-    return str(Path(output[0]).parent.parent)
+def shipped(path):
+    """A file of the checkout."""
+    return str(HERE / path)
 
 
 def template(name):
-    """The template of a page of the report, and what it is made of."""
-    return [f"reports/pages/{part}" for part in (f"{name}.html", "base.html", "style.css")]
+    return shipped(f"reports/pages/{name}.html")
+
+
+PAGE_PARTS = [shipped("reports/pages/base.html"), shipped("reports/pages/style.css")]
 
 
 def page(name, category, title):

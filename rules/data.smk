@@ -15,11 +15,11 @@ rule fetch:
     conda:
         ANALYSIS
     params:
-        options=fetch_options,
+        paths=paths,
+        settings=settings("world", options=fetch_options),
         code=code("fetch"),
     shell:
-        "python scripts/fetch.py --world {wildcards.world} --options {params.options:q}"
-        " --output {output} --log {log} --label 'fetch {wildcards.world}'"
+        "python {SCRIPTS}/fetch.py {params.paths} {params.settings} --log {log}"
 
 
 rule posts:
@@ -34,13 +34,11 @@ rule posts:
     conda:
         ANALYSIS
     params:
-        world=config["world"],
-        options=world_options(),
-        raw=raw_option,
+        paths=paths,
+        settings=settings(world=config["world"], options=world_options()),
         code=world_code("posts"),
     shell:
-        "python scripts/posts.py --world {params.world} --options {params.options:q} {params.raw}"
-        " --output {output} --log {log} --label posts"
+        "python {SCRIPTS}/posts.py {params.paths} {params.settings} --log {log}"
 
 
 # Text in several shards is large: it goes when its tokens are there.
@@ -56,16 +54,16 @@ rule pretraining_text:
     conda:
         ANALYSIS
     params:
-        world=TEXT_WORLD,
-        options=world_options(world=TEXT_WORLD),
-        shards=len(SHARDS),
-        raw=raw_option,
+        paths=paths,
+        settings=settings(
+            "shard",
+            world=TEXT_WORLD,
+            options=world_options(world=TEXT_WORLD),
+            shards=len(SHARDS),
+        ),
         code=world_code("pretraining_text", world=TEXT_WORLD),
     shell:
-        "python scripts/pretraining_text.py --world {params.world}"
-        " --options {params.options:q} {params.raw}"
-        " --shard {wildcards.shard} --shards {params.shards}"
-        " --output {output} --log {log} --label 'pretraining text {wildcards.shard}'"
+        "python {SCRIPTS}/pretraining_text.py {params.paths} {params.settings} --log {log}"
 
 
 rule tokenizer:
@@ -80,12 +78,14 @@ rule tokenizer:
     conda:
         TRAIN
     params:
-        kind=config["tokenizer"]["kind"],
-        vocabulary=config["tokenizer"]["vocabulary"],
+        paths=paths,
+        settings=settings(
+            kind=config["tokenizer"]["kind"],
+            vocabulary=config["tokenizer"]["vocabulary"],
+        ),
         code=code("tokenizer"),
     shell:
-        "python scripts/tokenizer.py --text {input.text} --kind {params.kind}"
-        " --vocabulary {params.vocabulary} --output {output} --log {log} --label tokenizer"
+        "python {SCRIPTS}/tokenizer.py {params.paths} {params.settings} --log {log}"
 
 
 rule import_tokenizer:
@@ -99,12 +99,14 @@ rule import_tokenizer:
     conda:
         TRAIN
     params:
-        source=json.dumps(config["tokenizer"]["source"]),
-        vocabulary=config["tokenizer"]["vocabulary"],
+        paths=paths,
+        settings=settings(
+            source=config["tokenizer"]["source"],
+            vocabulary=config["tokenizer"]["vocabulary"],
+        ),
         code=code("import_tokenizer"),
     shell:
-        "python scripts/import_tokenizer.py --source {params.source:q}"
-        " --vocabulary {params.vocabulary} --output {output} --log {log} --label tokenizer"
+        "python {SCRIPTS}/import_tokenizer.py {params.paths} {params.settings} --log {log}"
 
 
 if config["tokenizer"]["kind"] == "t5":
@@ -129,7 +131,7 @@ rule tokens:
     conda:
         TRAIN
     params:
+        paths=paths,
         code=code("tokens"),
     shell:
-        "python scripts/tokens.py --text {input.text} --tokenizer {input.tokenizer}"
-        " --output {output} --log {log} --label 'tokens {wildcards.shard}'"
+        "python {SCRIPTS}/tokens.py {params.paths} --log {log}"

@@ -16,14 +16,15 @@ rule diagnostics:
         made("logs/diagnostics.log"),
     benchmark:
         made("benchmarks/diagnostics.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
-        world=config["world"],
+        paths=paths,
+        settings=settings(world=config["world"]),
         code=code("diagnostics", *[f"underspec/gold_raters/{config['world']}"] * HAS_GOLD),
     shell:
-        "python scripts/diagnostics.py --world {params.world} --posts {input.posts}"
-        " --samples {input.samples} --output {output} --log {log} --label diagnostics"
+        "python {SCRIPTS}/diagnostics.py {params.paths} {params.settings} --log {log}"
 
 
 # One job a scale: at the paper's size the resamples of all scales would fill a node's memory.
@@ -47,41 +48,42 @@ rule evidence:
     conda:
         ANALYSIS
     params:
-        results=lambda wildcards: RESULTS,
-        experiment=json.dumps(EXPERIMENT),
-        length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
-        resamples=config["resamples"],
-        output=output_folder,
+        settings=settings(
+            "scale",
+            results=RESULTS,
+            design=DESIGN,
+            length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
+            resamples=config["resamples"],
+            output=lambda wildcards: made(f"evidence/{wildcards.scale}"),
+        ),
         code=code("evidence"),
     shell:
-        "python scripts/evidence.py --results {params.results} --scale {wildcards.scale}"
-        " --experiment {params.experiment:q} --length_bias {params.length_bias}"
-        " --resamples {params.resamples} --output {params.output}"
-        " --log {log} --label 'evidence {wildcards.scale}'"
+        "python {SCRIPTS}/evidence.py {params.settings} --log {log}"
 
 
 rule claims:
     input:
-        ledger="reports/claims.yaml",
-        published="reports/published/table1.csv",
-        evidence=expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
-        tables=expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
+        expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
+        expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
+        ledger=shipped("reports/claims.yaml"),
+        published=shipped("reports/published/table1.csv"),
     output:
-        expand(made("tables/{table}.csv"), table=OF_EVIDENCE),
+        tables=expand(made("tables/{table}.csv"), table=OF_EVIDENCE),
         claims=made("claims.csv"),
     log:
         made("logs/claims.log"),
     benchmark:
         made("benchmarks/claims.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
-        evidence=json.dumps([made(f"evidence/{scale}") for scale in SCALES]),
-        tables=json.dumps(OF_EVIDENCE),
-        best_of_n=json.dumps(config["best_of_n"]),
-        pretrains=len(config["pretrain_seeds"]),
+        paths=paths,
+        settings=settings(
+            evidence=[made(f"evidence/{scale}") for scale in SCALES],
+            best_of_n=config["best_of_n"],
+            pretrains=len(config["pretrain_seeds"]),
+        ),
         code=code("claims"),
     shell:
-        "python scripts/claims.py --ledger {input.ledger} --published {input.published}"
-        " --evidence {params.evidence:q} --tables {params.tables:q} --best_of_n {params.best_of_n:q}"
-        " --pretrains {params.pretrains} --output {output.claims} --log {log} --label claims"
+        "python {SCRIPTS}/claims.py {params.paths} {params.settings} --log {log}"

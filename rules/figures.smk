@@ -3,54 +3,50 @@
 # only draw. A notebook that fails is left, partly run, beside the logs.
 
 BIASED = HAS_GOLD and not WORLD.has_preferences and config["labels"]["length_bias"] != 0
-DRAWN = ["figure1", "figure2", "figure3", "figure4", "accuracy"] + ["gold"] * HAS_GOLD
-DRAWN += ["exact", "components", "shift", "overoptimisation"] + ["bias"] * BIASED
-DRAWN += [] if config["bundle"] else ["training"]
-CATEGORIES = {
-    "figure1": "2 Underspecification",
-    "figure2": "2 Underspecification",
-    "figure3": "2 Underspecification",
-    "figure4": "3 Ensembles",
-    "gold": "3 Ensembles",
-    "accuracy": "1 Reward models",
-    "exact": "4 Beside the paper",
-    "components": "4 Beside the paper",
-    "shift": "4 Beside the paper",
-    "overoptimisation": "4 Beside the paper",
-    "bias": "4 Beside the paper",
-    "training": "1 Reward models",
+FIGURES_OF = {  # category and title
+    "accuracy": ("1 Reward models", "Held-out accuracy"),
+    "training": ("1 Reward models", "Training curves"),
+    "figure1": ("2 Underspecification", "Figure 1: reward under other reward models"),
+    "figure2": ("2 Underspecification", "Figure 2: agreement"),
+    "figure3": ("2 Underspecification", "Figure 3: variance explained by the reward model"),
+    "figure4": ("3 Ensembles", "Figure 4: reward and win rate by the evaluator"),
+    "gold": ("3 Ensembles", "Gold reward of best-of-n"),
+    "exact": ("4 Beside the paper", "Exact best-of-n: all orders of the samples"),
+    "components": ("4 Beside the paper", "Variance components: pretrain, finetune, post"),
+    "shift": ("4 Beside the paper", "Shift: what the chosen texts look like"),
+    "overoptimisation": ("4 Beside the paper", "Over-optimisation: reward against the KL"),
+    "bias": ("4 Beside the paper", "A shared bias, which ensembles keep"),
 }
-TITLES = {
-    "figure1": "Figure 1: reward under other reward models",
-    "figure2": "Figure 2: agreement",
-    "figure3": "Figure 3: variance explained by the reward model",
-    "figure4": "Figure 4: reward and win rate by the evaluator",
-    "gold": "Gold reward of best-of-n",
-    "accuracy": "Held-out accuracy",
-    "exact": "Exact best-of-n: all orders of the samples",
-    "components": "Variance components: pretrain, finetune, post",
-    "shift": "Shift: what the chosen texts look like",
-    "overoptimisation": "Over-optimisation: reward against the KL",
-    "bias": "A shared bias, which ensembles keep",
-    "training": "Training curves",
-}
+ABSENT = {"training": config["bundle"], "gold": not HAS_GOLD, "bias": not BIASED}
+DRAWN = {name: shown for name, shown in FIGURES_OF.items() if not ABSENT.get(name)}
 FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()
 
+# A notebook reads nothing of the user's: no kernel, no profile, no settings of figures; and it runs
+# where HOME cannot be written.
+NOTEBOOKS = Path(".snakemake", "notebooks").absolute()
+os.environ.update(
+    JUPYTER_CONFIG_DIR=f"{NOTEBOOKS}/jupyter/config",
+    JUPYTER_DATA_DIR=f"{NOTEBOOKS}/jupyter/data",
+    JUPYTER_RUNTIME_DIR=f"{NOTEBOOKS}/jupyter/runtime",
+    IPYTHONDIR=f"{NOTEBOOKS}/ipython",
+    MPLCONFIGDIR=f"{NOTEBOOKS}/matplotlib",
+)
 
-for drawn in DRAWN:
+
+for drawn, (category, title) in DRAWN.items():
 
     rule:
         name:
             f"draw_{drawn}"
         input:
-            notebook=f"reports/notebooks/{drawn}.ipynb",
+            notebook=shipped(f"reports/notebooks/{drawn}.ipynb"),
             table=made(f"tables/{drawn}.csv"),
         output:
             report(
                 made(f"figures/{drawn}.svg"),
                 caption=f"../reports/captions/{drawn}.rst",
-                category=CATEGORIES[drawn],
-                labels={"item": TITLES[drawn]},
+                category=category,
+                labels={"item": title},
             ),
             made(f"figures/{drawn}.pdf"),
         log:
@@ -63,17 +59,17 @@ for drawn in DRAWN:
             ANALYSIS
         params:
             experiment=config["experiment"],
-            output=output_stem,
+            output=made(f"figures/{drawn}"),
             code=code("underspec/plots"),
         shell:
-            "PYTHONPATH=scripts papermill --no-progress-bar {input.notebook} {log.notebook}"
+            "PYTHONPATH={SCRIPTS} papermill --no-progress-bar {input.notebook:q} {log.notebook}"
             " -r table {input.table} -r output {params.output}"
             " -r experiment {params.experiment} > {log.text} 2>&1"
 
 
-rule draw_table1:
+use rule draw_figure1 as draw_table1 with:
     input:
-        notebook="reports/notebooks/table1.ipynb",
+        notebook=shipped("reports/notebooks/table1.ipynb"),
         table=made("tables/table1.csv"),
     output:
         report(
@@ -88,13 +84,7 @@ rule draw_table1:
         notebook=made("logs/table1.ipynb"),
     benchmark:
         made("benchmarks/table1.tsv")
-    conda:
-        ANALYSIS
     params:
         experiment=config["experiment"],
-        output=output_stem,
+        output=made("tables/table1"),
         code=code("underspec/plots"),
-    shell:
-        "PYTHONPATH=scripts papermill --no-progress-bar {input.notebook} {log.notebook}"
-        " -r table {input.table} -r output {params.output}"
-        " -r experiment {params.experiment} > {log.text} 2>&1"

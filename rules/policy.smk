@@ -20,18 +20,19 @@ rule policy:
         **asks("policy", config["policy"]["scale"]),
         checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
-        shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
-        lengths=json.dumps(config["lengths"]),
-        recipe=recipe_of("policy", "recipe"),
-        seed=config["policy"]["seed"],
-        checkpoints=made("checkpoints/policy"),
+        paths=paths,
+        settings=settings(
+            shape=shape_of(config["policy"]["scale"]),
+            lengths=config["lengths"],
+            recipe=recipe_of("policy", "recipe"),
+            seed=config["policy"]["seed"],
+        ),
+        checkpoints=checkpoints,
         code=code("policy"),
     shell:
-        "{resources.launcher} scripts/policy.py --posts {input.posts} --tokenizer {input.tokenizer}"
-        " --pretrain {input.pretrain} --shape {params.shape:q} --lengths {params.lengths:q}"
-        " --recipe {params.recipe:q} --seed {params.seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q}"
-        " --output {output} --log {log} --label policy"
+        "{resources.launcher} {SCRIPTS}/policy.py {params.paths} {params.settings}"
+        " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
+        " --placement {resources.placement:q} --log {log}"
 
 
 rule sample:
@@ -51,19 +52,18 @@ rule sample:
     resources:
         **asks("sample", config["policy"]["scale"]),
     params:
-        shape=json.dumps(config["models"][config["policy"]["scale"]]["shape"]),
-        lengths=json.dumps(config["lengths"]),
-        samples=lambda wildcards: config["sampling"]["samples"][wildcards.split],
-        distribution=json.dumps(
-            {key: config["sampling"][key] for key in ("temperature", "top_k", "top_p")}
+        paths=paths,
+        settings=settings(
+            "split",
+            shape=shape_of(config["policy"]["scale"]),
+            lengths=config["lengths"],
+            samples=lambda wildcards: config["sampling"]["samples"][wildcards.split],
+            distribution={
+                key: config["sampling"][key] for key in ("temperature", "top_k", "top_p")
+            },
+            seed=config["sampling"]["seed"],
+            precision=config["sampling"]["precision"],
         ),
-        seed=config["sampling"]["seed"],
-        precision=config["sampling"]["precision"],
         code=code("sample"),
     shell:
-        "python scripts/sample.py --posts {input.posts} --tokenizer {input.tokenizer}"
-        " --policy {input.policy} --shape {params.shape:q} --lengths {params.lengths:q}"
-        " --split {wildcards.split} --samples {params.samples}"
-        " --distribution {params.distribution:q} --seed {params.seed}"
-        " --precision {params.precision}"
-        " --output {output} --log {log} --label 'sample {wildcards.split}'"
+        "python {SCRIPTS}/sample.py {params.paths} {params.settings} --log {log}"

@@ -2,7 +2,6 @@
 # (pretrain.checkpoints).
 # Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 trained here from random initialisation, or taken
 # over.
-# Checkpoints on the way live outside of the output, which Snakemake deletes when a job fails.
 
 
 rule pretrain:
@@ -22,19 +21,19 @@ rule pretrain:
         **asks("pretrain"),
         checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
-        tokens=json.dumps(pretraining_tokens()),
-        shape=of_scale("shape"),
-        recipe=recipe_of("models", "{scale}", "pretrain"),
-        corruption=json.dumps(config["corruption"]),
-        checkpoints=made("checkpoints/pretrain/{scale}/seed{pretrain_seed}"),
+        paths=paths,
+        settings=settings(
+            "pretrain_seed",
+            shape=shape_of(),
+            recipe=recipe_of("models", "{scale}", "pretrain"),
+            corruption=config["corruption"],
+        ),
+        checkpoints=checkpoints,
         code=code("pretrain"),
     shell:
-        "{resources.launcher} scripts/pretrain.py --tokens {params.tokens:q}"
-        " --tokenizer {input.tokenizer}"
-        " --shape {params.shape:q} --corruption {params.corruption:q} --recipe {params.recipe:q}"
-        " --seed {wildcards.pretrain_seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q} --output {output}"
-        " --log {log} --label 'pretrain {wildcards.scale} seed {wildcards.pretrain_seed}'"
+        "{resources.launcher} {SCRIPTS}/pretrain.py {params.paths} {params.settings}"
+        " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
+        " --placement {resources.placement:q} --log {log}"
 
 
 # As {scale}/seed{pretrain_seed}: the pretrains that are not trained here, and where they are.
@@ -63,13 +62,13 @@ rule import_pretrain:
         mem_mb=asks("pretrain")["mem_mb"],
         runtime=asks("pretrain")["runtime"],
     params:
-        checkpoint=lambda wildcards: json.dumps(IMPORTED[wildcards.imported]),
-        shape=lambda wildcards: json.dumps(config["models"][scale_of(wildcards)]["shape"]),
+        paths=paths,
+        settings=settings(
+            checkpoint=lambda wildcards: IMPORTED[wildcards.imported], shape=shape_of()
+        ),
         code=code("import_pretrain"),
     shell:
-        "python scripts/import_pretrain.py --checkpoint {params.checkpoint:q}"
-        " --tokenizer {input.tokenizer} --shape {params.shape:q} --output {output}"
-        " --log {log} --label 'import {wildcards.imported}'"
+        "python {SCRIPTS}/import_pretrain.py {params.paths} {params.settings} --log {log}"
 
 
 ruleorder: import_pretrain > pretrain

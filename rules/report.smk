@@ -17,7 +17,8 @@ GALLERY = ["figure1", "figure2", "figure3", "figure4"]
 
 rule overview:
     input:
-        figures=[made(f"figures/{name}.svg") for name in GALLERY],
+        PAGE_PARTS,
+        [made(f"figures/{name}.svg") for name in GALLERY],
         accuracy=made("tables/accuracy.csv"),
         claims=made("claims.csv"),
         template=template("overview"),
@@ -27,11 +28,13 @@ rule overview:
         made("logs/overview.log"),
     benchmark:
         made("benchmarks/overview.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
-        about=json.dumps(
-            {
+        paths=paths,
+        settings=settings(
+            about={
                 "experiment": config["experiment"],
                 "world": config["world"],
                 "grid": config["grid"],
@@ -43,16 +46,15 @@ rule overview:
                 "samples": config["sampling"]["samples"]["best_of_n"],
                 "best_of_n": config["best_of_n"],
                 "evaluator": config["evaluator"]["scale"],
-            }
-        ),
-        figures=json.dumps(
-            [{"title": TITLES[name], "path": made(f"figures/{name}.svg")} for name in GALLERY]
+            },
+            figures=[
+                {"title": FIGURES_OF[name][1], "path": made(f"figures/{name}.svg")}
+                for name in GALLERY
+            ],
         ),
         code=code("overview"),
     shell:
-        "python scripts/overview.py --about {params.about:q} --accuracy {input.accuracy}"
-        " --figures {params.figures:q} --claims {input.claims} --template {input.template[0]}"
-        " --output {output} --log {log} --label overview"
+        "python {SCRIPTS}/overview.py {params.paths} {params.settings} --log {log}"
 
 
 rule browser:
@@ -61,6 +63,7 @@ rule browser:
         made("evaluator"),
         made("scores/evaluator.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
+        PAGE_PARTS,
         posts=made("data/posts.parquet"),
         template=template("samples"),
     output:
@@ -69,14 +72,12 @@ rule browser:
         made("logs/browser.log"),
     benchmark:
         made("benchmarks/browser.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
-        results=results_folder,
-        experiment=json.dumps(EXPERIMENT),
-        name=config["experiment"],
+        paths=paths,
+        settings=settings(results=RESULTS, design=DESIGN, experiment=config["experiment"]),
         code=code("browser"),
     shell:
-        "python scripts/browser.py --results {params.results} --posts {input.posts}"
-        " --experiment {params.experiment:q} --name {params.name} --template {input.template[0]}"
-        " --output {output} --log {log} --label 'sample browser'"
+        "python {SCRIPTS}/browser.py {params.paths} {params.settings} --log {log}"

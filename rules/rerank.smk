@@ -6,24 +6,22 @@ rule rerank:
     input:
         scores=expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
     output:
-        expand(made("rerank/{{scale}}/{ranker}.parquet"), ranker=RANKERS),
+        choices=expand(made("rerank/{{scale}}/{ranker}.parquet"), ranker=RANKERS),
     log:
         made("logs/rerank/{scale}.log"),
     benchmark:
         made("benchmarks/rerank/{scale}.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
-        scores=lambda wildcards, input: json.dumps(list(input.scores)),
-        grid=config["grid"],
-        pretrain_seeds=json.dumps(config["pretrain_seeds"]),
-        finetune_seeds=json.dumps(config["finetune_seeds"]),
-        aggregators=json.dumps(config["aggregators"]),
-        best_of_n=json.dumps(config["best_of_n"]),
-        output=output_folder,
+        paths=paths,
+        settings=settings(
+            **{
+                key: config[key]
+                for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "best_of_n")
+            }
+        ),
         code=code("rerank"),
     shell:
-        "python scripts/rerank.py --scores {params.scores:q} --grid {params.grid}"
-        " --pretrain_seeds {params.pretrain_seeds:q} --finetune_seeds {params.finetune_seeds:q}"
-        " --aggregators {params.aggregators:q} --best_of_n {params.best_of_n:q}"
-        " --output {params.output} --log {log} --label 'rerank {wildcards.scale}'"
+        "python {SCRIPTS}/rerank.py {params.paths} {params.settings} --log {log}"

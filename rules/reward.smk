@@ -21,16 +21,11 @@ rule preferences:
     conda:
         ANALYSIS
     params:
-        world=config["world"],
-        options=world_options(),
-        raw=raw_option,
-        labels=json.dumps(config["labels"]),
-        samples=json.dumps(compared_samples()),
+        paths=paths,
+        settings=settings(world=config["world"], options=world_options(), labels=config["labels"]),
         code=world_code("preferences", "worlds" if WORLD.has_preferences else "gold_raters"),
     shell:
-        "python scripts/preferences.py --world {params.world} --options {params.options:q}"
-        " {params.raw} --labels {params.labels:q} --posts {input.posts}"
-        " --samples {params.samples:q} --output {output} --log {log} --label preferences"
+        "python {SCRIPTS}/preferences.py {params.paths} {params.settings} --log {log}"
 
 
 rule reward_model:
@@ -52,26 +47,22 @@ rule reward_model:
         **asks("reward_model"),
         checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
     params:
-        shape=of_scale("shape"),
-        recipe=recipe_of("models", "{scale}", "reward_model"),
-        lengths=json.dumps(config["lengths"]),
-        centering=config["centering"],
-        checkpoints=made(
-            "checkpoints/reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}"
+        paths=paths,
+        settings=settings(
+            "scale",
+            "pretrain_seed",
+            "finetune_seed",
+            shape=shape_of(),
+            recipe=recipe_of("models", "{scale}", "reward_model"),
+            lengths=config["lengths"],
+            centering=config["centering"],
         ),
-        scale="{scale}",
-        pretrain_seed="{pretrain_seed}",
-        finetune_seed="{finetune_seed}",
-        label="reward model {scale} pretrain {pretrain_seed} finetune {finetune_seed}",
+        checkpoints=checkpoints,
         code=code("reward_model"),
     shell:
-        "{resources.launcher} scripts/reward_model.py --posts {input.posts} --preferences {input.preferences}"
-        " --tokenizer {input.tokenizer} --pretrain {input.pretrain} --scale {params.scale}"
-        " --shape {params.shape:q} --lengths {params.lengths:q} --recipe {params.recipe:q}"
-        " --centering {params.centering} --pretrain_seed {params.pretrain_seed}"
-        " --finetune_seed {params.finetune_seed} --checkpoints {params.checkpoints}"
-        " --save_seconds {resources.checkpoint_seconds} --placement {resources.placement:q}"
-        " --output {output} --log {log} --label {params.label:q}"
+        "{resources.launcher} {SCRIPTS}/reward_model.py {params.paths} {params.settings}"
+        " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
+        " --placement {resources.placement:q} --log {log}"
 
 
 use rule reward_model as evaluator with:
@@ -91,15 +82,15 @@ use rule reward_model as evaluator with:
         **asks("reward_model", EVALUATOR["scale"]),
         checkpoint_seconds=config["checkpoint_seconds"],
     params:
-        shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
-        recipe=recipe_of("models", EVALUATOR["scale"], "reward_model"),
-        lengths=json.dumps(config["lengths"]),
-        centering=config["centering"],
-        checkpoints=made("checkpoints/evaluator"),
-        scale=EVALUATOR["scale"],
-        pretrain_seed=EVALUATOR["pretrain_seed"],
-        finetune_seed=EVALUATOR["finetune_seed"],
-        label="evaluator",
+        paths=paths,
+        settings=settings(
+            **EVALUATOR,
+            shape=shape_of(EVALUATOR["scale"]),
+            recipe=recipe_of("models", EVALUATOR["scale"], "reward_model"),
+            lengths=config["lengths"],
+            centering=config["centering"],
+        ),
+        checkpoints=checkpoints,
         code=code("reward_model"),
 
 
@@ -112,7 +103,7 @@ rule score:
         tokenizer=made("data/tokenizer"),
         reward_models=expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
     output:
-        expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
+        scores=expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
     log:
         made("logs/score/{scale}.log"),
     benchmark:
@@ -123,19 +114,15 @@ rule score:
     resources:
         **asks("score"),
     params:
-        shape=of_scale("shape"),
-        lengths=json.dumps(config["lengths"]),
-        folder=lambda wildcards, input: str(Path(input.reward_models[0]).parent),
-        names=json.dumps(NAMES),
-        precision=config["scoring"]["precision"],
-        scores=output_folder,
-        label="score {scale}",
+        paths=paths,
+        settings=settings(
+            shape=shape_of(),
+            lengths=config["lengths"],
+            precision=config["scoring"]["precision"],
+        ),
         code=code("score"),
     shell:
-        "python scripts/score.py --posts {input.posts} --samples {input.samples}"
-        " --tokenizer {input.tokenizer} --reward_models {params.folder} --names {params.names:q}"
-        " --shape {params.shape:q} --lengths {params.lengths:q} --precision {params.precision}"
-        " --output {params.scores} --log {log} --label {params.label:q}"
+        "python {SCRIPTS}/score.py {params.paths} {params.settings} --log {log}"
 
 
 use rule score as score_evaluator with:
@@ -143,9 +130,9 @@ use rule score as score_evaluator with:
         posts=made("data/posts.parquet"),
         samples=made("samples/best_of_n.parquet"),
         tokenizer=made("data/tokenizer"),
-        reward_models=made("evaluator"),
+        reward_models=[made("evaluator")],
     output:
-        made("scores/evaluator.parquet"),
+        scores=[made("scores/evaluator.parquet")],
     log:
         made("logs/score/evaluator.log"),
     benchmark:
@@ -154,13 +141,12 @@ use rule score as score_evaluator with:
     resources:
         **asks("score", EVALUATOR["scale"]),
     params:
-        shape=json.dumps(config["models"][EVALUATOR["scale"]]["shape"]),
-        lengths=json.dumps(config["lengths"]),
-        folder=lambda wildcards, input: str(Path(input.reward_models).parent),
-        names=json.dumps(["evaluator"]),
-        precision=config["scoring"]["precision"],
-        scores=output_folder,
-        label="score evaluator",
+        paths=paths,
+        settings=settings(
+            shape=shape_of(EVALUATOR["scale"]),
+            lengths=config["lengths"],
+            precision=config["scoring"]["precision"],
+        ),
         code=code("score"),
 
 
@@ -180,8 +166,8 @@ if HAS_GOLD:
         conda:
             ANALYSIS
         params:
-            world=config["world"],
+            paths=paths,
+            settings=settings(world=config["world"]),
             code=world_code("gold_score", "gold_raters"),
         shell:
-            "python scripts/gold_score.py --world {params.world}"
-            " --posts {input.posts} --samples {input.samples} --output {output} --log {log} --label 'score gold'"
+            "python {SCRIPTS}/gold_score.py {params.paths} {params.settings} --log {log}"

@@ -13,9 +13,10 @@ SAMPLES = {
 
 rule data_card:
     input:
+        PAGE_PARTS,
+        list(SAMPLES.values()),
         posts=made("data/posts.parquet"),
         preferences=made("data/preferences.parquet"),
-        samples=list(SAMPLES.values()),
         tokens=TOKENS,
         template=template("data_card"),
     output:
@@ -28,16 +29,15 @@ rule data_card:
     conda:
         ANALYSIS
     params:
-        worlds=json.dumps(list(dict.fromkeys([config["world"], *TEXT_WORLDS]))),
-        samples=json.dumps(SAMPLES),
-        tokens=json.dumps(TOKENS),
-        face=config["experiment"],
+        paths=paths,
+        settings=settings(
+            worlds=list(dict.fromkeys([config["world"], *TEXT_WORLDS])),
+            samples=SAMPLES,
+            experiment=config["experiment"],
+        ),
         code=code("data_card"),
     shell:
-        "python scripts/data_card.py --worlds {params.worlds:q} --posts {input.posts}"
-        " --preferences {input.preferences} --samples {params.samples:q} --tokens {params.tokens:q}"
-        " --face {params.face} --template {input.template[0]} --output {output} --log {log}"
-        " --label 'data card'"
+        "python {SCRIPTS}/data_card.py {params.paths} {params.settings} --log {log}"
 
 
 # The trainings of the experiment, as the table of their curves names them.
@@ -81,11 +81,11 @@ rule training_table:
     conda:
         ANALYSIS
     params:
-        runs=json.dumps(RUNS),
+        paths=paths,
+        settings=settings(runs=RUNS),
         code=code("training_table"),
     shell:
-        "python scripts/training_table.py --runs {params.runs:q} --output {output}"
-        " --log {log} --label 'training curves'"
+        "python {SCRIPTS}/training_table.py {params.paths} {params.settings} --log {log}"
 
 
 DATA = [
@@ -111,8 +111,9 @@ rule checksums:
     conda:
         ANALYSIS
     params:
-        files=json.dumps(
-            [
+        paths=paths,
+        settings=settings(
+            files=[
                 *DATA,
                 made("data/tokenizer/tokenizer.json"),
                 *(f"{run['folder']}/*.safetensors" for run in RUNS),
@@ -121,8 +122,7 @@ rule checksums:
         ),
         code=code("checksums"),
     shell:
-        "python scripts/checksums.py --files {params.files:q} --output {output}"
-        " --log {log} --label checksums"
+        "python {SCRIPTS}/checksums.py {params.paths} {params.settings} --log {log}"
 
 
 # After everything else, so that all benchmarks are there.
@@ -130,13 +130,14 @@ rule manifest:
     input:
         FIGURES,
         TABLES,
+        PAGE_PARTS,
         [made(f"report/{name}.html") for name in PAGES if name != "manifest"],
-        environments=expand("envs/{name}.txt", name=["analysis", "train", "workflow"]),
+        environments=[shipped(f"envs/{name}.txt") for name in ("analysis", "train", "workflow")],
         checksums=made("checksums.csv"),
         template=template("manifest"),
     output:
         page=page("manifest", *PAGES["manifest"]),
-        config=made("config.yaml"),
+        merged_config=made("config.yaml"),
         manifest=made("manifest.json"),
     log:
         made("logs/manifest.log"),
@@ -146,14 +147,10 @@ rule manifest:
     conda:
         ANALYSIS
     params:
-        config=lambda wildcards: json.dumps(config),  # a path may hold {seed}
-        environments=lambda wildcards, input: json.dumps(list(input.environments)),
-        benchmarks=made("benchmarks"),
-        face=config["experiment"],
+        paths=paths,
+        settings=settings(
+            config=config, benchmarks=made("benchmarks"), experiment=config["experiment"]
+        ),
         code=code("manifest"),
     shell:
-        "python scripts/manifest.py --config {params.config:q}"
-        " --environments {params.environments:q} --checksums {input.checksums}"
-        " --benchmarks {params.benchmarks} --face {params.face} --template {input.template[0]}"
-        " --page {output.page} --merged_config {output.config} --output {output.manifest}"
-        " --log {log} --label manifest"
+        "python {SCRIPTS}/manifest.py {params.paths} {params.settings} --log {log}"

@@ -1,7 +1,7 @@
 # In: samples/best_of_n.parquet, scores/, rerank/, metrics of the reward models.
 # Out: tables/*.csv: what each figure draws and Table 1 prints. Figures 1 to 3 need no evaluator.
 
-EXPERIMENT = {
+DESIGN = {
     key: config[key]
     for key in (
         "scales",
@@ -33,17 +33,14 @@ rule disagreement_tables:
         made("logs/disagreement_tables.log"),
     benchmark:
         made("benchmarks/disagreement_tables.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
-        results=lambda wildcards: RESULTS,
-        experiment=json.dumps(EXPERIMENT),
-        output=output_folder,
+        settings=settings(results=RESULTS, design=DESIGN, output=made("tables")),
         code=code("disagreement_tables"),
     shell:
-        "python scripts/disagreement_tables.py --results {params.results}"
-        " --experiment {params.experiment:q} --output {params.output}"
-        " --log {log} --label 'tables of Figures 1 to 3'"
+        "python {SCRIPTS}/disagreement_tables.py {params.settings} --log {log}"
 
 
 rule evaluation_tables:
@@ -52,21 +49,19 @@ rule evaluation_tables:
         made("evaluator"),
         made("scores/evaluator.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
-        published="reports/published/table1.csv",
+        published=shipped("reports/published/table1.csv"),
     output:
         expand(made("tables/{table}.csv"), table=EVALUATION_TABLES),
     log:
         made("logs/evaluation_tables.log"),
     benchmark:
         made("benchmarks/evaluation_tables.tsv")
+    localrule: True
     conda:
         ANALYSIS
     params:
-        results=lambda wildcards: RESULTS,
-        experiment=json.dumps(EXPERIMENT),
-        output=output_folder,
+        paths=paths,
+        settings=settings(results=RESULTS, design=DESIGN, output=made("tables")),
         code=code("evaluation_tables"),
     shell:
-        "python scripts/evaluation_tables.py --results {params.results}"
-        " --experiment {params.experiment:q} --published {input.published}"
-        " --output {params.output} --log {log} --label 'tables of Figure 4 and Table 1'"
+        "python {SCRIPTS}/evaluation_tables.py {params.paths} {params.settings} --log {log}"

@@ -13,23 +13,22 @@ from underspec.reward_matrix import layout
 
 
 def browser(
-    *, results: Path, posts: Path, experiment: dict, name: str, template: Path, output: Path
+    *, results: Path, posts: Path, design: dict, experiment: str, template: Path, output: Path
 ) -> None:
     """Write the sample browser: posts, what rankers pick, and what reward models think of it.
 
-    experiment: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold;
-    name: the experiment's.
+    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
     """
     path = results / "samples" / "best_of_n.parquet"
     samples = read_table(path, SAMPLES)
     rows = layout(samples, path)
     data = browsable(
-        read_results(results, experiment, evaluated=True),
+        read_results(results, design, evaluated=True),
         rows.matrix(samples["text"]),
         of_posts(read_table(posts, POSTS), rows.post_ids, posts),
     )
     sizes = pd.DataFrame(data["scales"]).rename(columns={"name": "scale"})
-    write_page(template, output, data=data, face=plots.face(sizes, name))
+    write_page(template, output, data=data, face=plots.face(sizes, experiment))
 
 
 def of_posts(posts: pd.DataFrame, post_ids, path: Path) -> pd.DataFrame:

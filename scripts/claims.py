@@ -16,24 +16,24 @@ def claims(
     ledger: Path,
     published: Path,
     evidence: list[Path],
-    tables: list[str],
     best_of_n: list[int],
     pretrains: int,
-    output: Path,
+    claims: Path,
+    tables: list[Path],
 ) -> None:
     """Write the verdict on every claim of the ledger, and each of `tables` over all scales.
 
-    evidence: a folder a scale, of the scale's name.
+    evidence: a folder for each scale, of the scale's name, with a table of each one's name.
     """
     found = {
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence
     }
     entries = read_ledger(ledger) + numbers_of_table1(read_table1(published))
-    write_csv(verdicts(entries, Found(found, best_of_n, pretrains)), output)
-    for name in tables:
-        parts = [read_csv(folder / f"{name}.csv") for folder in evidence]
-        write_csv(pd.concat(parts, ignore_index=True), output.parent / "tables" / f"{name}.csv")
+    write_csv(verdicts(entries, Found(found, best_of_n, pretrains)), claims)
+    for path in tables:
+        parts = [read_csv(folder / path.name) for folder in evidence]
+        write_csv(pd.concat(parts, ignore_index=True), path)
 
 
 if __name__ == "__main__":

@@ -15,31 +15,32 @@ def data_card(
     posts: Path,
     preferences: Path,
     samples: dict[str, Path],
-    tokens: list[Path],
-    face: str,
+    experiment: str,
     template: Path,
     output: Path,
+    tokens: list[Path] | None = None,
 ) -> None:
     """Write what the data are, in numbers and examples.
 
     worlds: those in use, each once; samples: the table of each split; tokens: the shards of the
-    pretraining text.
+    pretraining text, if there is one.
     """
+    shards = tokens or []
     post_table, compared_texts = read_table(posts, POSTS), read_table(preferences, PREFERENCES)
     tables = {split: read_table(Path(path), SAMPLES) for split, path in samples.items()}
-    files = [posts, preferences, *samples.values(), *tokens]
+    files = [posts, preferences, *samples.values(), *shards]
     write_page(
         template,
         output,
         cards={world: card(world) for world in worlds},
         quantiles=QUANTILES,
         lengths=described(post_table, tables),
-        tokens=sum(len(np.load(path, mmap_mode="r")) for path in tokens),
+        tokens=sum(len(np.load(path, mmap_mode="r")) for path in shards),
         preferences=compared(compared_texts),
         left_out=left_out(compared_texts),
         examples=examples(post_table, compared_texts),
         files=checksums(map(str, files)).to_dict("records"),
-        face=face,
+        face=experiment,
     )
 
 

@@ -8,12 +8,12 @@ from underspec.results import read_results
 from underspec.summary import summarise
 
 
-def disagreement_tables(*, results: Path, experiment: dict, output: Path) -> None:
+def disagreement_tables(*, results: Path, design: dict, output: Path) -> None:
     """Write what Figures 1 to 3 draw: how far reward models part. Needs no evaluator.
 
-    experiment: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
+    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
     """
-    read = read_results(results, experiment, evaluated=False)
+    read = read_results(results, design, evaluated=False)
     summaries = [summarise(scale, read.yardsticks) for scale in read.scales]
     for table in (tables.figure1, tables.figure2, tables.figure3):
         made = pd.concat([table(summary) for summary in summaries], ignore_index=True)

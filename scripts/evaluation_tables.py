@@ -9,16 +9,16 @@ from underspec.results import read_results
 from underspec.summary import summarise
 
 
-def evaluation_tables(*, results: Path, experiment: dict, published: Path, output: Path) -> None:
+def evaluation_tables(*, results: Path, design: dict, published: Path, output: Path) -> None:
     """Write accuracies, what Figure 4 draws and Table 1 prints, and gold rewards.
 
-    experiment: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
+    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
     """
-    read = read_results(results, experiment, evaluated=True)
+    read = read_results(results, design, evaluated=True)
     paper = read_table1(published)
     summaries = [summarise(scale, read.yardsticks) for scale in read.scales]
     made = {"accuracy": tables.accuracy(read)}
-    for table in (tables.figure4, tables.gold) if experiment["gold"] else (tables.figure4,):
+    for table in (tables.figure4, tables.gold) if design["gold"] else (tables.figure4,):
         made[table.__name__] = pd.concat([table(each) for each in summaries], ignore_index=True)
     made["table1"] = tables.table1(made["figure4"], paper)
     for name, table in made.items():

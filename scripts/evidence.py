@@ -13,19 +13,19 @@ from underspec.tables import of_scale, write_csv
 
 
 def evidence(
-    *, results: Path, scale: str, experiment: dict, length_bias: float, resamples: int, output: Path
+    *, results: Path, scale: str, design: dict, length_bias: float, resamples: int, output: Path
 ) -> None:
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and the tables beside the paper's.
 
-    experiment: grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold; length_bias:
+    design: grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold; length_bias:
     that of the simulated rater's labels, 0 where people compare.
     """
-    read = read_results(results, experiment | {"scales": [scale]}, evaluated=True)
+    read = read_results(results, design | {"scales": [scale]}, evaluated=True)
     (of_this,) = read.scales
     diagnostics = read_diagnostics(results / "diagnostics.parquet", read.layout)
     worth = dict(read.yardsticks)
-    if biased := experiment["gold"] and length_bias:
+    if biased := design["gold"] and length_bias:
         worth["biased_words"] = diagnostics["words"]
         worth["label_utility"] = read.yardsticks["gold"] + length_bias * diagnostics["words"]
     drawn = draw(of_this.models, len(read.layout.post_ids), resamples, scale)
@@ -35,7 +35,7 @@ def evidence(
     write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
 
     summary = summarise(of_this, worth | diagnostics)
-    pretrains = len(experiment["pretrain_seeds"])
+    pretrains = len(design["pretrain_seeds"])
     curves = overoptimisation.curves(of_this, read.yardsticks)
     tables = {
         "exact": evidence_tables.exact(summary, read.yardsticks),
@@ -44,7 +44,7 @@ def evidence(
         "paired": evidence_tables.paired(summary, found, list(worth), pretrains),
         "overoptimisation": of_scale(curves, summary, []),
     }
-    if experiment["gold"]:
+    if design["gold"]:
         fitted = overoptimisation.fit(curves)
         tables["overoptimisation_fit"] = of_scale(fitted, summary, [])
         tables["bias"] = evidence_tables.bias(

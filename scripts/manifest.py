@@ -17,11 +17,11 @@ def manifest(
     environments: list[Path],
     checksums: Path,
     benchmarks: Path,
-    face: str,
+    experiment: str,
     template: Path,
     page: Path,
     merged_config: Path,
-    output: Path,
+    manifest: Path,
 ) -> None:
     """Write down with what an experiment was made: as JSON, as a page, and its merged config.
 
@@ -39,8 +39,8 @@ def manifest(
     )
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     merged_config.write_text(text, encoding="utf-8")
-    write_page(template, page, run=made, config=text, face=face)
-    output.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_page(template, page, run=made, config=text, face=experiment)
+    manifest.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

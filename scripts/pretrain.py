@@ -18,7 +18,7 @@ def pretrain(
     shape: dict,
     corruption: dict,
     recipe: dict,
-    seed: int,
+    pretrain_seed: int,
     checkpoints: Path,
     save_seconds: float,
     placement: dict,
@@ -30,13 +30,15 @@ def pretrain(
     """
     trained = load_tokenizer(tokenizer)
     shards = [np.load(path, mmap_mode="r") for path in tokens]
-    objective = denoising(shards, first_sentinel(trained), recipe["batch"], seed, **corruption)
-    model = new_t5(shape, trained.get_vocab_size(), seed)
+    objective = denoising(
+        shards, first_sentinel(trained), recipe["batch"], pretrain_seed, **corruption
+    )
+    model = new_t5(shape, trained.get_vocab_size(), pretrain_seed)
     result = train(
         model,
         objective,
         Recipe(**recipe),
-        seed,
+        pretrain_seed,
         checkpoints,
         save_seconds,
         Placement(**placement),
@@ -44,7 +46,7 @@ def pretrain(
     if result is None:  # the first process of this job has it
         return
     model, rows = result
-    about = {"stage": "pretrain", "seed": seed, "recipe": recipe, "corruption": corruption}
+    about = {"stage": "pretrain", "seed": pretrain_seed, "recipe": recipe, "corruption": corruption}
     save(model, output, rows, about)
     shutil.rmtree(checkpoints, ignore_errors=True)
 

@@ -17,19 +17,19 @@ def rerank(
     finetune_seeds: list[int],
     aggregators: list[str],
     best_of_n: list[int],
-    output: Path,
+    choices: list[Path],
 ) -> None:
-    """Read the scores of one scale (file stem = reward model), write one table a ranker."""
+    """Read the scores of one scale, and write what each ranker picks to the file of its name."""
     models = grids.reward_models(grid, pretrain_seeds, finetune_seeds)
     missing = {model.name for model in models} - {path.stem for path in scores}
     if missing:
-        raise ArtifactError(f"{output}: no scores given for {', '.join(sorted(missing))}")
+        raise ArtifactError(f"--scores: none given for {', '.join(sorted(missing))}")
     layout, rewards = read_rewards(scores)
     by_name = dict(zip((path.stem for path in scores), rewards, strict=True))
     chosen = choose(by_name, grids.rankers(models, aggregators), best_of_n)
-    for ranker, choices in chosen.items():
-        table = to_table(choices, layout.post_ids, best_of_n)
-        write_table(table, output / f"{ranker}.parquet", RERANK)
+    for path in choices:
+        table = to_table(chosen[path.stem], layout.post_ids, best_of_n)
+        write_table(table, path, RERANK)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,13 @@ def score(
     posts: Path,
     samples: Path,
     tokenizer: Path,
-    reward_models: Path,
-    names: list[str],
+    reward_models: list[Path],
     shape: dict,
     lengths: dict,
     precision: str,
-    output: Path,
+    scores: list[Path],
 ) -> None:
-    """Score every sample with the reward models `names` in a folder, which are of one scale."""
+    """Score every sample with reward models of one scale, each into the table in its place."""
     trained = load_tokenizer(tokenizer)
     table = read_table(samples, SAMPLES)
     post_of = read_table(posts, POSTS).set_index("post_id").post
@@ -34,14 +33,13 @@ def score(
     texts = encode(trained, table.text, lengths["summary"])
     candidates = [[texts[row] for row in rows] for rows in groups.values()]
     rows = np.concatenate(list(groups.values()))
-    for done, name in enumerate(names, start=1):
-        model = load(RewardModel, reward_models / name, shape, trained.get_vocab_size())
+    for done, (folder, path) in enumerate(zip(reward_models, scores, strict=True), start=1):
+        model = load(RewardModel, folder, shape, trained.get_vocab_size())
         model = for_inference(model, precision)
         rewards = np.empty(len(table), np.float32)
         rewards[rows] = np.concatenate(score_candidates(model, encoded_posts, candidates))
-        scores = table[["post_id", "sample_index"]].assign(reward=rewards)
-        write_table(scores, output / f"{name}.parquet", SCORES)
-        log.info("%d of %d reward models", done, len(names))
+        write_table(table[["post_id", "sample_index"]].assign(reward=rewards), path, SCORES)
+        log.info("%d of %d reward models", done, len(scores))
 
 
 if __name__ == "__main__":

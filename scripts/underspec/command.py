@@ -27,10 +27,11 @@ def command(stage: Callable[..., None]) -> None:
     """Run `stage` with the arguments on the command line and exit.
 
     Each keyword of `stage` is an option; maps and lists are given as JSON. `--log` names a file
-    that takes every message; the terminal shows progress and warnings, marked with the label of
-    the job. The last line on the log says how much CPU time went into start-up and imports
-    (all that was used before `stage` began) and into the whole process. The log of an attempt that
-    failed before is kept, as `LOG.1` and so on. Tracebacks stand on the log alone, if there is one.
+    that takes every message; the terminal shows progress and warnings, marked with the name of the
+    job: the path of its log, from the folder logs/ on. The last line on the log says how much CPU
+    time went into start-up and imports (all that was used before `stage` began) and into the whole
+    process. The log of an attempt that failed before is kept, as `LOG.1` and so on. Tracebacks
+    stand on the log alone, if there is one.
     """
     gc.freeze()
     gc.enable()
@@ -38,11 +39,14 @@ def command(stage: Callable[..., None]) -> None:
     parser = ArgumentParser(description=stage.__doc__)
     parser.add_function_arguments(stage, as_group=False)
     parser.add_argument("--log", type=Path, default=None, help="file for all messages")
-    parser.add_argument("--label", default=stage.__name__, help="what to call this job")
     arguments = vars(parser.parse_args())
-    path, label = arguments.pop("log"), arguments.pop("label")
+    path = arguments.pop("log")
     first = os.environ.get("RANK", "0") == "0"  # of the processes of one training
-    _log_to(path if first else None, label, logging.INFO if first else logging.WARNING)
+    _log_to(
+        path if first else None,
+        _job(path) or stage.__name__,
+        logging.INFO if first else logging.WARNING,
+    )
     startup = time.process_time()
     try:
         stage(**arguments)
@@ -78,6 +82,12 @@ def _keep_failed(path: Path) -> None:
         if path.is_file() and END not in path.read_text(errors="replace").splitlines()[-1]:
             names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
             path.rename(next(name for name in names if not name.exists()))
+
+
+def _job(log: Path | None) -> str | None:
+    """The name of the job that writes to `log`: its path from the folder logs/ on, if it has one."""
+    parts = log.with_suffix("").parts if log else ()
+    return "/".join(parts[parts.index("logs") + 1 :]) if "logs" in parts else None
 
 
 def _log_to(path: Path | None, label: str, level: int) -> None:

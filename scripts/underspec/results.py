@@ -48,20 +48,18 @@ class Results:
     evaluator: dict
 
 
-def read_results(results: Path, experiment: Mapping, evaluated: bool) -> Results:
+def read_results(results: Path, design: Mapping, evaluated: bool) -> Results:
     """Read everything the tables need; what the evaluator and the gold rater say if `evaluated`.
 
-    experiment: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and
+    design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and
     gold of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
     about other samples than samples/best_of_n.parquet.
     """
     layout, texts = read_samples(results / "samples" / "best_of_n.parquet")
-    scales = [
-        _read_scale(results, scale, experiment, layout, texts) for scale in experiment["scales"]
-    ]
+    scales = [_read_scale(results, scale, design, layout, texts) for scale in design["scales"]]
     if not evaluated:
         return Results(scales, layout, {}, {})
-    names = ["evaluator", "gold"] if experiment["gold"] else ["evaluator"]
+    names = ["evaluator", "gold"] if design["gold"] else ["evaluator"]
     paths = [results / "scores" / f"{name}.parquet" for name in names]
     _, (reward, *gold) = read_rewards(paths, layout)
     yardsticks = {"reward": reward, "win_rate": win_probability(reward)}
@@ -72,13 +70,11 @@ def read_results(results: Path, experiment: Mapping, evaluated: bool) -> Results
 
 
 def _read_scale(
-    results: Path, scale: str, experiment: Mapping, layout: Layout, texts: np.ndarray
+    results: Path, scale: str, design: Mapping, layout: Layout, texts: np.ndarray
 ) -> ScaleResults:
-    models = reward_models(
-        experiment["grid"], experiment["pretrain_seeds"], experiment["finetune_seeds"]
-    )
-    every_ranker = rankers(models, experiment["aggregators"])
-    ns = experiment["best_of_n"]
+    models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
+    every_ranker = rankers(models, design["aggregators"])
+    ns = design["best_of_n"]
     _, rewards = read_rewards(
         [results / "scores" / scale / f"{model.name}.parquet" for model in models], layout
     )

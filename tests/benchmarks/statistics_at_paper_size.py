@@ -23,11 +23,11 @@ SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from underspec.artifacts import DIAGNOSTICS, SAMPLES, SCORES, write_table  # noqa: E402
-from underspec.grid import reward_models  # noqa: E402
+from underspec.grid import rankers, reward_models  # noqa: E402
 
 SAMPLES_A_POST = 64
 SEEDS = [0, 1, 2, 3, 4]
-EXPERIMENT = {
+DESIGN = {
     "scales": ["base", "large", "xl"],
     "grid": "full",
     "pretrain_seeds": SEEDS,
@@ -37,6 +37,7 @@ EXPERIMENT = {
     "gold": True,
 }
 MODELS = reward_models("full", SEEDS, SEEDS)
+RANKERS = rankers(MODELS, DESIGN["aggregators"])
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
 
 
@@ -68,7 +69,7 @@ def generate(folder: Path, posts: int) -> None:
     put("evaluator", quality + effect(0.3))
     put("gold", quality)
     describe("evaluator", scale="xxl", parameters=11 * 10**9, accuracy=0.8, pairs=5000)
-    for scale in EXPERIMENT["scales"]:
+    for scale in DESIGN["scales"]:
         pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in SEEDS]
         for model in MODELS:
             put(f"{scale}/{model.name}", quality + pretrain[model.pretrain_seed] + effect(0.4))
@@ -89,8 +90,8 @@ def command(stage: str, **options) -> list[str]:
 
 def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
     """Commands by name; those of a list may run side by side, the lists one after the other."""
-    grid = {key: EXPERIMENT[key] for key in EXPERIMENT if key not in ("scales", "gold")}
-    everywhere = {"results": folder, "experiment": EXPERIMENT, "output": folder / "tables"}
+    grid = {key: DESIGN[key] for key in DESIGN if key not in ("scales", "gold")}
+    everywhere = {"results": folder, "design": DESIGN, "output": folder / "tables"}
     published = ROOT / "reports/published/table1.csv"
     rerank = [
         (
@@ -98,11 +99,13 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
             command(
                 "rerank",
                 scores=[str(folder / f"scores/{scale}/{model.name}.parquet") for model in MODELS],
-                output=folder / "rerank" / scale,
+                choices=[
+                    str(folder / f"rerank/{scale}/{ranker.name}.parquet") for ranker in RANKERS
+                ],
                 **grid,
             ),
         )
-        for scale in EXPERIMENT["scales"]
+        for scale in DESIGN["scales"]
     ]
     tables = [
         ("tables of Figures 1 to 3", command("disagreement_tables", **everywhere)),
@@ -115,23 +118,23 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
                 "evidence",
                 results=folder,
                 scale=scale,
-                experiment=EXPERIMENT,
+                design=DESIGN,
                 length_bias=0.0,
                 resamples=2000,
                 output=folder / "evidence" / scale,
             ),
         )
-        for scale in EXPERIMENT["scales"]
+        for scale in DESIGN["scales"]
     ]
     claims = command(
         "claims",
         ledger=ROOT / "reports/claims.yaml",
         published=published,
-        evidence=[str(folder / "evidence" / scale) for scale in EXPERIMENT["scales"]],
-        tables=TABLES,
-        best_of_n=EXPERIMENT["best_of_n"],
+        evidence=[str(folder / "evidence" / scale) for scale in DESIGN["scales"]],
+        tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
+        best_of_n=DESIGN["best_of_n"],
         pretrains=len(SEEDS),
-        output=folder / "claims.csv",
+        claims=folder / "claims.csv",
     )
     return [rerank, evidence + tables, [("claims", claims)]]
 

@@ -16,7 +16,7 @@ from underspec.grid import rankers, reward_models
 
 POSTS, SAMPLES_A_POST = 12, 16
 SCALES = {"small": 100, "large": 1000}
-EXPERIMENT = {
+DESIGN = {
     "scales": list(SCALES),
     "grid": "workshop",
     "pretrain_seeds": [0, 1, 2],
@@ -32,7 +32,7 @@ PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "table1.csv"
 CLOSE = {"rel": 1e-5, "abs": 1e-7}  # the tables print six digits, rewards are single precision
 
 
-def make_results(folder, experiment):
+def make_results(folder, design):
     """A results folder with planted pretrain effects; about one sample in five is a duplicate."""
     rng = np.random.default_rng(7)
     text = rng.integers(0, 30, (POSTS, SAMPLES_A_POST))
@@ -62,13 +62,11 @@ def make_results(folder, experiment):
     quality = effect(1)
     put_scores("evaluator", quality + effect(0.2))
     put_metrics("evaluator", scale="huge", parameters=9999, accuracy=0.8, pairs=50)
-    if experiment["gold"]:
+    if design["gold"]:
         put_scores("gold", np.round(2 * quality))
-    models = reward_models(
-        experiment["grid"], experiment["pretrain_seeds"], experiment["finetune_seeds"]
-    )
-    for scale, accuracy in zip(experiment["scales"], (0.6, 0.7), strict=False):
-        pretrain = {seed: effect(0.7) + seed / 4 for seed in experiment["pretrain_seeds"]}
+    models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
+    for scale, accuracy in zip(design["scales"], (0.6, 0.7), strict=False):
+        pretrain = {seed: effect(0.7) + seed / 4 for seed in design["pretrain_seeds"]}
         paths = []
         for model in models:
             rewards = quality + pretrain[model.pretrain_seed] + effect(0.4)
@@ -82,12 +80,16 @@ def make_results(folder, experiment):
                 accuracy=accuracy + rng.normal(0, 0.005),
                 pairs=50,
             )
-        slice_of_config = {key: experiment[key] for key in GRID_KEYS}
-        rerank_adapter.rerank(scores=paths, **slice_of_config, output=folder / "rerank" / scale)
+        slice_of_config = {key: design[key] for key in GRID_KEYS}
+        choices = [
+            folder / "rerank" / scale / f"{ranker.name}.parquet"
+            for ranker in rankers(models, design["aggregators"])
+        ]
+        rerank_adapter.rerank(scores=paths, **slice_of_config, choices=choices)
 
 
-def run(folder, experiment=EXPERIMENT, published=PUBLISHED):
-    everywhere = {"results": folder, "experiment": experiment, "output": folder / "tables"}
+def run(folder, design=DESIGN, published=PUBLISHED):
+    everywhere = {"results": folder, "design": design, "output": folder / "tables"}
     disagreement_tables(**everywhere)
     evaluation_tables(**everywhere, published=published)
     return {path.stem: pd.read_csv(path) for path in (folder / "tables").iterdir()}

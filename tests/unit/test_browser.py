@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import EXPERIMENT, MODELS, POSTS, RANKERS, make_results, read_world
+from fake_results import DESIGN, MODELS, POSTS, RANKERS, make_results, read_world
 
 from browser import browser
 from underspec.artifacts import POSTS as POSTS_SCHEMA
@@ -35,7 +35,7 @@ def posts_table(posts=POSTS):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    make_results(folder, EXPERIMENT)
+    make_results(folder, DESIGN)
     write_table(posts_table(), folder / "data" / "posts.parquet", POSTS_SCHEMA)
     return folder
 
@@ -45,10 +45,10 @@ def data(results):
     return data_of(results)
 
 
-def data_of(results, experiment=EXPERIMENT, **more):
+def data_of(results, design=DESIGN, **more):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     samples = texts.to_numpy().reshape(POSTS, -1)
-    return browsable(read_results(results, experiment, True), samples, posts_table(), **more)
+    return browsable(read_results(results, design, True), samples, posts_table(), **more)
 
 
 def test_every_pick_is_the_text_that_the_ranker_picked(results, data):
@@ -103,7 +103,7 @@ def test_parting_is_one_minus_the_mean_agreement_of_pairs(results, data):
 
 
 def test_without_gold_there_is_one_judge_less(results):
-    assert data_of(results, EXPERIMENT | {"gold": False})["judges"] == ["evaluator"]
+    assert data_of(results, DESIGN | {"gold": False})["judges"] == ["evaluator"]
 
 
 def test_of_many_posts_half_are_those_that_part_most(results, data):
@@ -147,8 +147,8 @@ def write(results, output):
     browser(
         results=results,
         posts=results / "data" / "posts.parquet",
-        experiment=EXPERIMENT,
-        name="tiny",
+        design=DESIGN,
+        experiment="tiny",
         template=TEMPLATE,
         output=output,
     )

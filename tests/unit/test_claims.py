@@ -163,15 +163,15 @@ def test_every_number_of_table1_is_a_claim():
 
 def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever."""
-    from fake_results import EXPERIMENT, make_results
+    from fake_results import DESIGN, make_results
 
     from underspec.evidence import evaluator_price, evidence
     from underspec.resampling import draw
     from underspec.results import read_results
 
-    experiment = EXPERIMENT | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
-    make_results(tmp_path, experiment)
-    read = read_results(tmp_path, experiment, evaluated=True)
+    design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
+    make_results(tmp_path, design)
+    read = read_results(tmp_path, design, evaluated=True)
     worth = read.yardsticks | {
         name: read.yardsticks["gold"] for name in ("biased_words", "label_utility")
     }

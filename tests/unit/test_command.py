@@ -58,14 +58,14 @@ def test_arguments_arrive_in_their_types(run, tmp_path):
     result = run(
         *("--mood", "fine", "--output", "out.json", "--steps", "7"),
         *("--recipe", '{"learning_rate": 1e-2, "inner": {"a": [1, 2]}}', "--names", '["x", "y"]'),
-        *("--log", "logs/stage.log", "--label", "job 1"),
+        *("--log", "results/x/logs/job/1.log"),
     )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.json").read_text() == (
         '[7, {"learning_rate": 0.01, "inner": {"a": [1, 2]}}, ["x", "y"]]'
     )
-    assert result.stderr == "[job 1] in mood fine\n"
-    logged = (tmp_path / "logs" / "stage.log").read_text()
+    assert result.stderr == "[job/1] in mood fine\n"
+    logged = (tmp_path / "results/x/logs/job/1.log").read_text()
     assert "in mood fine" in logged
     assert "a detail" in logged
     assert "CPU seconds" in logged.splitlines()[-1]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_results import EXPERIMENT, MODELS, make_results, run
+from fake_results import DESIGN, MODELS, make_results, run
 
 from underspec import evidence, resampling
 from underspec.artifacts import EVIDENCE, read_table, write_table
@@ -11,16 +11,16 @@ from underspec.grid import RewardModel
 from underspec.rerank import best_of_n
 from underspec.results import read_results
 
-FULL = EXPERIMENT | {"grid": "full"}
+FULL = DESIGN | {"grid": "full"}
 
 
 @pytest.fixture(scope="module", params=["workshop", "full"])
 def found(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("results")
-    experiment = EXPERIMENT | {"grid": request.param}
-    make_results(folder, experiment)
-    tables = run(folder, experiment)
-    read = read_results(folder, experiment, evaluated=True)
+    design = DESIGN | {"grid": request.param}
+    make_results(folder, design)
+    tables = run(folder, design)
+    read = read_results(folder, design, evaluated=True)
     scale = read.scales[0]
     drawn = resampling.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
     return tables, read, scale, drawn, evidence.evidence(scale, read.yardsticks, 0.8, drawn)

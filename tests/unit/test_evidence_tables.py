@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from fake_results import EXPERIMENT, POSTS, PUBLISHED, SAMPLES_A_POST, make_results
+from fake_results import DESIGN, POSTS, PUBLISHED, SAMPLES_A_POST, make_results
 
 from claims import claims
 from evidence import evidence
@@ -28,14 +28,14 @@ def diagnose(folder):
     write_table(measured.assign(copied=words / 30), folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
-def run_evidence(folder, experiment, length_bias=0.0):
-    make_results(folder, experiment)
+def run_evidence(folder, design, length_bias=0.0):
+    make_results(folder, design)
     diagnose(folder)
-    for scale in experiment["scales"]:
+    for scale in design["scales"]:
         evidence(
             results=folder,
             scale=scale,
-            experiment=experiment,
+            design=design,
             length_bias=length_bias,
             resamples=100,
             output=folder / "evidence" / scale,
@@ -45,7 +45,7 @@ def run_evidence(folder, experiment, length_bias=0.0):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    run_evidence(folder, EXPERIMENT, length_bias=0.05)
+    run_evidence(folder, DESIGN, length_bias=0.05)
     return folder
 
 
@@ -69,25 +69,23 @@ def read(folder, name, scale="small"):
     ids=str,
 )
 def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
-    experiment = EXPERIMENT | changes
-    run_evidence(tmp_path, experiment)
-    names = TABLES + OF_GOLD * experiment["gold"]
+    design = DESIGN | changes
+    run_evidence(tmp_path, design)
+    names = TABLES + OF_GOLD * design["gold"]
     claims(
         ledger=LEDGER,
         published=PUBLISHED,
-        evidence=[tmp_path / "evidence" / scale for scale in experiment["scales"]],
-        tables=names,
-        best_of_n=experiment["best_of_n"],
-        pretrains=len(experiment["pretrain_seeds"]),
-        output=tmp_path / "claims.csv",
+        evidence=[tmp_path / "evidence" / scale for scale in design["scales"]],
+        tables=[tmp_path / "tables" / f"{name}.csv" for name in names],
+        best_of_n=design["best_of_n"],
+        pretrains=len(design["pretrain_seeds"]),
+        claims=tmp_path / "claims.csv",
     )
     verdicts = pd.read_csv(tmp_path / "claims.csv")
     assert set(verdicts.verdict) <= {"supported", "contradicted", "undecided"}
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == set(names)
     for name in set(names) - {"paired"}:
-        assert set(pd.read_csv(tmp_path / "tables" / f"{name}.csv").scale) == set(
-            experiment["scales"]
-        )
+        assert set(pd.read_csv(tmp_path / "tables" / f"{name}.csv").scale) == set(design["scales"])
 
 
 def test_exact_and_first_meet_where_all_samples_are_in(folder):
@@ -101,7 +99,7 @@ def test_exact_and_first_meet_where_all_samples_are_in(folder):
 
 
 def test_exact_of_the_evaluators_reward_by_brute_force(folder):
-    results = read_results(folder, EXPERIMENT, evaluated=True)
+    results = read_results(folder, DESIGN, evaluated=True)
     scale, reward = results.scales[0], results.yardsticks["reward"]
     generator = np.random.default_rng(0)
     drawn = []
@@ -132,7 +130,7 @@ def test_shift_is_the_mean_over_choices(folder):
 
 
 def test_paired_tests_are_scipys(folder):
-    results = read_results(folder, EXPERIMENT, evaluated=True)
+    results = read_results(folder, DESIGN, evaluated=True)
     scale, reward = results.scales[0], results.yardsticks["reward"]
 
     def worth(name):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import EXPERIMENT, PUBLISHED, run
+from fake_results import DESIGN, PUBLISHED, run
 from test_evidence_tables import LEDGER, OF_GOLD, TABLES, run_evidence
 from test_notebooks import NOTEBOOKS, ROOT, check_written, run_here, small_tables
 
@@ -28,17 +28,17 @@ DRAWN = [notebook for notebook in NOTEBOOKS if notebook.stem != "training"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Tables and claims of an experiment with scales of such names."""
-    folder, experiment = tmp_path_factory.mktemp("007"), EXPERIMENT | {"scales": SCALES}
+    folder, experiment = tmp_path_factory.mktemp("007"), DESIGN | {"scales": SCALES}
     run_evidence(folder, experiment, length_bias=0.05)
     run(folder, experiment)
     claims(
         ledger=LEDGER,
         published=PUBLISHED,
         evidence=[folder / "evidence" / scale for scale in SCALES],
-        tables=TABLES + OF_GOLD,
+        tables=[folder / "tables" / f"{name}.csv" for name in TABLES + OF_GOLD],
         best_of_n=experiment["best_of_n"],
         pretrains=len(experiment["pretrain_seeds"]),
-        output=folder / "claims.csv",
+        claims=folder / "claims.csv",
     )
     return folder
 
@@ -109,7 +109,7 @@ def test_latex_reads_a_name_with_an_underscore(folder, tmp_path):
 
 def test_a_stage_keeps_a_scale_s_name(folder, tmp_path):
     command = [sys.executable, "scripts/evidence.py", "--results", str(folder)]
-    command += ["--experiment", '{"grid": "workshop", "pretrain_seeds": [0, 1, 2], ']
+    command += ["--design", '{"grid": "workshop", "pretrain_seeds": [0, 1, 2], ']
     command[-1] += '"finetune_seeds": [0, 1], "aggregators": ["mean", "min"], '
     command[-1] += '"best_of_n": [1, 2, 4, 16], "gold": true}'
     command += ["--length_bias", "0.0", "--resamples", "100"]

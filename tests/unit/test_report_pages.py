@@ -165,7 +165,7 @@ def test_the_data_card(tmp_path):
         preferences=tmp_path / "preferences.parquet",
         samples={"best_of_n": tmp_path / "best_of_n.parquet"},
         tokens=[tmp_path / "0.npy"],
-        face="tiny",
+        experiment="tiny",
         template=PAGES / "data_card.html",
         output=tmp_path / "card.html",
     )
@@ -272,11 +272,11 @@ def test_the_manifest_says_the_same_as_its_page(tmp_path):
         environments=[tmp_path / "env.txt"],
         checksums=tmp_path / "checksums.csv",
         benchmarks=tmp_path / "benchmarks",
-        face="tiny",
+        experiment="tiny",
         template=PAGES / "manifest.html",
         page=tmp_path / "report" / "manifest.html",
         merged_config=tmp_path / "config.yaml",
-        output=tmp_path / "manifest.json",
+        manifest=tmp_path / "manifest.json",
     )
     written = json.loads((tmp_path / "manifest.json").read_text())
     assert written["config"] == yaml.safe_load((tmp_path / "config.yaml").read_text()) == config

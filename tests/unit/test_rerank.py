@@ -145,7 +145,9 @@ def score_table(rewards):
 
 
 def run(scores, output):
-    adapter.rerank(scores=scores, **GRID, aggregators=["min"], best_of_n=[1, 2, 8], output=output)
+    names = [ranker.name for ranker in rankers(reward_models(**GRID), ["min"])]
+    choices = [output / f"{name}.parquet" for name in names]
+    adapter.rerank(scores=scores, **GRID, aggregators=["min"], best_of_n=[1, 2, 8], choices=choices)
 
 
 def test_the_adapter_writes_one_table_a_ranker(scores, tmp_path):
@@ -212,5 +214,5 @@ def test_other_posts_are_named_with_their_row(scores, tmp_path):
 
 
 def test_missing_reward_model(scores, tmp_path):
-    with pytest.raises(ArtifactError, match="no scores given for pretrain1-finetune0"):
+    with pytest.raises(ArtifactError, match="--scores: none given for pretrain1-finetune0"):
         run(scores[:-1], tmp_path / "rerank")

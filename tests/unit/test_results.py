@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_results import (
-    EXPERIMENT,
+    DESIGN,
     make_results,
     run,
 )
@@ -18,7 +18,7 @@ from underspec.errors import ArtifactError
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    make_results(folder, EXPERIMENT)
+    make_results(folder, DESIGN)
     return folder
 
 
@@ -41,12 +41,12 @@ def tables(folder):
     ids=str,
 )
 def test_what_a_grid_lacks_is_absent(tmp_path, change):
-    experiment = EXPERIMENT | change
-    make_results(tmp_path, experiment)
-    made = run(tmp_path, experiment)
-    several_finetunes = len(experiment["finetune_seeds"]) > 1
-    several_pretrains = len(experiment["pretrain_seeds"]) > 1
-    assert ("gold" in made) == experiment["gold"]
+    design = DESIGN | change
+    make_results(tmp_path, design)
+    made = run(tmp_path, design)
+    several_finetunes = len(design["finetune_seeds"]) > 1
+    several_pretrains = len(design["pretrain_seeds"]) > 1
+    assert ("gold" in made) == design["gold"]
     expected = {"single"}
     expected |= {"finetune"} if several_finetunes else set()
     expected |= {"pretrain"} if several_pretrains else set()

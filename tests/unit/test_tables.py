@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from fake_results import (
     CLOSE,
-    EXPERIMENT,
+    DESIGN,
     MODELS,
     POSTS,
     PUBLISHED,
@@ -31,7 +31,7 @@ from underspec.grid import AGGREGATORS
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    make_results(folder, EXPERIMENT)
+    make_results(folder, DESIGN)
     return folder
 
 
