@@ -85,7 +85,7 @@ def _keep_failed(path: Path) -> None:
 
 
 def _job(log: Path | None) -> str | None:
-    """The name of the job that writes to `log`: its path from the folder logs/ on, if it has one."""
+    """The name of the job that logs there: the path from the folder logs/ on, if it has one."""
     parts = log.with_suffix("").parts if log else ()
     return "/".join(parts[parts.index("logs") + 1 :]) if "logs" in parts else None
 
