@@ -15,6 +15,10 @@ LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
 STYLED := --report-stylesheet reports/report.css
+# Snakemake and pip keep caches in HOME: where it cannot be written, they are kept here.
+ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME/.cache" && echo yes),yes)
+export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
+endif
 .PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-stages gpu-check bench-input bench-statistics help
 
 help: ## what there is to make

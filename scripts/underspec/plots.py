@@ -8,6 +8,7 @@ what comes from other pretrains.
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -82,7 +83,8 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Make the look of this module the current one."""
+    """Make the look of this module the current one, whatever the user's matplotlibrc says."""
+    matplotlib.rcdefaults()
     plt.rcParams.update(STYLE)
 
 
