@@ -220,3 +220,14 @@ def test_make_names_an_experiment_that_is_not_there():
 
 def test_the_picture_in_the_readme_is_the_dag():
     assert picture() in README.read_text(), "run: make picture"
+
+
+@pytest.mark.parametrize("target", ["all", "bundle"])
+def test_braces_in_a_path_of_the_config_stay(target, tmp_path):
+    path = "/data/{date}/{scale}/base-{seed}"
+    checkpoints = {scale: {"path": f"{scale}{path}"} for scale in ("base", "large", "xl", "xxl")}
+    changes = {"pretrain": {"source": "hub", "checkpoints": checkpoints}}
+    done = snakemake(REPOSITORY, "-n", "-p", "-F", target, *overlay(tmp_path, changes))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"path": "base/data/{date}/{scale}/base-1"' in done.stdout + done.stderr
+    assert f'"base{path}"' in done.stdout + done.stderr  # the config, as manifest or bundle have it
