@@ -105,6 +105,8 @@ bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's 
 .venv-figures/ready: PINS := figures
 .venv-figures/ready: MODULES := snakemake, papermill
 .venv/ready .venv-figures/ready: %/ready: $(wildcard envs/*.txt)
+	@test -w . || { echo "This folder cannot be written. Clone it into one of your own, or, in one of your" \
+		"own, run snakemake --snakefile '$(CURDIR)/Snakefile'"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which with make PYTHON=..."; exit 1; }
 	@$*/bin/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $*
