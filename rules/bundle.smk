@@ -1,7 +1,7 @@
 # A bundle is one file with the reward matrix and where it comes from.
 # In: the reward matrix and what is read beside it after it; or, if `bundle` of the config names a
 # bundle, that one.
-# Out: bundles/{experiment}.zip; or all of those artifacts, and manifest.json.
+# Out: bundles/{experiment}.zip; or all of those artifacts, config.json and manifest.json.
 
 BUNDLED = {
     "tables": [
@@ -24,6 +24,7 @@ if config["bundle"]:
         output:
             BUNDLED["tables"],
             directory(BUNDLED["models"]),
+            made("config.json"),
             manifest=report(
                 made("manifest.json"),
                 caption="../reports/captions/bundle.rst",

@@ -120,6 +120,15 @@ UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv (util-linux) is missing")
+def test_nothing_is_left_of_deleted_results_but_logs_and_benchmarks(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    done = snakemake(folder, *SMOKE, "--delete-all-output")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = folder / RESULTS
+    left = {path.relative_to(results).parts[0] for path in results.rglob("*") if path.is_file()}
+    assert left == {"logs", "benchmarks"}
+
+
 def test_a_protected_pretrain_is_not_thrown_away(tmp_path):
     (tmp_path / "repository").mkdir()
     folder = copy_repository(tmp_path / "repository")

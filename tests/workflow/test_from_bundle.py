@@ -81,6 +81,15 @@ def test_the_report_names_where_its_figures_come_from(drawn):
     assert "What this report was drawn from" in (drawn / "report.html").read_text()
 
 
+def test_nothing_is_left_of_deleted_results_but_logs_and_benchmarks(drawn, tmp_path):
+    folder = shutil.copytree(drawn, tmp_path / "copy", symlinks=True)
+    done = snakemake(folder, *FROM_BUNDLE, "--delete-all-output")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = folder / RESTORED
+    left = {path.relative_to(results).parts[0] for path in results.rglob("*") if path.is_file()}
+    assert left == {"logs", "benchmarks"}
+
+
 def test_what_comes_after_the_matrix_may_be_changed(drawn, tmp_path):
     (tmp_path / "overlay.yaml").write_text("{experiment: two, aggregators: [mean], scales: [base]}")
     done = snakemake(drawn, "tables", "--configfile", str(tmp_path / "overlay.yaml"), *FROM_BUNDLE)
