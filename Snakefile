@@ -23,6 +23,7 @@ report: "reports/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/compute.smk"
+include: "rules/watch.smk"
 
 
 if not config["bundle"]:  # which holds what these make, as far as it is read after them

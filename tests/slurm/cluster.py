@@ -164,11 +164,15 @@ class Cluster:
         """End the daemons and what they started, by their pid files; remove the state folder."""
         for node in NODES:
             self.crash(node)
-        for daemon in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
+        self.end("slurmctld", "slurmdbd", "mariadbd", "munged")
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def end(self, *daemons: str) -> None:
+        """End daemons of the head node, one after the other."""
+        for daemon in daemons:
             if pid := self._pid(daemon):
                 os.kill(pid, signal.SIGTERM)
                 wait(lambda pid=pid: not alive(pid), 30, f"the end of {daemon}")
-        shutil.rmtree(self.state, ignore_errors=True)
 
     def running(self) -> list[str]:
         """The daemons that are alive."""
@@ -188,6 +192,9 @@ class Cluster:
     def start_controller(self) -> None:
         self._daemon("slurmctld", "slurmctld", "-f", str(self.etc / "slurm.conf"))
         wait(lambda: self.run("scontrol", "ping", check=False).endswith("UP"), 60, "slurmctld")
+
+    def start_database(self) -> None:
+        self._daemon("slurmdbd", "slurmdbd")
 
     def start_node(self, node: str) -> None:
         """Boot a node: a slurmd that has the configuration in /etc/slurm, as its jobs expect."""
@@ -272,7 +279,7 @@ class Cluster:
             *["--bind-address=127.0.0.1", f"--port={self.mariadb_port}", "--skip-name-resolve"],
             *[f"--init-file={start}", "--innodb-lock-wait-timeout=900"],
         )
-        self._daemon("slurmdbd", "slurmdbd")
+        self.start_database()
         add = ["sacctmgr", "-i", "add"]
         wait(lambda: self.run(*add, "cluster", "virtual", check=False), 60, "slurmdbd")
         self.run(*add, "account", "research", "cluster=virtual")

@@ -2,12 +2,15 @@
 
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from cluster import wait
 from slurm_run import Run, fresh_copy, jobs, processes, release
-from workflow import snakemake
+from workflow import environment, snakemake
 
 pytestmark = pytest.mark.slurm
 
@@ -117,12 +120,76 @@ def test_preempted_by_a_job_of_a_higher_tier(cluster, folder, undisturbed):
     assert jobs(cluster, "pretrain")[job] == "COMPLETED", "the same job, requeued"
 
 
+def test_controller_and_accounting_away_together(cluster, folder, undisturbed):
+    run, job = train(folder, cluster)
+    cluster.end("slurmctld", "slurmdbd")
+    try:
+        # The training ends meanwhile. By then 30 queries would long have failed, had they been
+        # made one after the other.
+        wait(lambda: not processes(folder, "pretrain"), 600, "the end of the training")
+        time.sleep(60)
+    finally:
+        cluster.start_database()
+        cluster.start_controller()
+    run.succeeds(900)
+    assert (folder / WEIGHTS).read_bytes() == undisturbed
+    assert jobs(cluster, "pretrain")[job] == "COMPLETED"
+
+
+def test_the_cause_of_a_failed_attempt_is_on_the_terminal(cluster, folder, undisturbed):
+    run, job = train(folder, cluster)
+    (training,) = processes(folder, "pretrain")
+    training.kill()
+    run.succeeds(600)
+    (killed,) = re.findall(r"^pretrain base 0 failed: (.*)$", run.log.read_text(), re.M)
+    assert re.fullmatch(rf"killed \(SIGKILL\) \(log: \S*/{job}\.log\)", killed)
+    assert (folder / WEIGHTS).read_bytes() == undisturbed
+
+
+def test_a_held_job_is_on_the_terminal(cluster, folder, undisturbed):
+    held = ["slurm_extra='--hold'"]
+    run = Run(folder, cluster, str(RESULT), *CONFIG, resources=held)
+    job = waits_in_vain(run, "JobHeldUser")
+    cluster.run("scontrol", "release", job)
+    run.succeeds(600)
+    assert (folder / WEIGHTS).read_bytes() == undisturbed
+
+
+def test_a_job_longer_than_its_partition_allows_is_on_the_terminal(cluster, folder, undisturbed):
+    short = ["scontrol", "update", "partitionname=spot"]
+    cluster.run(*short, "maxtime=10")
+    try:
+        run = Run(folder, cluster, str(RESULT), *CONFIG, resources=["slurm_partition=spot"])
+        job = waits_in_vain(run, "PartitionTimeLimit")
+        cluster.run("scontrol", "update", f"jobid={job}", "timelimit=10")  # as the line says
+        run.succeeds(600)
+    finally:
+        cluster.run(*short, "maxtime=INFINITE")
+    assert (folder / WEIGHTS).read_bytes() == undisturbed
+
+
+def waits_in_vain(run, reason):
+    """The job of which a run says that it waits in vain."""
+    line = re.compile(rf"^pretrain_base_0 waits in vain \(Slurm job (\d+): {reason}\): ", re.M)
+    said = wait(lambda: line.findall(run.log.read_text()) or run.process.poll(), 600, reason)
+    assert isinstance(said, list), run.log.read_text()
+    return said[0]
+
+
 def test_more_gpus_than_there_are_end_the_run_with_slurm_s_own_words(cluster, folder):
     asked = ["--retries", "0", "--set-resources", "pretrain:gpu=64"]
     run = Run(folder, cluster, str(RESULT), *CONFIG, *asked)
     assert run.process.wait(300) != 0
     assert "Requested node configuration is not available" in run.log.read_text()
     assert not (folder / RESULT).exists()
+
+
+def unlock_from_outside(folder, cluster):
+    """What the script says that `make run` calls, where it sees the queue but no process."""
+    script = [sys.executable, "scripts/unlock.py", *CONFIG]
+    outside = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", *script]
+    slurm = {**environment(), "SLURM_CONF": cluster.environment["SLURM_CONF"]}
+    return subprocess.run(outside, cwd=folder, capture_output=True, text=True, env=slurm).stderr
 
 
 @pytest.mark.parametrize("orphan_ends", ["meanwhile", "afterwards"])
@@ -134,6 +201,9 @@ def test_snakemake_is_killed_and_its_orphan_meets_a_second_copy(
     run.process.wait()
     (training,) = processes(folder, "pretrain")
     training.suspend()
+    assert f"Slurm has jobs of this folder (scancel {orphan})" in unlock_from_outside(
+        folder, cluster
+    )
     assert snakemake(folder, "--unlock", *CONFIG).returncode == 0
     again = Run(folder, cluster, str(RESULT), *CONFIG)
     wait(lambda: len(processes(folder, "pretrain")) == 2, 120, "a second copy")
