@@ -36,7 +36,8 @@ report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html $(STYLED)
 
 bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the reward matrix is drawn anew
-	$(SNAKEMAKE) --rerun-incomplete bundle
+	$(SNAKEMAKE) --rerun-incomplete bundle claims
+	$(BIN)/python scripts/verdicts.py --claims results/$(EXPERIMENT)/claims.csv --bundle bundles/$(EXPERIMENT).zip
 
 figures: .venv-figures/ready ## every figure and the report from BUNDLE, without torch
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(LIGHT)/python scripts/unlock.py $(FROM_BUNDLE)

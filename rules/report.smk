@@ -1,6 +1,8 @@
 # In: posts, samples/, scores/, rerank/, tables/, figures/, claims.csv.
 # Out: report/overview.html and report/samples.html: self-contained pages of the report, from the
-# templates of reports/pages.
+# templates of reports/pages; report/opening.html, what the report opens with.
+
+from underspec.shipped import shipped_verdicts
 
 PAGES = {
     "overview": ("0 Overview", "What came out"),
@@ -13,6 +15,12 @@ REPORT_PAGES = [
     made(f"report/{name}.html") for name in PAGES if not (config["bundle"] and name in OF_THE_RUN)
 ]
 GALLERY = ["figure1", "figure2", "figure3", "figure4"]
+# What was trained, as far as it is here, and the verdicts of a run of the same config.
+MODELS = BUNDLED["models"] + [
+    *([] if config["bundle"] else [made("policy")]),
+    *(pretrained(*one) for one in pretrains(config) if not config["bundle"]),
+]
+SHIPPED = shipped_verdicts(Path(), config)
 
 
 rule overview:
@@ -20,9 +28,13 @@ rule overview:
         figures=[made(f"figures/{name}.svg") for name in GALLERY],
         accuracy=made("tables/accuracy.csv"),
         claims=made("claims.csv"),
+        models=MODELS,
+        shipped=SHIPPED or [],
         template=template("overview"),
+        parts=expand("reports/pages/{part}.html", part=["opening", "run"]),
     output:
-        page("overview", *PAGES["overview"]),
+        opening=made("report/opening.html"),
+        page=page("overview", *PAGES["overview"]),
     log:
         made("logs/overview.log"),
     benchmark:
@@ -48,11 +60,14 @@ rule overview:
         figures=json.dumps(
             [{"title": TITLES[name], "path": made(f"figures/{name}.svg")} for name in GALLERY]
         ),
+        models=json.dumps(MODELS),
+        shipped=f"--shipped {SHIPPED}" if SHIPPED else "",
         code=code("overview"),
     shell:
         "python scripts/overview.py --about {params.about:q} --accuracy {input.accuracy}"
-        " --figures {params.figures:q} --claims {input.claims} --template {input.template[0]}"
-        " --output {output} --log {log} --label overview"
+        " --figures {params.figures:q} --claims {input.claims} --models {params.models:q}"
+        " {params.shipped} --template {input.template[0]} --opening {output.opening}"
+        " --output {output.page} --log {log} --label overview"
 
 
 rule browser:
