@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -224,6 +225,18 @@ def test_table1_marks_the_best_of_each_scale(tables, tmp_path):
     assert html.count("<b>1.100</b> ± 0.100") == 2  # one a scale
     assert "base (41k parameters)" in html and "not at paper scale" in html
     assert "nan" not in html
+
+
+def test_table1_shows_markup_in_names_as_text(tables, tmp_path):
+    folder = shutil.copytree(tables, tmp_path / "tables")
+    table = (folder / "table1.csv").read_text()
+    (folder / "table1.csv").write_text(table.replace("base", "<i>&</i>").replace("min", "</td>"))
+    notebook = ROOT / "reports/notebooks/table1.ipynb"
+    given = arguments(notebook, folder, tmp_path) | {"experiment": "</p><b>"}
+    run_here(notebook, given)
+    html = (tmp_path / "table1.html").read_text()
+    assert "&lt;i&gt;&amp;&lt;/i&gt; (41k parameters)" in html and "<i>" not in html
+    assert "&lt;/td&gt;" in html and "&lt;/p&gt;&lt;b&gt;" in html
 
 
 @pytest.mark.parametrize("name", ["miniature", "a_", "1.", "x_-y"])

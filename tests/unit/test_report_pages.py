@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from data_card import data_card
 from manifest import manifest as write_manifest
@@ -49,6 +49,15 @@ def test_text_is_escaped_and_a_missing_value_is_an_error(tmp_path):
     assert (tmp_path / "out" / "page.html").read_text() == "<p>&lt;i&gt;&amp;</p>"
     with pytest.raises(jinja2.UndefinedError):
         write_page(tmp_path / "page.html", tmp_path / "page2.html")
+
+
+MARKUP = """<b>a</b> & </script><script>b()</script> "c" </pre></td>"""
+
+
+def check_escaped(html, times=1):
+    """MARKUP stands in the page as text, and nowhere as markup."""
+    assert html.count(str(escape(MARKUP))) == times
+    assert MARKUP not in html and "<script>b" not in html
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--<script>", "ünï\u2028", 'a "b" \\ c'])
@@ -180,6 +189,23 @@ def test_the_data_card(tmp_path):
         assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() in html
 
 
+def test_the_data_card_shows_markup_as_text(tmp_path):
+    write_page(
+        PAGES / "data_card.html",
+        tmp_path / "card.html",
+        cards={MARKUP: [MARKUP]},
+        quantiles=[0.5],
+        lengths=[{"kind": MARKUP, "split": MARKUP, "count": 1, "words": [1]}],
+        tokens=1,
+        preferences=[{"split": MARKUP, "source": MARKUP, "count": 1, "longer": 0.0, "equal": 0.0}],
+        left_out=[{"count": 1, "reason": MARKUP, "split": MARKUP}],
+        examples=[dict.fromkeys(("post", "reference", "chosen", "rejected"), MARKUP)],
+        files=[{"path": MARKUP, "bytes": 1, "sha256": MARKUP}],
+        face=MARKUP,
+    )
+    check_escaped((tmp_path / "card.html").read_text(), times=15)
+
+
 # Checksums and manifest
 
 
@@ -287,6 +313,25 @@ def test_the_manifest_says_the_same_as_its_page(tmp_path):
     html = (tmp_path / "report" / "manifest.html").read_text()
     for word in ("ab" * 32, "data/posts.parquet", np.__version__, "not in the environment"):
         assert word in html
+
+
+def test_the_manifest_shows_markup_as_text(tmp_path):
+    write_page(
+        PAGES / "manifest.html",
+        tmp_path / "manifest.html",
+        run={
+            "code": {"commit": MARKUP, "dirty": False},
+            "machine": dict.fromkeys(("python", "platform", "processor", "cpus"), MARKUP)
+            | {"memory_bytes": 1},
+            "stages": [{"stage": MARKUP, "jobs": 1, "seconds": 1.0, "cpu_seconds": 1.0}],
+            "cpu_seconds": 1.0,
+            "files": [{"path": MARKUP, "bytes": 1, "sha256": MARKUP}],
+            "packages": {MARKUP: MARKUP},
+        },
+        config=MARKUP,
+        face=MARKUP,
+    )
+    check_escaped((tmp_path / "manifest.html").read_text(), times=12)
 
 
 # Overview
@@ -432,6 +477,18 @@ def test_both_pages_compare_with_what_is_shipped(tmp_path):
     shipped = verdicts_table(tmp_path / "none", verdict=["supported", "undecided", "supported"])
     html = written_overview(tmp_path / "none", claims_table(tmp_path), shipped=shipped)
     assert "none is reversed" in html and "that changed" not in html
+
+
+def test_the_overview_shows_markup_as_text(tmp_path):
+    texts = ("claim", "place", "scale", "published", "reason", "these_models", "verdict")
+    claims = claims_table(tmp_path, **dict.fromkeys(texts, MARKUP))
+    shipped = verdicts_table(tmp_path, verdict=MARKUP + "!", scale=MARKUP)
+    machine = {"name": MARKUP, "instructions": MARKUP, "cpus": MARKUP}
+    models = [model(tmp_path / "model", trained_on=machine)]
+    html = written_overview(tmp_path, claims, shipped=shipped, models=models)
+    opening = (tmp_path / "opening.html").read_text()
+    assert str(escape(MARKUP)) in html and str(escape(MARKUP)) in opening
+    assert MARKUP not in html + opening and "<script>" not in html + opening
 
 
 def test_without_a_shipped_run_nothing_is_compared(tmp_path):
