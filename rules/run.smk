@@ -1,6 +1,6 @@
 # In: data/, samples/, scores/, the model folders, benchmarks/, and all pages but its own.
 # Out: what tells of the run itself: tables/training.csv, report/data_card.html, checksums.csv,
-# manifest.json, config.yaml and report/manifest.html; early in a run, forecast.txt. A bundle has none of these.
+# manifest.json, config.yaml and report/manifest.html; early in a run, logs/forecast.txt. A bundle has none of these.
 
 # The shards of the pretraining text, unless every pretrain is imported and none is needed; and by
 # split, the samples that the experiment uses.
@@ -136,7 +136,7 @@ if Path(STAGES_ELSEWHERE).exists():
             made("policy"),
             reference=STAGES_ELSEWHERE,
         output:
-            made("forecast.txt"),
+            made("logs/forecast.txt"),
         log:
             made("logs/forecast.log"),
         benchmark:
