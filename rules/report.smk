@@ -12,7 +12,12 @@ PAGES = {
 }
 OF_THE_RUN = ["data_card", "manifest"]
 REPORT_PAGES = [
-    made(f"report/{name}.html") for name in PAGES if not (config["bundle"] and name in OF_THE_RUN)
+    made("report/opening.html"),
+    *(
+        made(f"report/{name}.html")
+        for name in PAGES
+        if not (config["bundle"] and name in OF_THE_RUN)
+    ),
 ]
 GALLERY = ["figure1", "figure2", "figure3", "figure4"]
 # What was trained, as far as it is here, and the verdicts of a run of the same config.

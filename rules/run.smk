@@ -1,6 +1,7 @@
 # In: data/, samples/, scores/, the model folders, benchmarks/, and all pages but its own.
 # Out: what tells of the run itself: tables/training.csv, report/data_card.html, checksums.csv,
-# manifest.json, config.yaml and report/manifest.html; early in a run, logs/forecast.txt. A bundle has none of these.
+# manifest.json, config.yaml and report/manifest.html; early in a run, logs/forecast.txt. A bundle
+# has none of these.
 
 # The shards of the pretraining text, unless every pretrain is imported and none is needed; and by
 # split, the samples that the experiment uses.
@@ -141,12 +142,12 @@ if Path(STAGES_ELSEWHERE).exists():
             made("logs/forecast.log"),
         benchmark:
             made("benchmarks/forecast.tsv")
-        localrule: True
         priority: 100
-        resources:  # not a parameter: with other cores it is not said once more
-            at_once=workflow.cores or 1,
+        localrule: True
         conda:
             ANALYSIS
+        resources:  # not a parameter: with other cores it is not said once more
+            at_once=workflow.cores or 1,
         params:
             benchmarks=made("benchmarks"),
             first=made("benchmarks/policy.tsv"),

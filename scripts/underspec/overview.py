@@ -81,4 +81,5 @@ def _machine(folder: Path) -> str:
         return "not recorded"
     if "instructions" not in about:  # a GPU
         return str(about["name"])
-    return f"{about['name']} ({about['instructions']}, {about.get('cpus')} CPUs)"
+    instructions = str(about["instructions"]).replace("AVX512", "AVX-512")
+    return f"{about['name']} ({instructions}, {about.get('cpus')} CPUs)"
