@@ -31,7 +31,7 @@ demo: report ## the miniature from nothing to its report, then where everything 
 
 run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(BIN)/python scripts/unlock.py $(CONFIGFILE)
-	$(SNAKEMAKE) --rerun-incomplete all $(FORECAST) --prioritize results/$(EXPERIMENT)/data/preferences.parquet
+	$(SNAKEMAKE) --rerun-incomplete all $(FORECAST) --prioritize results/$(EXPERIMENT)/data/preferences.parquet $(FORECAST)
 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html $(STYLED)

@@ -142,7 +142,6 @@ if Path(STAGES_ELSEWHERE).exists():
             made("logs/forecast.log"),
         benchmark:
             made("benchmarks/forecast.tsv")
-        priority: 100
         localrule: True
         conda:
             ANALYSIS
