@@ -10,6 +10,7 @@ DEVICE ?= cuda
 BIN := .venv/bin
 OVERLAY = $(or $(wildcard experiments/$(EXPERIMENT).yaml),$(error EXPERIMENT=$(EXPERIMENT): there is no experiments/$(EXPERIMENT).yaml))
 CONFIGFILE = $(if $(filter miniature,$(EXPERIMENT)),,--configfile $(OVERLAY))
+FORECAST = $(if $(wildcard docs/benchmarks/$(EXPERIMENT)-stages.csv),forecast)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
@@ -34,13 +35,14 @@ demo: report ## the miniature from nothing to its report, then where everything 
 
 run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(BIN)/python scripts/unlock.py $(CONFIGFILE)
-	$(SNAKEMAKE) --rerun-incomplete --prioritize results/$(EXPERIMENT)/data/preferences.parquet
+	$(SNAKEMAKE) --rerun-incomplete all $(FORECAST) --prioritize results/$(EXPERIMENT)/data/preferences.parquet $(FORECAST)
 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html $(STYLED)
 
 bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the reward matrix is drawn anew
-	$(SNAKEMAKE) --rerun-incomplete bundle
+	$(SNAKEMAKE) --rerun-incomplete bundle claims
+	$(BIN)/python scripts/verdicts.py --claims results/$(EXPERIMENT)/claims.csv --bundle bundles/$(EXPERIMENT).zip
 
 figures: .venv-figures/ready ## every figure and the report from BUNDLE, without torch
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(LIGHT)/python scripts/unlock.py $(FROM_BUNDLE)

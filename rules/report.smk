@@ -1,6 +1,8 @@
 # In: posts, samples/, scores/, rerank/, tables/, figures/, claims.csv.
 # Out: report/overview.html and report/samples.html: self-contained pages of the report, from the
-# templates of reports/pages.
+# templates of reports/pages; report/opening.html, what the report opens with.
+
+from underspec.shipped import shipped_verdicts
 
 PAGES = {
     "overview": ("0 Overview", "What came out"),
@@ -10,20 +12,35 @@ PAGES = {
 }
 OF_THE_RUN = ["data_card", "manifest"]
 REPORT_PAGES = [
-    made(f"report/{name}.html") for name in PAGES if not (config["bundle"] and name in OF_THE_RUN)
+    made("report/opening.html"),
+    *(
+        made(f"report/{name}.html")
+        for name in PAGES
+        if not (config["bundle"] and name in OF_THE_RUN)
+    ),
 ]
 GALLERY = ["figure1", "figure2", "figure3", "figure4"]
+# What was trained, as far as it is here, and the verdicts of a run of the same config.
+MODELS = BUNDLED["models"] + [
+    *([] if config["bundle"] else [made("policy")]),
+    *(pretrained(*one) for one in pretrains(config) if not config["bundle"]),
+]
+SHIPPED = shipped_verdicts(HERE, config)
 
 
 rule overview:
     input:
         PAGE_PARTS,
+        [template(part) for part in ("opening", "run")],
         [made(f"figures/{name}.svg") for name in GALLERY],
         accuracy=made("tables/accuracy.csv"),
         claims=made("claims.csv"),
+        models=MODELS,
+        shipped=SHIPPED or [],
         template=template("overview"),
     output:
-        page("overview", *PAGES["overview"]),
+        opening=made("report/opening.html"),
+        page=page("overview", *PAGES["overview"]),
     log:
         made("logs/overview.log"),
     benchmark:

@@ -1,6 +1,7 @@
 # In: data/, samples/, scores/, the model folders, benchmarks/, and all pages but its own.
 # Out: what tells of the run itself: tables/training.csv, report/data_card.html, checksums.csv,
-# manifest.json, config.yaml and report/manifest.html. A bundle has none of these.
+# manifest.json, config.yaml and report/manifest.html; early in a run, logs/forecast.txt. A bundle
+# has none of these.
 
 # The shards of the pretraining text, unless every pretrain is imported and none is needed; and by
 # split, the samples that the experiment uses.
@@ -123,6 +124,36 @@ rule checksums:
         code=code("checksums"),
     shell:
         "python {SCRIPTS}/checksums.py {params.paths} {params.settings} --log {log}"
+
+
+STAGES_ELSEWHERE = shipped(f"docs/benchmarks/{config['experiment']}-stages.csv")
+
+
+if Path(STAGES_ELSEWHERE).exists():
+
+    # What `make run` asks for besides: one line on the terminal, when the policy has been trained.
+    rule forecast:
+        input:
+            made("policy"),
+            reference=STAGES_ELSEWHERE,
+        output:
+            made("logs/forecast.txt"),
+        log:
+            made("logs/forecast.log"),
+        benchmark:
+            made("benchmarks/forecast.tsv")
+        localrule: True
+        conda:
+            ANALYSIS
+        resources:  # not a parameter: with other cores it is not said once more
+            at_once=workflow.cores or 1,
+        params:
+            paths=paths,
+            settings=settings(benchmarks=made("benchmarks"), first=made("benchmarks/policy.tsv")),
+            code=code("forecast"),
+        shell:
+            "python {SCRIPTS}/forecast.py {params.paths} {params.settings}"
+            " --cores {resources.at_once} --log {log}"
 
 
 # After everything else, so that all benchmarks are there.

@@ -4,9 +4,10 @@ from pathlib import Path
 from underspec import plots
 from underspec.command import command
 from underspec.data_card import card
-from underspec.overview import grouped, read_claims, sizes, tally
+from underspec.overview import grouped, read_claims, sizes, tally, trained_on
 from underspec.pages import write_page
 from underspec.resampling import distinct
+from underspec.shipped import against
 
 
 def overview(
@@ -15,28 +16,41 @@ def overview(
     accuracy: Path,
     figures: list[dict],
     claims: Path,
+    models: list[Path],
     template: Path,
-    output: Path,
+    opening: Path,
+    page: Path,
+    shipped: Path | None = None,
 ) -> None:
-    """Write the first page of the report: question, setting, what came out, the main figures.
+    """Write the overview: question, setting, what came out, the main figures; and the part of it
+    that the report opens with.
 
-    about: the part of the config that the page tells; figures: title and path of each SVG.
+    about: the part of the config that the page tells; figures: title and path of each SVG, the
+    one to open with first; models: the folders of those trained; shipped: verdicts of a run of the
+    same config, to compare with.
     """
     table = plots.read(str(accuracy))
     rows = read_claims(claims)
+    drawn = [
+        figure | {"data": base64.b64encode(Path(figure["path"]).read_bytes()).decode()}
+        for figure in figures
+    ]
+    came_out = {
+        "about": about,
+        "tally": tally(rows),
+        "machines": trained_on(models),
+        "shipped": against(rows, shipped) if shipped else None,
+    }
+    write_page(template.with_name("opening.html"), opening, figure=drawn[0], **came_out)
     write_page(
         template,
-        output,
-        about=about,
+        page,
+        **came_out,
         card=card(about["world"]),
         sizes=sizes(table),
         claims=grouped(rows),
         distinct=distinct(about["pretrain_seeds"]),
-        tally=tally(rows),
-        figures=[
-            figure | {"data": base64.b64encode(Path(figure["path"]).read_bytes()).decode()}
-            for figure in figures
-        ],
+        figures=drawn,
         face=plots.face(table[table.role == "reward model"], about["experiment"]),
     )
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec.machine import processor
+
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==", re.MULTILINE)
 
 
@@ -83,7 +85,7 @@ def this_machine() -> dict:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
@@ -106,11 +108,3 @@ def checkout(root: Path) -> dict:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-
-
-def _processor() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()

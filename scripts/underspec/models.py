@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from underspec.artifacts import unfinished_name
 from underspec.errors import ArtifactError
 from underspec.layers import ATTENTION, Norm
+from underspec.machine import processor
 from underspec.tokens import EOS, PAD
 
 disable_progress_bar()  # of reading and writing weights: jobs have a line of their own
@@ -164,7 +166,7 @@ def save(
     """
     unfinished = unfinished_name(folder)
     model.save_pretrained(unfinished)
-    if rows:  # an imported model was not trained here
+    if rows:  # else it was imported, and not trained here
         with (unfinished / "training.csv").open("w", newline="") as file:
             table = csv.DictWriter(file, rows[0], lineterminator="\n")
             table.writeheader()
@@ -175,6 +177,7 @@ def save(
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": str(model.device),
+        **({"trained_on": computing(model.device)} if rows else {}),
     }
     (unfinished / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
     if metrics is not None:
@@ -184,6 +187,16 @@ def save(
         unfinished.rename(folder)
     except OSError:  # the second copy was faster
         shutil.rmtree(unfinished)
+
+
+def computing(device: torch.device) -> dict:
+    """What computes on `device`: its name; of a CPU, the instructions that PyTorch takes and the
+    number of CPUs. The same seeds give other weights where these differ.
+    """
+    if device.type == "cuda":
+        return {"name": torch.cuda.get_device_name(device)}
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return {"name": processor(), "instructions": instructions, "cpus": os.cpu_count()}
 
 
 def parameters(model: nn.Module) -> int:

@@ -1,5 +1,7 @@
-"""What the first page of the report says: sizes, and what came out for each claim."""
+"""What the first page of the report says: sizes, what came out for each claim, what trained."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +9,7 @@ import pandas as pd
 from underspec.claims import COLUMNS
 from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
+from underspec.reward_matrix import read_json
 
 VERDICTS = ("supported", "contradicted", "undecided")
 
@@ -53,7 +56,30 @@ def grouped(claims: list[dict]) -> dict[str, list[list[dict]]]:
     return {name: list(by_id.values()) for name, by_id in found.items()}
 
 
+def directions(claims: list[dict]) -> list[dict]:
+    """The paper's directions, a scale each: what verdicts are counted of."""
+    return [claim for claim in claims if claim["kind"] == "direction" and not claim["ours"]]
+
+
 def tally(claims: list[dict]) -> dict[str, int]:
-    """How many of the paper's directions, a scale each, have each of VERDICTS."""
-    found = [c["verdict"] for c in claims if c["kind"] == "direction" and not c["ours"]]
+    """How many of the paper's directions have each of VERDICTS."""
+    found = [claim["verdict"] for claim in directions(claims)]
     return {name: found.count(name) for name in VERDICTS}
+
+
+def trained_on(folders: Iterable[Path]) -> list[tuple[str, int]]:
+    """Each kind of machine that trained the models in `folders`, and how many of them, the most
+    first. Models that were imported do not count; older ones may not have it recorded.
+    """
+    trained = [folder for folder in folders if (folder / "training.csv").exists()]
+    return Counter(_machine(folder) for folder in trained).most_common()
+
+
+def _machine(folder: Path) -> str:
+    about = read_json(folder / "provenance.json", set()).get("trained_on")
+    if not isinstance(about, dict) or "name" not in about:
+        return "not recorded"
+    if "instructions" not in about:  # a GPU
+        return str(about["name"])
+    instructions = str(about["instructions"]).replace("AVX512", "AVX-512")
+    return f"{about['name']} ({instructions}, {about.get('cpus')} CPUs)"

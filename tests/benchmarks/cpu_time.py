@@ -1,6 +1,6 @@
 """Where the CPU time of a finished experiment went, stage by stage, from its logs and benchmarks.
 
-    python tests/benchmarks/cpu_time.py results/miniature
+    python tests/benchmarks/cpu_time.py results/miniature [--output FILE.csv]
 
 Start-up is all CPU time a process used before its stage began: the interpreter and imports.
 A notebook counts as start-up in full, but for papermill's own notebook kernel work.
@@ -8,17 +8,17 @@ A notebook counts as start-up in full, but for papermill's own notebook kernel w
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+from underspec.forecast import stage  # noqa: E402
+
 MODELS = ("pretrain", "policy", "sample", "reward_models", "evaluator", "score")
 LINE = re.compile(r"CPU seconds: ([\d.]+) to start, ([\d.]+) in all")
-
-
-def stage(path: Path, root: Path) -> str:
-    parts = path.relative_to(root).with_suffix("").parts
-    return "/".join(parts[:2]) if parts[0] in ("pretrain", "reward_models") else parts[0]
 
 
 def read(results: Path) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def read(results: Path) -> pd.DataFrame:
         start, total = map(float, times.groups()) if times else (measured.cpu_time,) * 2
         rows.append(
             {
-                "stage": stage(path, results / "benchmarks"),
+                "stage": stage(path.relative_to(results / "benchmarks")),
                 "jobs": 1,
                 "start-up": start,
                 "CPU": total,
@@ -45,9 +45,17 @@ def read(results: Path) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="results/<experiment>")
-    jobs = read(parser.parse_args().results)
+    parser.add_argument(
+        "--output", type=Path, help="a CSV file, as forecasts of other runs want it"
+    )
+    arguments = parser.parse_args()
+    jobs = read(arguments.results)
     how = {"jobs": "sum", "start-up": "sum", "CPU": "sum", "wall": "sum", "peak MB": "max"}
     table = jobs.groupby("stage", sort=False).agg(how)
+    if arguments.output:
+        columns = table[["jobs", "CPU"]].drop("forecast", errors="ignore")
+        columns = columns.rename(columns={"CPU": "cpu_seconds"})
+        columns.round(2).to_csv(arguments.output)
     table.loc["all"] = jobs.agg(how)
     table["start-up share"] = table["start-up"] / table["CPU"]
     print(table.round(2).to_string())

@@ -159,6 +159,36 @@ def test_the_first_page_begins_at_its_top(browser):
             click(browser, browser.find_element(By.CSS_SELECTOR, "nav ol a"))
 
 
+def test_the_first_page_has_the_verdicts_and_the_main_figure(browser):
+    open_report(browser)
+    counts = until(
+        browser, lambda _: browser.find_elements(By.CSS_SELECTOR, ".opening .verdicts b")
+    )
+    assert [count.text.isdigit() for count in counts] == [True] * 3
+    assert counts[0].rect["y"] < browser.execute_script("return innerHeight")
+    image = browser.find_element(By.CSS_SELECTOR, ".opening img")
+    until(browser, lambda _: image.get_property("naturalWidth") > 0)
+    assert "Trained on: " in browser.find_element(By.CSS_SELECTOR, ".opening").text
+    graph = until(
+        browser, lambda _: browser.find_element(By.CSS_SELECTOR, "#rulegraph svg, canvas")
+    )
+    text = browser.find_element(By.CSS_SELECTOR, ".prose").rect
+    assert graph.rect["y"] >= text["y"] + text["height"]
+    content = browser.find_element(By.CSS_SELECTOR, "#app .grow.h-screen")
+    assert content.get_property("scrollWidth") <= content.get_property("clientWidth")
+
+
+def test_the_first_page_leads_to_the_overview(browser):
+    open_report(browser)
+    shown = [count.text for count in browser.find_elements(By.CSS_SELECTOR, ".opening .verdicts b")]
+    browser.find_element(By.CSS_SELECTOR, ".opening a").click()
+    frame = until(browser, lambda _: browser.find_element(By.TAG_NAME, "iframe"))
+    browser.switch_to.frame(frame)
+    counts = until(browser, lambda _: browser.find_elements(By.CSS_SELECTOR, ".verdicts b"))
+    assert shown == [count.text for count in counts]
+    browser.switch_to.default_content()
+
+
 def test_every_item_opens(browser):
     open_report(browser)
     listed = items(browser)

@@ -88,6 +88,17 @@ def test_the_folder_tells_what_is_in_it(saved, reward_models):
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
+def test_the_folder_tells_what_trained_it(reward_models, tmp_path):
+    def written(folder, rows):
+        save(reward_models[0], folder, rows, {})
+        return json.loads((folder / "provenance.json").read_text())
+
+    trained_on = written(tmp_path / "trained", [{"step": 1, "loss": 2.0}])["trained_on"]
+    assert trained_on["name"] and trained_on["cpus"] >= 1
+    assert trained_on["instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert "trained_on" not in written(tmp_path / "imported", [])
+
+
 def test_saving_again_replaces_the_folder(reward_models, saved):
     save(reward_models[1], saved, [], {})
     assert not (saved / "metrics.json").exists()

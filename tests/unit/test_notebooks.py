@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -144,7 +145,11 @@ def test_every_figure_has_a_notebook_and_a_caption():
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "bias"}
     assert stems == drawn | {"table1"}
-    pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {"base"}
+    pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {
+        "base",
+        "opening",
+        "run",
+    }
     assert {text.stem for text in TEXTS} == stems | pages | {"bundle", "workflow"}
 
 
@@ -222,6 +227,18 @@ def test_table1_marks_the_best_of_each_scale(tables, tmp_path):
     assert "nan" not in html
 
 
+def test_table1_shows_markup_in_names_as_text(tables, tmp_path):
+    folder = shutil.copytree(tables, tmp_path / "tables")
+    table = (folder / "table1.csv").read_text()
+    (folder / "table1.csv").write_text(table.replace("base", "<i>&</i>").replace("min", "</td>"))
+    notebook = ROOT / "reports/notebooks/table1.ipynb"
+    given = arguments(notebook, folder, tmp_path) | {"experiment": "</p><b>"}
+    run_here(notebook, given)
+    html = (tmp_path / "table1.html").read_text()
+    assert "&lt;i&gt;&amp;&lt;/i&gt; (41k parameters)" in html and "<i>" not in html
+    assert "&lt;/td&gt;" in html and "&lt;/p&gt;&lt;b&gt;" in html
+
+
 @pytest.mark.parametrize("name", ["miniature", "a_", "1.", "x_-y"])
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_report_text_renders_with_the_config(text, name):
@@ -236,7 +253,9 @@ def test_report_text_renders_with_the_config(text, name):
     jinja = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    rst = jinja.from_string(text.read_text()).render(snakemake=SimpleNamespace(config=config))
+    rst = jinja.from_string(text.read_text()).render(
+        snakemake=SimpleNamespace(config=config), files=[]
+    )
     strict = {"halt_level": 2, "report_level": 2}
     html = core.publish_parts(rst, writer="html", settings_overrides=strict)["html_body"]
     assert config["experiment"] in html

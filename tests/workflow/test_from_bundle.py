@@ -4,7 +4,20 @@ import shutil
 import subprocess
 
 import pytest
-from workflow import SMOKE, command, copy_repository, environment, overlay, scheduled, snakemake
+from workflow import (
+    REPOSITORY,
+    SMOKE,
+    command,
+    copy_repository,
+    environment,
+    overlay,
+    scheduled,
+    snakemake,
+)
+
+from underspec.csv_files import read_csv
+from underspec.overview import directions, read_claims
+from underspec.shipped import against, beside
 
 pytestmark = pytest.mark.slow
 
@@ -124,3 +137,15 @@ def test_a_bundle_that_is_not_there_or_damaged_ends_before_any_job(packed, tmp_p
     assert lines == [line for line in lines if "config: " in line] and len(lines) == 1
     assert ("not a whole zip file" if cut else "no such file") in lines[0]
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_shipped_verdicts_are_those_of_the_shipped_bundle(tmp_path):
+    """After a change to what is claimed or how, scripts/verdicts.py renews them."""
+    folder, bundle = copy_repository(tmp_path), REPOSITORY / "bundles/miniature.zip"
+    done = snakemake(folder, "claims", "--config", f"bundle={bundle}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    claims = read_claims(folder / "results/miniature-bundle/claims.csv")
+    found = against(claims, beside(bundle))
+    assert (
+        found["same"] == found["total"] == len(read_csv(beside(bundle))) == len(directions(claims))
+    )

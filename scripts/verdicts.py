@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from underspec.command import command
+from underspec.overview import read_claims
+from underspec.shipped import write_verdicts
+
+
+def verdicts(*, claims: Path, bundle: Path) -> None:
+    """Write the verdicts on the paper's claims beside the bundle that they come from."""
+    write_verdicts(read_claims(claims), bundle)
+
+
+if __name__ == "__main__":
+    command(verdicts)
