@@ -20,7 +20,7 @@ STYLED := --report-stylesheet reports/report.css
 ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME/.cache" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
-.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-stages gpu-check bench-input bench-statistics help
+.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -75,6 +75,13 @@ test-browser: chromium report ## the report of EXPERIMENT in a real browser, wid
 picture: .venv/ready ## draw the README's picture of the DAG anew
 	$(BIN)/python tests/workflow/picture.py
 
+reference: .venv/ready ## docs/configuration.md and config.schema.json from the schema and config.yaml
+	$(BIN)/python scripts/reference.py
+
+docs: .venv-docs/ready ## the manual as a site, in site/
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo "Manual: site/index.html"
+
 lint: .venv/ready ## ruff, snakefmt and Snakemake's own lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -106,7 +113,9 @@ bench-input: .venv/ready ## how fast one core makes pretraining batches at T5's 
 .venv/ready: MODULES := snakemake, torch, transformers, papermill
 .venv-figures/ready: PINS := figures
 .venv-figures/ready: MODULES := snakemake, papermill
-.venv/ready .venv-figures/ready: %/ready: $(wildcard envs/*.txt)
+.venv-docs/ready: PINS := docs
+.venv-docs/ready: MODULES := mkdocs, material
+.venv/ready .venv-figures/ready .venv-docs/ready: %/ready: $(wildcard envs/*.txt)
 	@test -w . || { echo "This folder cannot be written. Clone it into one of your own, or, in one of your" \
 		"own, run snakemake --snakefile '$(CURDIR)/Snakefile'"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

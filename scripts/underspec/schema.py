@@ -8,7 +8,14 @@ import operator
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 # What reaches paths, commands, patterns of Snakemake, LaTeX and HTML as it is.
@@ -16,12 +23,12 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_BOUNDS = {
-    "gt": ("greater than", operator.gt),
-    "ge": ("greater than or equal to", operator.ge),
-    "lt": ("less than", operator.lt),
-    "le": ("less than or equal to", operator.le),
-    "multiple_of": ("a multiple of", lambda value, divisor: value % divisor == 0),
+_BOUNDS = {  # in words, as a test, and in JSON schema
+    "gt": ("greater than", operator.gt, "exclusiveMinimum"),
+    "ge": ("greater than or equal to", operator.ge, "minimum"),
+    "lt": ("less than", operator.lt, "exclusiveMaximum"),
+    "le": ("less than or equal to", operator.le, "maximum"),
+    "multiple_of": ("a multiple of", lambda value, divisor: value % divisor == 0, "multipleOf"),
 }
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 _NULLS = ("", "null", "~")
@@ -35,12 +42,12 @@ class Section(BaseModel):
 
 def integer(**bounds: int) -> Any:
     """The kind of integers within `bounds`, by their names in _BOUNDS."""
-    return Annotated[int, _read_as(int, _INTEGER), _within(bounds)]
+    return Annotated[int, _read_as(int, _INTEGER), _within(bounds), _described("integer", bounds)]
 
 
 def number(**bounds: float) -> Any:
     """The kind of finite numbers within `bounds`."""
-    return Annotated[float, _read_as(float, _NUMBER), _within(bounds)]
+    return Annotated[float, _read_as(float, _NUMBER), _within(bounds), _described("number", bounds)]
 
 
 def or_null(kind: Any) -> Any:
@@ -65,6 +72,12 @@ def _within(bounds: dict) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _described(kind: str, bounds: dict) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": kind, **{_BOUNDS[name][2]: bound for name, bound in bounds.items()}}
+    )
 
 
 def _null(value: Any) -> Any:
@@ -93,4 +106,6 @@ Size = integer(gt=0, le=2**17)  # of an array along one axis
 Seed = integer(ge=0, lt=2**32)  # that every generator of random numbers takes
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, BeforeValidator(_name)]
+Name = Annotated[
+    str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})
+]
