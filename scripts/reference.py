@@ -110,7 +110,11 @@ def allowed(part: dict, defs: dict) -> str:
         "exclusiveMaximum": "< {:,}",
         "multipleOf": "a multiple of {:,}",
     }
-    said = [form.format(part[name]) for name, form in bounds.items() if name in part]
+    said = [
+        form.format(part[name])
+        for name, form in bounds.items()
+        if name in part and abs(part[name]) < 2**31 - 1  # beyond, nobody meant it
+    ]
     return ", ".join([words.get(kind, kind), *said])
 
 
