@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec import sections
 from underspec.artifacts import EVIDENCE, read_table
 from underspec.claims import Found, numbers_of_table1, read_ledger, verdicts
 from underspec.command import command
 from underspec.csv_files import read_csv
+from underspec.errors import ConfigError
 from underspec.evidence import from_table
 from underspec.published import read_table1
 from underspec.tables import write_csv
@@ -17,14 +19,16 @@ def claims(
     published: Path,
     evidence: list[Path],
     tables: list[str],
-    best_of_n: list[int],
-    pretrains: int,
+    best_of_n: sections.BestOfN,
+    pretrains: sections.Count,
     output: Path,
 ) -> None:
     """Write the verdict on every claim of the ledger, and each of `tables` over all scales.
 
     evidence: a folder a scale, of the scale's name.
     """
+    if not evidence:
+        raise ConfigError("--evidence: names no scale; give a folder for each")
     found = {
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence

@@ -1,7 +1,8 @@
 import base64
 from pathlib import Path
+from typing import Annotated
 
-from underspec import plots
+from underspec import plots, sections
 from underspec.command import command
 from underspec.data_card import card
 from underspec.overview import grouped, read_claims, sizes, tally
@@ -11,9 +12,9 @@ from underspec.resampling import distinct
 
 def overview(
     *,
-    about: dict,
+    about: Annotated[dict, sections.About],
     accuracy: Path,
-    figures: list[dict],
+    figures: list[Annotated[dict, sections.Figure]],
     claims: Path,
     template: Path,
     output: Path,

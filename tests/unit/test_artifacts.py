@@ -21,7 +21,9 @@ def scores(**columns):
 
 @given(
     st.lists(
-        st.tuples(st.text(max_size=5), st.integers(0, 63), st.floats(-9, 9, width=32)), min_size=1
+        st.tuples(st.text(max_size=5), st.integers(0, 63), st.floats(-9, 9, width=32)),
+        min_size=1,
+        unique_by=lambda row: row[:2],
     )
 )
 def test_round_trip(tmp_path_factory, rows):
