@@ -19,7 +19,18 @@ def whole(text: str) -> str:
 
 def visible(text: str) -> bool:
     """Whether `text` has a character to see."""
-    return any(
-        unicodedata.category(character) not in UNSEEN and character not in BLANK
-        for character in text
-    )
+    return any(map(_visible, text))
+
+
+def alike(first: str, second: str) -> bool:
+    """Whether a reader sees no difference: none but in characters that nobody sees."""
+    return first == second or _seen(first) == _seen(second)
+
+
+def _seen(text: str) -> str:
+    seen = (character for character in text if character.isspace() or _visible(character))
+    return unicodedata.normalize("NFC", " ".join("".join(seen).split()))
+
+
+def _visible(character: str) -> bool:
+    return unicodedata.category(character) not in UNSEEN and character not in BLANK

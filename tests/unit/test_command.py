@@ -194,12 +194,18 @@ def test_a_wrong_option_is_one_line_here_and_in_the_log(run, tmp_path, options, 
     assert not (tmp_path / "out.json").exists()
 
 
-@pytest.mark.parametrize("log", [("--log",), ("--log", "stage.py/stage.log")])
-def test_a_log_that_cannot_be_is_one_line(run, log):
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (("--log",), "--log: expected one"),
+        (("--log", "stage.py/stage.log"), "stage.py: file exists"),
+    ],
+)
+def test_a_log_that_cannot_be_is_one_line(run, log, said):
     result = run(*FINE, *log)
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert line.startswith("[stage] ") and "log" in line
+    assert line.startswith("[stage] ") and said in line
 
 
 def test_a_map_is_checked_by_its_section_and_arrives_as_a_map():

@@ -177,3 +177,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 def test_percentile_interval():
     low, high = statistics.percentile_interval(np.linspace(0, 1, 1001)[None])
     np.testing.assert_allclose([low[0], high[0]], [0.025, 0.975])
+
+
+def test_resamples_that_are_all_the_same_have_no_interval():
+    low, high = statistics.percentile_interval(np.array([[0.5] * 9, [*range(9)]]))
+    assert np.isnan([low[0], high[0]]).all() and low[1] < high[1]

@@ -19,7 +19,7 @@ from underspec.downloads import link, missing_shards
 from underspec.errors import ArtifactError, ConfigError
 from underspec.schema import Seed, Several, or_null
 from underspec.sections import Source
-from underspec.texts import visible
+from underspec.texts import alike, visible
 from underspec.worlds import BaseWorld, Options, hashed_order
 
 POST_FILES = {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
@@ -187,7 +187,7 @@ def what_is_wrong(row: dict) -> str | None:
         return "not of two summaries"
     if not all(map(visible, texts)):
         return "with an empty summary"
-    if texts[0] == texts[1]:
+    if alike(*texts):
         return "of equal summaries"
     return None if row["choice"] in (0, 1) else "with a choice that is neither 0 nor 1"
 
