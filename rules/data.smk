@@ -46,7 +46,8 @@ rule pretraining_text:
     input:
         raw=raw(TEXT_WORLD),
     output:
-        (temp if len(SHARDS) > 1 else str)(made("data/pretraining/{shard}.txt")),
+        text=(temp if len(SHARDS) > 1 else str)(made("data/pretraining/{shard}.txt")),
+        left_out=made("data/pretraining/{shard}.json"),
     log:
         made("logs/pretraining_text/{shard}.log"),
     benchmark:

@@ -19,6 +19,7 @@ rule data_card:
         posts=made("data/posts.parquet"),
         preferences=made("data/preferences.parquet"),
         tokens=TOKENS,
+        left_out_text=[str(Path(path).with_suffix(".json")) for path in TOKENS],
         template=template("data_card"),
     output:
         page("data_card", *PAGES["data_card"]),

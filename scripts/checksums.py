@@ -2,11 +2,12 @@ from pathlib import Path
 
 from underspec.checksums import checksums as checksums_of
 from underspec.command import command
+from underspec.tables import write_csv
 
 
 def checksums(*, files: list[str], output: Path) -> None:
     """Write size and SHA-256 of files; their names may hold wildcards."""
-    checksums_of(files).to_csv(output, index=False)
+    write_csv(checksums_of(files), output)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec import sections
 from underspec.artifacts import EVIDENCE, read_table
 from underspec.claims import Found, numbers_of_table1, read_ledger, verdicts
 from underspec.command import command
 from underspec.csv_files import read_csv
+from underspec.errors import ConfigError
 from underspec.evidence import from_table
 from underspec.published import read_table1
 from underspec.tables import write_csv
@@ -16,8 +18,8 @@ def claims(
     ledger: Path,
     published: Path,
     evidence: list[Path],
-    best_of_n: list[int],
-    pretrains: int,
+    best_of_n: sections.BestOfN,
+    pretrains: sections.Count,
     claims: Path,
     tables: list[Path],
 ) -> None:
@@ -25,6 +27,8 @@ def claims(
 
     evidence: a folder for each scale, of the scale's name, with a table of each one's name.
     """
+    if not evidence:
+        raise ConfigError("--evidence: names no scale; give a folder for each")
     found = {
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence

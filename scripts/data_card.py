@@ -1,11 +1,17 @@
 from pathlib import Path
 
-import numpy as np
-
-from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table
+from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table, read_tokens
 from underspec.checksums import checksums
 from underspec.command import command
-from underspec.data_card import QUANTILES, card, compared, described, examples, left_out
+from underspec.data_card import (
+    QUANTILES,
+    card,
+    compared,
+    described,
+    examples,
+    left_out,
+    read_left_out,
+)
 from underspec.pages import write_page
 
 
@@ -19,11 +25,12 @@ def data_card(
     template: Path,
     output: Path,
     tokens: list[Path] | None = None,
+    left_out_text: list[Path] | None = None,
 ) -> None:
     """Write what the data are, in numbers and examples.
 
     worlds: those in use, each once; samples: the table of each split; tokens: the shards of the
-    pretraining text, if there is one.
+    pretraining text, if there is one; left_out_text: what was left out of each shard.
     """
     shards = tokens or []
     post_table, compared_texts = read_table(posts, POSTS), read_table(preferences, PREFERENCES)
@@ -35,9 +42,13 @@ def data_card(
         cards={world: card(world) for world in worlds},
         quantiles=QUANTILES,
         lengths=described(post_table, tables),
-        tokens=sum(len(np.load(path, mmap_mode="r")) for path in shards),
+        tokens=sum(len(read_tokens(path)) for path in shards),
         preferences=compared(compared_texts),
-        left_out=left_out(compared_texts),
+        left_out={
+            "posts": left_out(post_table),
+            "comparisons": left_out(compared_texts),
+            "text": read_left_out(left_out_text or []),
+        },
         examples=examples(post_table, compared_texts),
         files=checksums(map(str, files)).to_dict("records"),
         face=experiment,

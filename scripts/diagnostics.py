@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from underspec.artifacts import DIAGNOSTICS, POSTS, SAMPLES, read_table, write_table
+from underspec.artifacts import DIAGNOSTICS, SAMPLES, read_posts, read_table, write_table
 from underspec.command import command
 from underspec.diagnostics import diagnose
 from underspec.gold_raters import parts
@@ -8,7 +8,8 @@ from underspec.gold_raters import parts
 
 def diagnostics(*, world: str, posts: Path, samples: Path, output: Path) -> None:
     """Measure every sample: words, what it shares with the post, what its gold is made of."""
-    table, drawn = read_table(posts, POSTS), read_table(samples, SAMPLES)
+    drawn = read_table(samples, SAMPLES)
+    table = read_posts(posts, drawn.post_id, samples)
     measured = diagnose(table, drawn).assign(**parts(world, table, drawn))
     write_table(measured, output, DIAGNOSTICS)
 

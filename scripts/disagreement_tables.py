@@ -1,14 +1,17 @@
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 
-from underspec import tables
+from underspec import sections, tables
 from underspec.command import command
 from underspec.results import read_results
 from underspec.summary import summarise
 
 
-def disagreement_tables(*, results: Path, design: dict, output: Path) -> None:
+def disagreement_tables(
+    *, results: Path, design: Annotated[dict, sections.Experiment], output: Path
+) -> None:
     """Write what Figures 1 to 3 draw: how far reward models part. Needs no evaluator.
 
     design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.

@@ -2,8 +2,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from jsonargparse import auto_cli
 
+from underspec.artifacts import appearing_whole
+from underspec.command import arguments, told_of_files
 from underspec.config import read_config, text_world, validate
 from underspec.cost import stages
 from underspec.errors import UserError
@@ -16,9 +17,8 @@ GB = 1e9
 def estimate(*, configfile: Path | None = None, output: Path | None = None) -> None:
     """Print what an experiment costs, by stage: jobs, GPU-hours, disk. Runs nothing.
 
-    Args:
-        configfile: the experiment's overlay, as Snakemake's --configfile
-        output: a CSV file to write the table to as well
+    configfile: the experiment's overlay, as Snakemake's --configfile; output: a CSV file to write
+    the table to as well.
     """
     config = validate(read_config(Path(), *[configfile] if configfile else []))
     table = estimated(config)
@@ -40,7 +40,8 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
             f"{scale}: {parameters(model['shape'], config['tokenizer']['vocabulary']):,} parameters"
         )
     if output:
-        table.to_csv(output, index=False)
+        with appearing_whole(output) as unfinished:
+            table.to_csv(unfinished, index=False)
 
 
 def estimated(config: dict) -> pd.DataFrame:
@@ -71,6 +72,7 @@ def estimated(config: dict) -> pd.DataFrame:
 
 if __name__ == "__main__":
     try:
-        auto_cli(estimate, as_positional=False)
+        with told_of_files():
+            estimate(**arguments(estimate))
     except UserError as error:
         sys.exit(str(error))

@@ -1,15 +1,22 @@
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 
-from underspec import tables
+from underspec import sections, tables
 from underspec.command import command
 from underspec.published import read_table1
 from underspec.results import read_results
 from underspec.summary import summarise
 
 
-def evaluation_tables(*, results: Path, design: dict, published: Path, output: Path) -> None:
+def evaluation_tables(
+    *,
+    results: Path,
+    design: Annotated[dict, sections.Experiment],
+    published: Path,
+    output: Path,
+) -> None:
     """Write accuracies, what Figure 4 draws and Table 1 prints, and gold rewards.
 
     design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.

@@ -1,6 +1,7 @@
 from pathlib import Path
+from typing import Annotated
 
-from underspec import evidence_tables, overoptimisation
+from underspec import evidence_tables, overoptimisation, sections
 from underspec.artifacts import EVIDENCE, write_table
 from underspec.command import command
 from underspec.diagnostics import read_diagnostics
@@ -13,7 +14,13 @@ from underspec.tables import of_scale, write_csv
 
 
 def evidence(
-    *, results: Path, scale: str, design: dict, length_bias: float, resamples: int, output: Path
+    *,
+    results: Path,
+    scale: str,
+    design: Annotated[dict, sections.Experiment],
+    length_bias: sections.LengthBias,
+    resamples: sections.Resamples,
+    output: Path,
 ) -> None:
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and the tables beside the paper's.

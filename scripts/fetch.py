@@ -6,8 +6,10 @@ from underspec.worlds import world_class
 
 def fetch(*, world: str, options: dict, output: Path) -> None:
     """Bring the raw files of a world that is not generated."""
+    source = world_class(world)
+    options = source.options_of_fetch(options)
     output.mkdir(parents=True, exist_ok=True)
-    world_class(world).fetch(output, **options)
+    source.fetch(output, **options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
+from underspec.artifacts import SAMPLES, SCORES, read_posts, read_table, write_table
 from underspec.command import command
 from underspec.gold_raters import gold_reward
 
@@ -8,7 +8,7 @@ from underspec.gold_raters import gold_reward
 def gold_score(*, world: str, posts: Path, samples: Path, output: Path) -> None:
     """Score every sample with the world's gold rater."""
     table = read_table(samples, SAMPLES)
-    gold = gold_reward(world, read_table(posts, POSTS), table)
+    gold = gold_reward(world, read_posts(posts, table.post_id, samples), table)
     write_table(table[["post_id", "sample_index"]].assign(reward=gold), output, SCORES)
 
 

@@ -1,6 +1,8 @@
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
+from underspec import sections
 from underspec.command import command
 from underspec.hub import find, read_hub
 from underspec.imported import digest, t5_of
@@ -9,7 +11,13 @@ from underspec.t5x import read_t5x
 from underspec.tokens import load_tokenizer
 
 
-def import_pretrain(*, checkpoint: dict, tokenizer: Path, shape: dict, output: Path) -> None:
+def import_pretrain(
+    *,
+    checkpoint: Annotated[dict, sections.Imported],
+    tokenizer: Path,
+    shape: Annotated[dict, sections.Shape],
+    output: Path,
+) -> None:
     """Take a pretrain that exists: T5X (`released`) or Hugging Face's format (`hub`).
 
     `checkpoint` says where it is: source, path, revision. What is written is what the stage

@@ -1,13 +1,17 @@
 from pathlib import Path
+from typing import Annotated
 
+from underspec import sections
 from underspec.command import command
-from underspec.downloads import Source, bring
+from underspec.downloads import bring
 from underspec.tokens import import_t5, save_tokenizer
 
 
-def import_tokenizer(*, source: dict, vocabulary: int, output: Path) -> None:
+def import_tokenizer(
+    *, source: Annotated[dict, sections.Source], vocabulary: sections.Vocabulary, output: Path
+) -> None:
     """Import the published T5 tokenizer, filled up to `vocabulary` tokens."""
-    folder = bring(Source(**source), ["tokenizer.json"], "model")
+    folder = bring(sections.Source(**source), ["tokenizer.json"], "model")
     save_tokenizer(import_t5(folder / "tokenizer.json", vocabulary), output)
 
 

@@ -1,7 +1,8 @@
 import base64
 from pathlib import Path
+from typing import Annotated
 
-from underspec import plots
+from underspec import plots, sections
 from underspec.command import command
 from underspec.data_card import card
 from underspec.overview import grouped, read_claims, sizes, tally, trained_on
@@ -12,9 +13,9 @@ from underspec.shipped import against
 
 def overview(
     *,
-    about: dict,
+    about: Annotated[dict, sections.About],
     accuracy: Path,
-    figures: list[dict],
+    figures: list[Annotated[dict, sections.Figure]],
     claims: Path,
     models: list[Path],
     template: Path,

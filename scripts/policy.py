@@ -1,9 +1,11 @@
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec.artifacts import POSTS, read_table
+from underspec import sections
+from underspec.artifacts import POSTS, of_split, read_table
 from underspec.command import command
 from underspec.models import load, save
 from underspec.objectives.sft import sft
@@ -17,18 +19,18 @@ def policy(
     posts: Path,
     tokenizer: Path,
     pretrain: Path,
-    shape: dict,
-    lengths: dict,
-    recipe: dict,
-    seed: int,
+    shape: Annotated[dict, sections.Shape],
+    lengths: Annotated[dict, sections.Lengths],
+    recipe: Annotated[dict, sections.Recipe],
+    seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: dict,
+    placement: Annotated[dict, sections.Placement],
     output: Path,
 ) -> None:
     """Finetune a pretrain on posts and references: the SFT policy (paper, section 2.1)."""
     trained = load_tokenizer(tokenizer)
-    table = read_table(posts, POSTS).query("split == 'policy'")
+    table = of_split(read_table(posts, POSTS), "policy", posts)
     inputs = encode(trained, table.post, lengths["post"])
     targets = encode(trained, table.reference, lengths["summary"])
     model = load(T5ForConditionalGeneration, pretrain, shape, trained.get_vocab_size())

@@ -1,9 +1,12 @@
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 
-from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table, write_table
+from underspec import sections
+from underspec.artifacts import PREFERENCES, SAMPLES, read_posts, read_table, write_table
 from underspec.command import command
+from underspec.errors import ConfigError
 from underspec.gold_raters import gold_reward
 from underspec.preferences import label_pairs
 from underspec.worlds import world_class
@@ -13,7 +16,7 @@ def preferences(
     *,
     world: str,
     options: dict,
-    labels: dict,
+    labels: Annotated[dict, sections.Labels],
     posts: Path,
     output: Path,
     samples: list[Path] | None = None,
@@ -24,8 +27,12 @@ def preferences(
     if source.has_preferences:
         compared = source(options, raw).preferences()
     else:
-        table = read_table(posts, POSTS)
-        drawn = pd.concat([read_table(path, SAMPLES) for path in samples], ignore_index=True)
+        if not samples:
+            raise ConfigError(f"world: {world} has no comparisons; say which --samples to compare")
+        tables = {path: read_table(path, SAMPLES) for path in samples}
+        for path, each in tables.items():
+            table = read_posts(posts, each.post_id, path)
+        drawn = pd.concat(tables.values(), ignore_index=True)
         split_of = table.set_index("post_id").split
         compared = label_pairs(drawn, split_of, gold_reward(world, table, drawn), **labels)
     write_table(compared, output, PREFERENCES)

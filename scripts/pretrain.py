@@ -1,8 +1,9 @@
 import shutil
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-
+from underspec import sections
+from underspec.artifacts import read_tokens
 from underspec.command import command
 from underspec.models import new_t5, save
 from underspec.objectives.denoising import denoising
@@ -15,13 +16,13 @@ def pretrain(
     *,
     tokens: list[Path],
     tokenizer: Path,
-    shape: dict,
-    corruption: dict,
-    recipe: dict,
-    pretrain_seed: int,
+    shape: Annotated[dict, sections.Shape],
+    corruption: Annotated[dict, sections.Corruption],
+    recipe: Annotated[dict, sections.Recipe],
+    pretrain_seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: dict,
+    placement: Annotated[dict, sections.Placement],
     output: Path,
 ) -> None:
     """Pretrain a T5 from random initialisation by span corruption (paper, section 2.1).
@@ -29,7 +30,7 @@ def pretrain(
     The seed sets the initialisation and the data and its order; nothing else differs.
     """
     trained = load_tokenizer(tokenizer)
-    shards = [np.load(path, mmap_mode="r") for path in tokens]
+    shards = [read_tokens(path) for path in tokens]
     objective = denoising(
         shards, first_sentinel(trained), recipe["batch"], pretrain_seed, **corruption
     )

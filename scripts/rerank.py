@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from underspec import grid as grids
+from underspec import sections
 from underspec.artifacts import RERANK, write_table
 from underspec.command import command
 from underspec.errors import ArtifactError
@@ -12,11 +13,11 @@ from underspec.reward_matrix import read_rewards
 def rerank(
     *,
     scores: list[Path],
-    grid: str,
-    pretrain_seeds: list[int],
-    finetune_seeds: list[int],
-    aggregators: list[str],
-    best_of_n: list[int],
+    grid: sections.Grid,
+    pretrain_seeds: sections.Seeds,
+    finetune_seeds: sections.Seeds,
+    aggregators: sections.Aggregators,
+    best_of_n: sections.BestOfN,
     choices: list[Path],
 ) -> None:
     """Read the scores of one scale, and write what each ranker picks to the file of its name."""

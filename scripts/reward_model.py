@@ -1,8 +1,10 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Annotated
 
-from underspec.artifacts import POSTS, PREFERENCES, read_table
+from underspec import sections
+from underspec.artifacts import PREFERENCES, of_split, read_posts, read_table
 from underspec.command import command
 from underspec.errors import ArtifactError
 from underspec.models import parameters, save
@@ -23,15 +25,15 @@ def reward_model(
     tokenizer: Path,
     pretrain: Path,
     scale: str,
-    shape: dict,
-    lengths: dict,
-    recipe: dict,
-    centering: float,
-    pretrain_seed: int,
-    finetune_seed: int,
+    shape: Annotated[dict, sections.Shape],
+    lengths: Annotated[dict, sections.Lengths],
+    recipe: Annotated[dict, sections.Recipe],
+    centering: sections.Centering,
+    pretrain_seed: sections.Seed,
+    finetune_seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: dict,
+    placement: Annotated[dict, sections.Placement],
     output: Path,
 ) -> None:
     """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
@@ -39,13 +41,11 @@ def reward_model(
     The finetune seed sets the initialisation of the reward head, the data order and dropout.
     """
     trained = load_tokenizer(tokenizer)
-    post_of = read_table(posts, POSTS).set_index("post_id").post
     compared = read_table(preferences, PREFERENCES)
+    post_of = read_posts(posts, compared.post_id, preferences).set_index("post_id").post
 
     def pairs(split: str) -> list[list]:
-        table = compared[compared.split == split]
-        if table.empty:
-            raise ArtifactError(f"{preferences}: no comparisons of the split {split}")
+        table = of_split(compared, split, preferences)
         different = distinguishable(
             encode(trained, table.post_id.map(post_of), lengths["post"]),
             encode(trained, table.chosen, lengths["summary"]),

@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import Annotated
 
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec.artifacts import POSTS, SAMPLES, read_table, write_table
+from underspec import sections
+from underspec.artifacts import POSTS, SAMPLES, of_split, read_table, write_table
 from underspec.command import command
 from underspec.models import for_inference, load
 from underspec.sampling import draw
@@ -14,18 +16,18 @@ def sample(
     posts: Path,
     tokenizer: Path,
     policy: Path,
-    shape: dict,
-    lengths: dict,
+    shape: Annotated[dict, sections.Shape],
+    lengths: Annotated[dict, sections.Lengths],
     split: str,
-    samples: int,
-    distribution: dict,
-    seed: int,
-    precision: str,
+    samples: sections.Size,
+    distribution: Annotated[dict, sections.Distribution],
+    seed: sections.Seed,
+    precision: sections.Precision,
     output: Path,
 ) -> None:
     """Draw samples of the policy for every post of a split."""
     trained = load_tokenizer(tokenizer)
-    table = read_table(posts, POSTS).query("split == @split")
+    table = of_split(read_table(posts, POSTS), split, posts)
     model = load(T5ForConditionalGeneration, policy, shape, trained.get_vocab_size())
     drawn = draw(
         for_inference(model, precision),

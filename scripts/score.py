@@ -1,9 +1,11 @@
 import logging
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
+from underspec import sections
+from underspec.artifacts import SAMPLES, SCORES, read_posts, read_table, write_table
 from underspec.command import command
 from underspec.models import for_inference, load
 from underspec.reward_model import RewardModel
@@ -19,15 +21,15 @@ def score(
     samples: Path,
     tokenizer: Path,
     reward_models: list[Path],
-    shape: dict,
-    lengths: dict,
-    precision: str,
+    shape: Annotated[dict, sections.Shape],
+    lengths: Annotated[dict, sections.Lengths],
+    precision: sections.Precision,
     scores: list[Path],
 ) -> None:
     """Score every sample with reward models of one scale, each into the table in its place."""
     trained = load_tokenizer(tokenizer)
     table = read_table(samples, SAMPLES)
-    post_of = read_table(posts, POSTS).set_index("post_id").post
+    post_of = read_posts(posts, table.post_id, samples).set_index("post_id").post
     groups = table.groupby("post_id", sort=False).indices
     encoded_posts = encode(trained, post_of[list(groups)], lengths["post"])
     texts = encode(trained, table.text, lengths["summary"])

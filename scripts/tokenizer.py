@@ -2,23 +2,27 @@ import itertools
 import math
 from pathlib import Path
 
+from underspec import sections
+from underspec.artifacts import REMAKE, read_lines
 from underspec.command import command
+from underspec.errors import ArtifactError
 from underspec.tokens import save_tokenizer, train_tokenizer
 
 LINES = 20_000  # minutes on more, for the same frequent pieces
 
 
-def tokenizer(*, text: Path, kind: str, vocabulary: int, output: Path) -> None:
+def tokenizer(
+    *, text: Path, kind: sections.TokenizerKind, vocabulary: sections.Vocabulary, output: Path
+) -> None:
     """Train the tokenizer on (the first shard of) the pretraining text.
 
     Of a long text, evenly spaced lines are taken.
     """
-    with text.open(encoding="utf-8") as lines:
-        every = math.ceil(sum(1 for _ in lines) / LINES)
-        lines.seek(0)
-        taken = (line.rstrip("\n") for line in itertools.islice(lines, 0, None, every))
-        trained = train_tokenizer(taken, kind, vocabulary)
-    save_tokenizer(trained, output)
+    if not (documents := sum(1 for _ in read_lines(text))):
+        raise ArtifactError(f"{text}: empty; {REMAKE}")
+    every = math.ceil(documents / LINES)
+    taken = itertools.islice(read_lines(text), 0, None, every)
+    save_tokenizer(train_tokenizer(taken, kind, vocabulary), output)
 
 
 if __name__ == "__main__":

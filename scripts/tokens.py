@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from underspec.artifacts import write_flat_array
+from underspec.artifacts import REMAKE, read_lines, write_flat_array
 from underspec.command import command
+from underspec.errors import ArtifactError
 from underspec.tokens import load_tokenizer, token_ids
 
 log = logging.getLogger("underspec.tokens")
@@ -27,14 +28,16 @@ def tokens(*, text: Path, tokenizer: Path, output: Path) -> None:
 def encoded(text: Path, trained: tokenizers.Tokenizer) -> Iterator[np.ndarray]:
     """Token ids of the lines of `text`, some lines at a time."""
     documents, found, told = 0, 0, time.monotonic()
-    with text.open(encoding="utf-8") as lines:
-        while batch := [line.rstrip("\n") for line in itertools.islice(lines, LINES_AT_ONCE)]:
-            ids = np.concatenate(token_ids(trained, batch))
-            documents, found = documents + len(batch), found + len(ids)
-            if time.monotonic() - told > LOG_SECONDS:
-                told = time.monotonic()
-                log.info("%d documents, %d tokens so far", documents, found)
-            yield ids
+    lines = read_lines(text)
+    while batch := list(itertools.islice(lines, LINES_AT_ONCE)):
+        ids = np.concatenate(token_ids(trained, batch))
+        documents, found = documents + len(batch), found + len(ids)
+        if time.monotonic() - told > LOG_SECONDS:
+            told = time.monotonic()
+            log.info("%d documents, %d tokens so far", documents, found)
+        yield ids
+    if not documents:
+        raise ArtifactError(f"{text}: empty; {REMAKE}")
     log.info("%d documents, %d tokens", documents, found)
 
 

@@ -1,15 +1,18 @@
 from pathlib import Path
+from typing import Annotated
 
+from underspec import sections
 from underspec.command import command
 from underspec.curves import training_curves
+from underspec.tables import write_csv
 
 
-def training_table(*, runs: list[dict], output: Path) -> None:
+def training_table(*, runs: list[Annotated[dict, sections.Run]], output: Path) -> None:
     """Write the training curves of every model as one table.
 
     runs: stage, scale, name and folder of each.
     """
-    training_curves(runs).to_csv(output, index=False, float_format="%.6g")
+    write_csv(training_curves(runs), output)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from underspec import strict_json
 from underspec.artifacts import appearing_whole
 from underspec.errors import ArtifactError
 
@@ -86,8 +87,8 @@ def to_json(value: dict) -> bytes:
 def from_json(content: bytes, path: Path) -> dict:
     """Raises ArtifactError, naming `path`, if `content` is no JSON object."""
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = strict_json.parse(content)
+    except ValueError as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error}); {CURE}") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"{path}: not a JSON object; {CURE}")

@@ -3,6 +3,7 @@
 And arrays too long for memory: .npy files, written piece by piece.
 """
 
+import io
 import os
 import time
 import uuid
@@ -15,23 +16,32 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from underspec import parquet_files
 from underspec.errors import ArtifactError
 
-POSTS = {"post_id": "string", "split": "string", "post": "string", "reference": "string"}
-PREFERENCES = {
-    "post_id": "string",
-    "split": "string",
-    "chosen": "string",
-    "rejected": "string",
-    "source": "string",
-}
-SAMPLES = {"post_id": "string", "sample_index": "int32", "text": "string", "log_prob": "float32"}
-SCORES = {"post_id": "string", "sample_index": "int32", "reward": "float32"}
-DIAGNOSTICS = {"post_id": "string", "sample_index": "int32", "words": "float32"}
-DIAGNOSTICS |= {"common_subsequence": "float32", "copied": "float32"}
-EVIDENCE = {"quantity": "string", "n": "int32", "seeds": "bool", "resample": "int32"}
-EVIDENCE |= {"value": "float64"}
-RERANK = {"post_id": "string", "n": "int32", "sample_index": "int32", "reward": "float32"}
+MAKE = "let Snakemake make it first"
+REMAKE = "delete it and run Snakemake again"
+
+
+class Schema(dict[str, str]):
+    """The type of each column by its name; no two rows have the same values in all of `key`."""
+
+    def __init__(self, *key: str, **columns: str):
+        super().__init__(columns)
+        self.key = list(key)
+
+
+_TEXTS = dict.fromkeys(("split", "post", "reference"), "string")
+POSTS = Schema("post_id", post_id="string", **_TEXTS)
+_TEXTS = dict.fromkeys(("post_id", "split", "chosen", "rejected", "source"), "string")
+PREFERENCES = Schema(**_TEXTS)
+_SAMPLE = {"post_id": "string", "sample_index": "int32"}
+SAMPLES = Schema(*_SAMPLE, **_SAMPLE, text="string", log_prob="float32")
+SCORES = Schema(*_SAMPLE, **_SAMPLE, reward="float32")
+_MEASURES = dict.fromkeys(("words", "common_subsequence", "copied"), "float32")
+DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
+EVIDENCE = Schema(quantity="string", n="int32", seeds="bool", resample="int32", value="float64")
+RERANK = Schema("n", "post_id", post_id="string", n="int32", sample_index="int32", reward="float32")
 
 STALE_SECONDS = 3600.0  # what was begun so long ago will not be finished
 
@@ -66,7 +76,7 @@ def appearing_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None:
+def write_table(table: pd.DataFrame, path: Path, schema: Schema) -> None:
     """Write `table` with the columns of `schema` first, in their types; extra columns follow.
 
     The file appears under its name only when it is whole. Raises ArtifactError if `table`
@@ -99,34 +109,38 @@ def _npy_header(file, kind: np.dtype, total: int) -> None:
     np.lib.format.write_array_header_1_0(file, {**header, "shape": (total,)})
 
 
-def read_table(path: Path, schema: dict[str, str]) -> pd.DataFrame:
-    """Read a table written by `write_table`.
+def read_table(path: Path, schema: Schema) -> pd.DataFrame:
+    """Read a table written by `write_table`, its columns in the types of `schema`.
 
-    Raises ArtifactError, naming the file, if it is missing, not whole, lacks a column of
-    `schema`, or holds a null or a number that is not finite in one.
+    Raises ArtifactError, naming the file, if it is missing, not whole, not of this schema, or
+    holds what `check_table` refuses.
     """
-    try:
-        table = pq.read_table(path).to_pandas()
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; let Snakemake make it first") from None
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(
-            f"{path}: not a whole Parquet file ({str(error).splitlines()[0]}); "
-            "delete it and run Snakemake again"
-        ) from None
-    check_table(table, path, schema)
-    return table
+    return table_in(path, path, schema, REMAKE)
 
 
-def check_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None:
-    """Raise ArtifactError, naming `path`, if `table` lacks a column of `schema`, or holds a null
-    or a number that is not finite in one.
+def table_in(
+    source: Path | io.BytesIO, path: Path, schema: Schema | None, cure: str
+) -> pd.DataFrame:
+    """The table in `source`, which messages call `path`; without a schema, of rewards alone."""
+    with parquet_files.opened(source, path, cure) as file:
+        table = file.read()
+    schema = schema or Schema(**dict.fromkeys(table.schema.names, "float32"))
+    frame = parquet_files.to_frame(parquet_files.columns(table, schema, path, cure))
+    check_table(frame, path, schema, cure)
+    return frame
+
+
+def check_table(table: pd.DataFrame, path: Path, schema: Schema, cure: str = REMAKE) -> None:
+    """Raise ArtifactError, naming `path`, if `table` has no rows, lacks a column of `schema`, holds
+    a null or a number that is not finite in one, or a key twice.
     """
     missing = [column for column in schema if column not in table.columns]
     if missing:
         raise ArtifactError(
             f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.columns)}"
         )
+    if table.empty:
+        raise ArtifactError(f"{path}: has no rows; see the log of the job that makes it")
     for column, kind in schema.items():
         values = table[column]
         bad = values.isna()
@@ -135,6 +149,75 @@ def check_table(table: pd.DataFrame, path: Path, schema: dict[str, str]) -> None
         if bad.any():
             raise ArtifactError(
                 f"{path}: column {column} has {int(bad.sum())} missing or non-finite values, "
-                f"the first in row {int(np.flatnonzero(bad)[0])}; "
-                "delete the file and run Snakemake again"
+                f"the first in row {_first(bad)}; {cure}"
             )
+    if schema.key and (twice := table.duplicated(schema.key)).any():
+        row = _first(twice)
+        key = ", ".join(f"{name} {table[name].iloc[row]}" for name in schema.key)
+        raise ArtifactError(f"{path}: row {row} is the second with {key}; {cure}")
+
+
+def _first(rows: pd.Series) -> int:
+    return int(np.flatnonzero(rows)[0])
+
+
+def read_posts(path: Path, of: pd.Series, there: Path) -> pd.DataFrame:
+    """The table of posts, which has those that `of`, a column of the table `there`, names.
+
+    Raises ArtifactError as `read_table` does, and if one of these posts is missing.
+    """
+    posts = read_table(path, POSTS)
+    missing = list(of[~of.isin(posts.post_id)].unique())
+    if missing:
+        listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ArtifactError(
+            f"{path}: lacks posts that {there} has ({listed}); delete the older of the two files "
+            "and run Snakemake again"
+        )
+    return posts
+
+
+def of_split(table: pd.DataFrame, split: str, path: Path) -> pd.DataFrame:
+    """The rows of a split. Raises ArtifactError, naming `path`, if the table in it has none."""
+    rows = table[table.split == split]
+    if rows.empty:
+        raise ArtifactError(
+            f"{path}: has nothing of the split {split}, only of {', '.join(table.split.unique())}"
+        )
+    return rows
+
+
+def read_tokens(path: Path) -> np.ndarray:
+    """An array of token ids as `write_flat_array` has written it, not read into memory.
+
+    Raises ArtifactError, naming the file, if it is missing, not whole, or something else.
+    """
+    try:
+        tokens = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; {MAKE}") from None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:  # a header is Python's syntax
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(f"{path}: not a whole .npy file ({cause}); {REMAKE}") from error
+    kind = getattr(tokens, "dtype", None)
+    if kind not in (np.uint16, np.uint32) or tokens.ndim != 1 or not len(tokens):
+        raise ArtifactError(f"{path}: not a row of token ids; {REMAKE}")
+    return tokens
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a text, without their ends.
+
+    Raises ArtifactError, naming the file, if it is missing or not UTF-8.
+    """
+    number = 0
+    try:
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):  # noqa: B007
+                yield line.rstrip("\n")
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; {MAKE}") from None
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            f"{path}: after line {number} is text that is not UTF-8 ({error.reason}); {REMAKE}"
+        ) from None

@@ -28,9 +28,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from underspec.archive import CURE, MANIFEST, from_json, read_archive, to_json, write_archive
-from underspec.artifacts import POSTS, SAMPLES, SCORES, check_table, read_table, write_table
+from underspec.artifacts import POSTS, SAMPLES, SCORES, Schema, read_table, table_in, write_table
 from underspec.errors import ArtifactError, UserError
-from underspec.reward_matrix import METRICS, check_keys, layout, read_rewards
+from underspec.reward_matrix import Metrics, check_keys, layout, read_rewards
 from underspec.schema import NAME
 
 CONFIG, MATRIX = "config.json", "scores.parquet"
@@ -197,9 +197,9 @@ def _verified_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Posts, samples and the reward matrix, after a check that all members fit each other."""
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
-    posts = _table(members[POSTS_TABLE], bundle / POSTS_TABLE, POSTS)
-    samples = _table(members[SAMPLES_TABLE], bundle / SAMPLES_TABLE, SAMPLES)
-    matrix = _table(members[MATRIX], bundle / MATRIX)
+    posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
+    samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
+    matrix = table_in(io.BytesIO(members[MATRIX]), bundle / MATRIX, None, CURE)
     if odd := [name for name in matrix if not SCORE_NAME.fullmatch(name)]:
         raise ArtifactError(f"{bundle / MATRIX}: column {odd[0]} is no reward model; {CURE}")
     layout(samples, bundle / SAMPLES_TABLE)
@@ -214,7 +214,7 @@ def _verified_tables(
         raise ArtifactError(f"{bundle / foreign[0]}: no member of such a bundle; {CURE}")
     for name in beside:
         if name.endswith("metrics.json"):
-            check_keys(from_json(members[name], bundle / name), METRICS, bundle / name)
+            check_keys(from_json(members[name], bundle / name), Metrics, bundle / name)
     return posts, samples, matrix
 
 
@@ -224,23 +224,8 @@ def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:
             raise ArtifactError(f"{bundle / name}: missing; {CURE}")
 
 
-def _table(content: bytes, path: Path, schema: dict[str, str] | None = None) -> pd.DataFrame:
-    """A table of `schema`; if there is none, of rewards alone."""
-    try:
-        table = pq.read_table(io.BytesIO(content)).to_pandas()
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        cause = str(error).partition("\n")[0]
-        raise ArtifactError(f"{path}: no Parquet table ({cause}); {CURE}") from None
-    schema = schema or dict.fromkeys(table, "float32")
-    check_table(table, path, schema)
-    try:
-        return table.astype(schema)
-    except (TypeError, ValueError) as error:
-        raise ArtifactError(f"{path}: not of the right types ({error}); {CURE}") from None
-
-
 def _place(
-    tables: dict[str, tuple[pd.DataFrame, dict[str, str]]],
+    tables: dict[str, tuple[pd.DataFrame, Schema]],
     files: dict[str, bytes],
     results: Path,
 ) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, ConfigError
 from underspec.evidence import Quantity
 from underspec.published import at_paper_scale
 from underspec.resampling import distinct, over_posts, over_posts_and_seeds
 from underspec.statistics import NORMAL_95
+from underspec.yaml_map import read_yaml
 
 COLUMNS = ["id", "kind", "claim", "place", "ours", "scale", "published", "more", "less"]
 COLUMNS += ["estimate", "low", "high", "verdict", "reason"]
@@ -97,15 +97,14 @@ class Found:
 def read_ledger(path: Path) -> list[Claim]:
     """The claims of the ledger. Raises ArtifactError, naming the file and the entry's key."""
     try:
-        entries = yaml.safe_load(path.read_text())
-        claims = [Claim.model_validate(entry) for entry in entries]
+        claims = [Claim.model_validate(entry) for entry in read_yaml(path)]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         entry = first["input"] if not first["loc"] else key
         raise ArtifactError(f"{path}: {entry}: {first['msg']}") from None
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        raise ArtifactError(f"{path}: not a ledger of claims ({error})") from None
+    except (ConfigError, TypeError) as error:
+        raise ArtifactError(f"{path}: not a ledger of claims ({error}); restore it") from None
     for claim in claims:
         if (claim.equals is None) == (claim.more is None or claim.less is None):
             raise ArtifactError(f"{path}: {claim.id}: needs either `more` and `less`, or `equals`")
@@ -171,7 +170,8 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
 def _direction(claim: Claim, scale: str, found: Found) -> dict:
     more = np.minimum.reduce([_side(each, claim, scale, found) for each in listed(claim.more)])
     less = np.maximum.reduce([_side(each, claim, scale, found) for each in listed(claim.less)])
-    judged = _measured(more - less, found)
+    size = max(abs(more[0, 0]), abs(less[0, 0]))
+    judged = _measured(more - less, found, size)
     verdict = _side_of_0(judged["low"], judged["high"])
     where = {"supported": "lies above 0", "contradicted": "lies below 0", "undecided": "holds 0"}
     return judged | {
@@ -203,9 +203,10 @@ def _number(claim: Claim, scale: str, found: Found) -> dict:
     }
 
 
-def _measured(values: np.ndarray, found: Found) -> dict:
-    posts = over_posts(values[0])
-    both = over_posts_and_seeds(*values, found.pretrains)
+def _measured(values: np.ndarray, found: Found, size: float = 0.0) -> dict:
+    """`size`: of the numbers that `values` are differences of."""
+    posts = over_posts(values[0], size)
+    both = over_posts_and_seeds(*values, found.pretrains, size)
     bounds = {"low": both.low, "high": both.high, "posts_low": posts.low, "posts_high": posts.high}
     if found.posts < 2:  # drawn again and again it is the same
         bounds = dict.fromkeys(bounds, math.nan)

@@ -1,22 +1,43 @@
 """A stage as a command: arguments from its signature, a log on file, errors in one line."""
 
+import argparse
+import errno
 import gc
+import inspect
 import itertools
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, NoReturn, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
+from pydantic import ValidationError, create_model
 
+from underspec import strict_json
 from underspec.allocator import keep_freed_memory
-from underspec.errors import UserError
+from underspec.errors import ConfigError, UserError
+from underspec.schema import one_line
 
 log = logging.getLogger(__name__)
 END = "CPU seconds:"  # begins the last line on the log of a stage that ended well
+
+# What the system says of a file, and what cures it.
+CURES = {
+    errno.ENOENT: "correct its path, or let Snakemake make it first",
+    errno.ENOTDIR: "correct its path",
+    errno.EEXIST: "something else is there; correct its path",
+    errno.EISDIR: "a file is wanted there; correct its path",
+    errno.EACCES: "see who may read and write it",
+    errno.EPERM: "see who may read and write it",
+    errno.EROFS: "write to another folder",
+    errno.ENOSPC: "make room on that disk, then run Snakemake again",
+    errno.EDQUOT: "make room in your quota, then run Snakemake again",
+    errno.ENAMETOOLONG: "take shorter names",
+}
 
 # What is imported from here on lives as long as the process; looking for garbage among it takes an
 # eighth of the start-up of a stage that trains.
@@ -24,43 +45,112 @@ gc.disable()
 
 
 def command(stage: Callable[..., None]) -> None:
-    """Run `stage` with the arguments on the command line and exit.
+    """Run `stage` with the arguments on the command line (see `arguments`) and exit.
 
-    Each keyword of `stage` is an option; maps and lists are given as JSON. `--log` names a file
-    that takes every message; the terminal shows progress and warnings, marked with the name of the
-    job: the path of its log, from the folder logs/ on. The last line on the log says how much CPU
-    time went into start-up and imports (all that was used before `stage` began) and into the whole
-    process. The log of an attempt that failed before is kept, as `LOG.1` and so on. Tracebacks
-    stand on the log alone, if there is one.
+    `--log` names a file that takes every message; the terminal shows progress and warnings, marked
+    with the name of the job: the path of its log, from the folder logs/ on. The last line on the
+    log says how much CPU time went into start-up and imports (all that was used before `stage`
+    began) and into the whole process. The log of an attempt that failed before is kept, as `LOG.1`
+    and so on. What the user can cure is one line; tracebacks stand on the log alone, if there is
+    one.
     """
     gc.freeze()
     gc.enable()
     keep_freed_memory()
-    parser = ArgumentParser(description=stage.__doc__)
-    parser.add_function_arguments(stage, as_group=False)
-    parser.add_argument("--log", type=Path, default=None, help="file for all messages")
-    arguments = vars(parser.parse_args())
-    path = arguments.pop("log")
     first = os.environ.get("RANK", "0") == "0"  # of the processes of one training
-    _log_to(
-        path if first else None,
-        _job(path) or stage.__name__,
-        logging.INFO if first else logging.WARNING,
-    )
+    try:
+        common, own = _common().parse_known_args()
+        path = common.log if first else None
+        job = _job(common.log) or stage.__name__
+        with told_of_files():
+            _log_to(path, job, logging.INFO if first else logging.WARNING)
+    except UserError as error:
+        sys.exit(f"[{stage.__name__}] {error}")
     startup = time.process_time()
     try:
-        stage(**arguments)
+        with told_of_files():
+            stage(**arguments(stage, own))
     except UserError as error:
         log.error("%s", error)
+        if error.__cause__:
+            log.debug("the cause of it", exc_info=error.__cause__)
         sys.exit(1)
     except Exception as error:
         cause = (str(error).strip().splitlines() or [""])[0]
-        where = f"; the traceback is in {path}" if path and first else ""
+        where = f"; the traceback is in {path}" if path else ""
         log.exception(
             "unexpected error in %s: %s: %s%s", stage.__name__, type(error).__name__, cause, where
         )
         sys.exit(1)
     log.debug(END + " %.2f to start, %.2f in all", startup, time.process_time())
+
+
+@contextmanager
+def told_of_files() -> Iterator[None]:
+    """What the system refuses to do with a file becomes a UserError: which file, why, the cure."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in CURES:
+            raise
+        files = " and ".join(map(str, filter(None, (error.filename, error.filename2))))
+        place = f"{files}: " if files else ""
+        raise UserError(f"{place}{error.strerror.lower()}; {CURES[error.errno]}") from error
+
+
+def arguments(stage: Callable[..., None], given: list[str] | None = None) -> dict[str, Any]:
+    """What `given`, by default the command line, says of the keywords of `stage`, each of which is
+    an option.
+
+    Maps and lists are given as JSON. Every value is checked by the type that the signature has,
+    a map by its section where that is `Annotated[dict, Section]`. Raises ConfigError with one line
+    that names the option.
+    """
+    kinds = get_type_hints(stage, include_extras=True)
+    defaults = {name: each.default for name, each in inspect.signature(stage).parameters.items()}
+    parser = _Parser(description=stage.__doc__, parents=[_common()], allow_abbrev=False)
+    for name, default in defaults.items():
+        needed = default is inspect.Parameter.empty
+        text = "" if needed else f"by default {default}"
+        parser.add_argument(f"--{name}", required=needed, default=argparse.SUPPRESS, help=text)
+    found = vars(parser.parse_args(given))
+    values = {name: _read(name, found[name], kinds[name]) for name in defaults if name in found}
+    wanted = {
+        name: (kinds[name], ... if default is inspect.Parameter.empty else default)
+        for name, default in defaults.items()
+    }
+    try:
+        checked = create_model(stage.__name__, **wanted).model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"--{one_line(error)}") from None
+    return checked.model_dump(exclude_unset=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; {self.prog} --help lists the options")
+
+
+def _common() -> _Parser:
+    """The parser of the options that every stage has."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--log", type=Path, help="file for all messages")
+    return parser
+
+
+def _read(name: str, text: str, kind: Any) -> Any:
+    """The value of an option from its text: JSON, if it is a map or a list."""
+    while get_origin(kind) in (Annotated, UnionType):  # of a union with None
+        kind = get_args(kind)[0]
+    if (get_origin(kind) or kind) not in (dict, list):
+        return text
+    try:
+        return strict_json.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"--{name}: not JSON ({error}); write it as in {_EXAMPLE}") from None
+
+
+_EXAMPLE = """'{"key": 1}' or '["a", "b"]'"""
 
 
 class _Terminal(logging.Formatter):

@@ -1,220 +1,24 @@
-"""The strict schema of the config: every key there is, its type, and what contradicts what."""
+"""The config: how its files lie over each other, and what in it contradicts what."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from underspec.bundle import bundled_config
 from underspec.corruption import corrupted_spans, tokens_for
-from underspec.downloads import Source
 from underspec.errors import ConfigError
-from underspec.grid import AGGREGATORS, GRIDS
-from underspec.schema import (
-    NAME,
-    Count,
-    Flag,
-    Name,
-    NotNegative,
-    Section,
-    Seed,
-    Size,
-    Text,
-    integer,
-    number,
-    or_null,
-)
+from underspec.schema import Text, checked, one_line, or_null
+from underspec.sections import Config, Recipe
 from underspec.sources import checkpoint_of, pretrains
 from underspec.special_tokens import SENTINELS
 from underspec.worlds import names, world_class
 from underspec.yaml_map import read_map
 
-Share = number(gt=0, le=1)
-
-
-class Shape(Section):
-    """Hugging Face's names; num_layers is that of the encoder, and of the decoder."""
-
-    version: Literal["v1.0", "v1.1"]
-    d_model: Size
-    d_ff: Size
-    d_kv: Size
-    num_heads: Size
-    num_layers: Size
-
-
-def some_of(section: type[Section]) -> type[Section]:
-    """A section with the keys of `section`, each of which may be left out."""
-    keys = {name: (kind | None, None) for name, kind in section.__annotations__.items()}
-    return create_model(f"Some{section.__name__}", __base__=Section, **keys)
-
-
-Precision = Literal["fp32", "tf32", "bf16"]
-
-
-class Recipe(Section):
-    steps: Count
-    batch: Size
-    learning_rate: number(gt=0, le=10)
-    warmup: NotNegative
-    dropout: number(ge=0, lt=1)
-    weight_decay: number(ge=0, le=10)
-    optimizer: Literal["adamw", "adafactor"]
-    schedule: Literal["linear", "constant", "inverse_sqrt"]
-    precision: Literal["fp32", "bf16"]
-
-
-class Need(Section):
-    """What a job asks for, and how a training is laid on its GPUs."""
-
-    gpus: NotNegative
-    nodes: Count
-    cpus: Count
-    mem_mb: Count
-    minutes: Count
-    growth_mem_mb: number(ge=1, le=10)
-    growth_minutes: number(ge=1, le=10)
-    max_mem_mb: or_null(Count)
-    max_minutes: or_null(Count)
-    micro_batch: or_null(Count)
-    sharded: Flag
-    activation_checkpointing: Flag
-    compiled: Flag
-
-
-SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
-
-
 OF_THE_MACHINE = ("compute", "estimate")  # no bundle says how jobs are run here
+OF_NO_SCALE = {"evaluator", "gold"}  # what else scores samples, with logs beside those of scales
 STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # whose jobs may want GPUs
-
-
-class Compute(Section):
-    default: Need
-    pretrain: dict[Name, SomeNeed]
-    policy: dict[Name, SomeNeed]
-    sample: dict[Name, SomeNeed]
-    reward_model: dict[Name, SomeNeed]
-    score: dict[Name, SomeNeed]
-
-
-class Estimate(Section):
-    tflops: number(gt=0)
-    training: Share
-    sampling: Share
-    scoring: Share
-
-
-class Scale(Section):
-    shape: Shape
-    pretrain: SomeRecipe
-    reward_model: SomeRecipe
-
-
-class Labels(Section):
-    seed: Seed
-    temperature: number(ge=1e-3, le=1e3)
-    noise: number(ge=0, lt=0.5)
-    length_bias: number(ge=-1e3, le=1e3)
-
-
-class Pretraining(Section):
-    world: or_null(Name)
-    shards: Count
-
-
-class Tokenizer(Section):
-    kind: Literal["word", "unigram", "t5"]
-    vocabulary: integer(gt=SENTINELS + 10, le=10**6)
-    source: Source
-
-
-class Lengths(Section):
-    post: integer(ge=2, le=2**17)
-    summary: integer(ge=2, le=2**17)  # a sample has one token less, for its eos
-
-
-class Checkpoint(Section):
-    path: Text
-    source: or_null(Literal["released", "hub"]) = None
-    revision: or_null(Text) = None
-
-
-class Pretrain(Section):
-    source: Literal["scratch", "released", "hub"]
-    checkpoints: dict[Annotated[str, Field(pattern=rf"^{NAME}(/[0-9]+)?$")], Checkpoint]
-
-
-class Corruption(Section):
-    input_length: integer(ge=8, le=2**17)
-    noise_density: number(ge=0.01, le=0.9)  # nearer to 1, no text is long enough
-    mean_span_length: number(ge=1)
-
-
-class Policy(Section):
-    scale: Name
-    pretrain_seed: Seed
-    seed: Seed
-    recipe: SomeRecipe
-
-
-class Samples(Section):
-    preferences: integer(ge=2, le=2**17, multiple_of=2)
-    validation: integer(ge=2, le=2**17, multiple_of=2)
-    best_of_n: Size
-
-
-class Sampling(Section):
-    temperature: number(ge=0.01, le=100)  # beyond, logits overflow or all tokens are alike
-    top_k: or_null(Count)
-    top_p: Share
-    seed: Seed
-    precision: Precision
-    samples: Samples
-
-
-class Scoring(Section):
-    precision: Precision
-
-
-class Evaluator(Section):
-    scale: Name
-    pretrain_seed: Seed
-    finetune_seed: Seed
-
-
-class Config(Section):
-    extends: or_null(Text)
-    bundle: or_null(Text)
-    experiment: Name
-    world: Name
-    worlds: dict[Name, dict]
-    pretraining: Pretraining
-    labels: Labels
-    tokenizer: Tokenizer
-    lengths: Lengths
-    scales: Annotated[list[Name], Field(min_length=1)]
-    models: dict[Name, Scale]
-    grid: Literal[GRIDS]
-    pretrain_seeds: Annotated[list[Seed], Field(min_length=2)]
-    finetune_seeds: Annotated[list[Seed], Field(min_length=2)]
-    recipe: SomeRecipe
-    pretrain: Pretrain
-    corruption: Corruption
-    policy: Policy
-    sampling: Sampling
-    scoring: Scoring
-    centering: number(ge=0, le=1e3)
-    evaluator: Evaluator
-    aggregators: Annotated[list[Literal[AGGREGATORS]], Field(min_length=1)]
-    best_of_n: Annotated[list[Count], Field(min_length=2)]
-    protect_pretrains: Flag
-    resamples: integer(ge=100, le=10**6)
-    checkpoint_seconds: Count
-    compute: Compute
-    estimate: Estimate
 
 
 def merged(base: dict, overlay: dict) -> dict:
@@ -285,7 +89,7 @@ def _file(layer: Mapping, key: str) -> Path | None:
     try:
         checked = name.validate_python(layer.get(key), strict=True)
     except ValidationError as error:
-        raise ConfigError(_one_line(error, (key,))) from None
+        raise ConfigError(one_line(error, key)) from None
     return Path(checked) if checked else None
 
 
@@ -322,40 +126,33 @@ def validate(config: dict) -> dict:
 
     Raises ConfigError with one line that names the key and says what is allowed.
     """
-    checked = _checked(Config, config)
-    config = _typed(config, checked)
+    settings = checked(Config, config)
+    config = _typed(config, settings)
     text = text_world(config)
-    _require(checked.world, "world", "has_posts", "posts")
+    _require(settings.world, "world", "has_posts", "posts")
     _require(text, "pretraining.world", "has_pretraining_text", "pretraining text")
-    for world in (checked.world, text):
+    for world in (settings.world, text):
         given = config["worlds"].get(world, {})
-        options = _checked(world_class(world).Options, given, "worlds", world)
+        options = checked(world_class(world).Options, given, "worlds", world)
         config = merged(config, {"worlds": {world: _typed(given, options)}})
-    key, asked = options.most_shards, checked.pretraining.shards
+    key, asked = options.most_shards, settings.pretraining.shards
     if key and asked > (most := getattr(options, key)):
         raise ConfigError(
             f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
             f"world {text} (worlds.{text}.{key})"
         )
     recipes = {
-        place: _checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)
+        place: checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)
     }
-    for key, broken, allowed in (*_contradictions(checked), *_impossible_needs(config, recipes)):
+    for key, broken, allowed in (*_contradictions(settings), *_impossible_needs(config, recipes)):
         if broken:
             raise ConfigError(f"{key}: {allowed}")
     return config
 
 
-def _checked(schema: type[BaseModel], section: dict, *place: str) -> BaseModel:
-    try:
-        return schema.model_validate(section)
-    except ValidationError as error:
-        raise ConfigError(_one_line(error, place)) from None
-
-
-def _typed(section: dict, checked: BaseModel) -> dict:
+def _typed(section: dict, values: BaseModel) -> dict:
     """A section with the values of its check; keys stay those of the section, and in its order."""
-    return merged(section, checked.model_dump(exclude_unset=True))
+    return merged(section, values.model_dump(exclude_unset=True))
 
 
 def _require(world: str, key: str, flag: str, part: str) -> None:
@@ -420,6 +217,8 @@ def _contradictions(config: Config):
         unknown_worlds,
         f"{', '.join(sorted(unknown_worlds))} is unknown; allowed are {', '.join(names())}",
     )
+    own = sorted(OF_NO_SCALE & config.models.keys())
+    yield "models", own, f"{', '.join(own)} cannot name a scale, as it names logs; choose another"
     for key, scale in [
         *(("scales", scale) for scale in config.scales),
         ("policy.scale", config.policy.scale),
@@ -459,11 +258,6 @@ def _contradictions(config: Config):
         f"{max(config.best_of_n)} is more than the samples drawn "
         f"(sampling.samples.best_of_n: {drawn})",
     )
-    yield (
-        "best_of_n",
-        config.best_of_n != sorted(config.best_of_n) or config.best_of_n[0] != 1,
-        f"{config.best_of_n} must rise and begin with 1, the policy itself",
-    )
 
 
 def _imported_pretrains(config: Config):
@@ -479,26 +273,11 @@ def _imported_pretrains(config: Config):
         where = checkpoint_of(plain["pretrain"], scale, seed)
         if where is None:
             continue
-        name, same = f"{scale}/{seed}", first.get(tuple(where.values()))
-        first[tuple(where.values())] = name
+        place = tuple((where | {"path": where["path"].rstrip("/")}).values())
+        name, same = f"{scale}/{seed}", first.get(place)
+        first[place] = name
         yield (
             "pretrain.checkpoints",
             same,
             f"{same} and {name} are both {where['path']}; each needs a pretrain of its own",
         )
-
-
-def _one_line(error: ValidationError, place: tuple[str, ...]) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in (*place, *first["loc"])).replace("\n", r"\n")
-    message, value = first["msg"], first["input"]
-    if first["type"] == "extra_forbidden":
-        message = "no such key; see config.yaml for every key there is"
-    elif first["type"] == "missing":
-        message = "missing; see config.yaml for every key there is"
-    elif not isinstance(value, dict):
-        message = f"{value!r} is not allowed: {message[0].lower()}{message[1:]}"
-    if first["type"] == "string_type" and not isinstance(value, dict | list | None):
-        message += "; write it in quotes"
-    more = error.error_count() - 1
-    return f"{key}: {message}" + (f" (and {more} more)" if more else "")

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec.artifacts import MAKE, REMAKE
+from underspec.errors import ArtifactError
+
 # The columns of all tables that hold text. A scale may be called 007, 1e3 or NA: nothing here is
 # guessed to be a number, or missing. What is open in such a column is "".
 TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
@@ -15,10 +18,18 @@ TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "thes
 def read_csv(path: Path | str) -> pd.DataFrame:
     """The table in a CSV file: TEXT as text, other columns as numbers, open where they are empty.
 
-    Raises what pandas raises: OSError, ValueError.
+    Raises ArtifactError, naming the file, if it is missing or no CSV file.
     """
-    numbers = [name for name in pd.read_csv(path, nrows=0) if name not in TEXT]
-    open_where_empty = dict.fromkeys(numbers, "")
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=open_where_empty
-    )
+    try:
+        numbers = [name for name in pd.read_csv(path, nrows=0) if name not in TEXT]
+        open_where_empty = dict.fromkeys(numbers, "")
+        return pd.read_csv(
+            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=open_where_empty
+        )
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; {MAKE}") from None
+    except pd.errors.EmptyDataError:
+        raise ArtifactError(f"{path}: has no rows, not even names of columns; {REMAKE}") from None
+    except (OSError, ValueError) as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(f"{path}: not a whole CSV file ({cause}); {REMAKE}") from None

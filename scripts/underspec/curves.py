@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec.artifacts import MAKE
 from underspec.errors import ArtifactError
-from underspec.reward_matrix import read_json
+from underspec.reward_matrix import Provenance, read_json
 
 WINDOW = 0.1  # of the logged steps
 
@@ -20,18 +21,23 @@ def training_curves(runs: Iterable[dict]) -> pd.DataFrame:
     read.
     """
     tables = [_curve(**run) for run in runs if (Path(run["folder"]) / "training.csv").exists()]
+    if not tables:
+        raise ArtifactError(f"no training.csv in any of the folders; {MAKE}")
     return pd.concat(tables, ignore_index=True)
 
 
 def _curve(stage: str, scale: str, name: str, folder: str) -> pd.DataFrame:
     path = Path(folder) / "training.csv"
     try:
-        log = pd.read_csv(path, usecols=["step", "loss"])[["step", "loss"]]
+        log = pd.read_csv(path, dtype=str, keep_default_na=False)
+        log = log[["step", "loss"]].astype({"step": int, "loss": float})
+        if log.empty:
+            raise ValueError("it has no rows")
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"{path}: not a training log ({error}); delete its folder and run Snakemake again"
         ) from None
-    about = read_json(Path(folder) / "provenance.json", {"parameters"})
+    about = read_json(Path(folder) / "provenance.json", Provenance)
     columns = {"stage": stage, "scale": scale, "parameters": about["parameters"], "name": name}
     smoothed = log["loss"].rolling(max(1, round(WINDOW * len(log))), min_periods=1).mean()
     table = log.assign(**columns, smoothed=smoothed)

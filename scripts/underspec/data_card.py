@@ -1,15 +1,23 @@
 """What the data of an experiment are: origin and licence, counts, lengths, duplicates, examples."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import RootModel
 
+from underspec.reward_matrix import read_json
 from underspec.worlds import world_class
 
 QUANTILES = (0.05, 0.5, 0.95, 1.0)
 EXAMPLES = 3
+
+
+class LeftOut(RootModel):
+    root: dict[str, int]
 
 
 def card(world: str) -> list[str]:
@@ -65,13 +73,24 @@ def compared(preferences: pd.DataFrame) -> list[dict]:
     ]
 
 
-def left_out(preferences: pd.DataFrame) -> list[dict]:
-    """How many comparisons of each split were left out for each reason, where that is known."""
+def left_out(table: pd.DataFrame) -> list[dict]:
+    """How many rows of each split were left out for each reason, where that is known."""
     return [
         {"split": split, "reason": reason, "count": count}
-        for split, by_reason in preferences.attrs.get("dropped", {}).items()
+        for split, by_reason in table.attrs.get("dropped", {}).items()
         for reason, count in sorted(by_reason.items())
     ]
+
+
+def read_left_out(paths: Iterable[Path]) -> dict[str, int]:
+    """What was left out of the pretraining text, or mended in it, by reason: of all shards.
+
+    Raises ArtifactError, naming the file, if one cannot be read.
+    """
+    found: Counter[str] = Counter()
+    for path in paths:
+        found.update(read_json(path, LeftOut))
+    return dict(found)
 
 
 def examples(posts: pd.DataFrame, preferences: pd.DataFrame) -> list[dict]:

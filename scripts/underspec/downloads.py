@@ -11,24 +11,11 @@ import huggingface_hub
 from huggingface_hub import errors
 
 from underspec.errors import UserError
-from underspec.schema import Section, Text
+from underspec.sections import Source
 
 log = logging.getLogger(__name__)
 
 SHARD = re.compile(r"(.*-)(\d+)-of-(\d+)\D.*")
-
-
-class Source(Section):
-    """A repository of the Hub at a revision; or a folder, if `name` begins with /, ~ or a dot
-    (then the revision is not used).
-    """
-
-    name: Text
-    revision: Text
-
-    @property
-    def is_folder(self) -> bool:
-        return self.name.startswith(("/", "~", "."))
 
 
 def bring(source: Source, patterns: list[str], kind: Literal["dataset", "model"]) -> Path:

@@ -178,7 +178,9 @@ def paired(
                 summary.worth[yardstick][kind, "single" if kind == "single" else aggregator][-1]
                 for kind in (better, worse)
             )
-            interval = over_posts_and_seeds(*np.subtract(*map(evidence.get, quantities)), pretrains)
+            sides = [evidence[quantity] for quantity in quantities]
+            size = max(abs(side[0, 0]) for side in sides)
+            interval = over_posts_and_seeds(*np.subtract(*sides), pretrains, size)
             differs = bool((first != second).any())
             rows.append(
                 {"yardstick": yardstick, "aggregator": aggregator, "better": better, "worse": worse}

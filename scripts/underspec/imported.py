@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.errors import ArtifactError
-from underspec.models import encoder_decoder, t5_config
+from underspec.models import encoder_decoder, some, t5_config
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,3 @@ def _hollow(shape: dict, vocabulary: int) -> T5ForConditionalGeneration:
     config = t5_config(shape, vocabulary)
     with torch.device("meta"):
         return encoder_decoder(config)(config)
-
-
-def some(names: list[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

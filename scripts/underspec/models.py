@@ -2,13 +2,16 @@
 
 import csv
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import transformers
-from safetensors import SafetensorError
+from safetensors import safe_open
 from torch import nn
 from transformers import initialization
 from transformers.models.t5.configuration_t5 import T5Config
@@ -19,7 +22,7 @@ from transformers.models.t5.modeling_t5 import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from underspec.artifacts import unfinished_name
+from underspec.artifacts import MAKE, REMAKE, unfinished_name
 from underspec.errors import ArtifactError
 from underspec.layers import ATTENTION, Norm
 from underspec.machine import processor
@@ -40,6 +43,9 @@ ARCHITECTURE = (
     *("relative_attention_num_buckets", "relative_attention_max_distance"),
     *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
 )
+
+
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class UntiedT5(T5ForConditionalGeneration):
@@ -99,27 +105,66 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
     if kind is T5ForConditionalGeneration:
         kind = encoder_decoder(wanted)
     if not (folder / "config.json").is_file():  # else the library looks for it on the Hub
-        raise ArtifactError(f"{folder}: no checkpoint there; let Snakemake make it first")
-    try:
+        raise ArtifactError(f"{folder}: no checkpoint there; {MAKE}")
+    with _told_of_damage(folder):
         config = T5Config.from_pretrained(folder)
-        found = {key: getattr(config, key) for key in expected}
-        if found != expected:
-            differing = [key for key in expected if found[key] != expected[key]]
-            raise ArtifactError(
-                f"{folder}: a checkpoint of another scale: "
-                + ", ".join(f"{key} is {found[key]}, not {expected[key]}" for key in differing)
-            )
-        model, report = kind.from_pretrained(
-            folder, attn_implementation=ATTENTION, output_loading_info=True
-        )
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise ArtifactError(f"{folder}: not a whole checkpoint ({first_line(error)})") from None
-    if report["missing_keys"] or report["unexpected_keys"]:
+    found = {key: getattr(config, key) for key in expected}
+    if found != expected:
+        differing = [key for key in expected if found[key] != expected[key]]
         raise ArtifactError(
-            f"{folder}: not a {kind.__name__}: missing {sorted(report['missing_keys'])[:3]}, "
-            f"unexpected {sorted(report['unexpected_keys'])[:3]}"
+            f"{folder}: a checkpoint of another scale: "
+            + ", ".join(f"{key} is {found[key]}, not {expected[key]}" for key in differing)
         )
+    with _told_of_damage(folder):
+        _check_types(folder)
+        model, report = kind.from_pretrained(
+            folder,
+            attn_implementation=ATTENTION,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are refused below, by name
+        )
+    faults = [
+        f"{fault.replace('_', ' ')}: {some(sorted(map(str, names)))}"
+        for fault, names in report.items()
+        if names
+    ]
+    if faults:
+        raise ArtifactError(f"{folder}: not a {kind.__name__}: {'; '.join(faults)}; {REMAKE}")
     return model
+
+
+def _check_types(folder: Path) -> None:
+    """Raise ValueError if a weight is no floating-point number: the library would take the integers
+    of a quantised model for weights.
+    """
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118
+                if (kind := weights.get_slice(name).get_dtype()) not in FLOATS:
+                    raise ValueError(f"{name} is of type {kind}, not one of {', '.join(FLOATS)}")
+
+
+@contextmanager
+def _told_of_damage(folder: Path) -> Iterator[None]:
+    """What the library says of a damaged checkpoint, by errors of every kind, in one line.
+
+    It also warns of what `load` refuses; that is not shown.
+    """
+    library = logging.getLogger("transformers")
+    level = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    except Exception as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise ArtifactError(f"{folder}: not a whole checkpoint ({cause}); {REMAKE}") from error
+    finally:
+        library.setLevel(level)
+
+
+def some(names: list[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def quicken(model: nn.Module) -> None:

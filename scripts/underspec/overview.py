@@ -38,7 +38,7 @@ def read_claims(path: Path) -> list[dict]:
     """
     try:
         table = read_csv(path)[COLUMNS]
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError as error:
         raise ArtifactError(f"{path}: not a table of claims ({error}); delete it") from None
     return [
         {name: None if value == "" or value != value else value for name, value in row.items()}

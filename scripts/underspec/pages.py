@@ -7,18 +7,19 @@ an origin: no page may fetch anything or keep anything in the browser.
 import json
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
 from markupsafe import Markup
 
 from underspec import published
+from underspec.errors import ArtifactError
 from underspec.plots import COLOURS, human
 
 
 def write_page(template: Path, output: Path, **values) -> None:
     """Fill `template` and write it; whatever stands beside it can be included.
 
-    Text is escaped. Raises jinja2.UndefinedError if the template asks for a value that is not
-    given.
+    Text is escaped. Raises ArtifactError if there is no such template, jinja2.UndefinedError if it
+    asks for a value that is not given.
     """
     environment = Environment(
         loader=FileSystemLoader(template.parent),
@@ -30,7 +31,13 @@ def write_page(template: Path, output: Path, **values) -> None:
     environment.filters |= {"human": human, "bytes": human_bytes, "embedded": embedded}
     environment.globals |= {"colours": COLOURS, "published_parameters": published.PARAMETERS}
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(environment.get_template(template.name).render(**values), encoding="utf-8")
+    try:
+        page = environment.get_template(template.name)
+    except TemplateNotFound as error:
+        raise ArtifactError(
+            f"{template.parent / str(error.name)}: no such template; restore it"
+        ) from None
+    output.write_text(page.render(**values), encoding="utf-8")
 
 
 def embedded(data) -> Markup:

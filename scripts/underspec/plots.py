@@ -89,13 +89,8 @@ def use_style() -> None:
 
 
 def read(path: str) -> pd.DataFrame:
-    """Read a tidy table. Raises ArtifactError if it is missing or has no rows."""
-    try:
-        table = read_csv(path)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; let Snakemake make it first") from None
-    except pd.errors.EmptyDataError:
-        table = pd.DataFrame()
+    """Read a tidy table. Raises ArtifactError if it cannot be read or has no rows."""
+    table = read_csv(path)
     if table.empty:
         raise ArtifactError(f"{path}: has no rows; are there too few reward models in the grid?")
     return table

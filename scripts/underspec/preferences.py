@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import expit
 
 from underspec.order import ORDER
-from underspec.texts import visible
+from underspec.texts import alike, visible
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def label_pairs(
 
 
 def _what_is_wrong(first: str, second: str) -> str | None:
-    if first == second:
+    if alike(first, second):
         return "of equal texts"
     if any(text and not visible(text) for text in (first, second)):
         return "with a text in which there is nothing to see"

@@ -21,8 +21,8 @@ def at_paper_scale(scale: str, parameters: float) -> bool:
 
 
 def read_table1(path: Path) -> pd.DataFrame:
-    """The paper's Table 1. Raises ArtifactError, naming the file, if a column is missing."""
+    """The paper's Table 1. Raises ArtifactError, naming the file, if it is not that table."""
     try:
-        return read_csv(path)[[*KIND, *WORTH]]
-    except (OSError, ValueError, KeyError) as error:
+        return read_csv(path)[[*KIND, *WORTH]].astype(dict.fromkeys(WORTH, float))
+    except (ArtifactError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: not the published Table 1 ({error}); restore it") from None

@@ -14,6 +14,8 @@ import numpy as np
 from underspec.grid import RewardModel
 from underspec.statistics import NORMAL_95, bootstrap_weights
 
+ROUNDING = 1e-6  # of means in single precision, relative to the numbers they are means of
+
 
 @dataclass(frozen=True)
 class Resamples:
@@ -82,13 +84,33 @@ class Interval:
     high: float
 
 
-def over_posts(resamples: np.ndarray) -> Interval:
-    """Estimate and normal interval from resamples of the posts (resamples,), the data first."""
-    estimate, error = float(resamples[0]), float(np.nanstd(resamples[1:]))
+def over_posts(resamples: np.ndarray, size: float = 0.0) -> Interval:
+    """Estimate and normal interval from resamples of the posts (resamples,), the data first.
+
+    The bounds are NaN where it does not vary (see `_varies`).
+    """
+    estimate, error = float(resamples[0]), math.sqrt(_variance(resamples[1:]))
+    if not _varies(error, estimate, size):
+        return Interval(estimate, math.nan, math.nan)
     return Interval(estimate, estimate - NORMAL_95 * error, estimate + NORMAL_95 * error)
 
 
-def over_posts_and_seeds(posts: np.ndarray, nested: np.ndarray, pretrains: int) -> Interval:
+def _variance(resamples: np.ndarray) -> float:
+    """Of the resamples in which the statistic exists; 0 if there are none."""
+    finite = resamples[np.isfinite(resamples)]
+    return float(finite.var()) if len(finite) else 0.0
+
+
+def _varies(error: float, estimate: float, size: float) -> bool:
+    """Whether a statistic varies over resamples by more than its rounding. `size` is that of the
+    numbers it is a difference of: they are means in single precision.
+    """
+    return error > ROUNDING * max(abs(estimate), abs(size))
+
+
+def over_posts_and_seeds(
+    posts: np.ndarray, nested: np.ndarray, pretrains: int, size: float = 0.0
+) -> Interval:
     """A t interval around the estimate with the variance of the nested bootstrap.
 
     posts, nested: the statistic in each resample (resamples,), the data first, with posts alone
@@ -98,15 +120,17 @@ def over_posts_and_seeds(posts: np.ndarray, nested: np.ndarray, pretrains: int) 
     scaled up, and Satterthwaite's formula gives the degrees of the sum. Percentiles would be too
     narrow with five pretrains, and shifted for an ensemble, which is poorer in every resample than
     it is. Resamples in which the statistic does not exist (NaN: say, no second pretrain was drawn)
-    are left out. The bounds are NaN with a single pretrain, which says nothing of other seeds, and
-    for a statistic that is the same in every resample: that it does not vary is not known.
+    are left out. The bounds are NaN with a single pretrain, which says nothing of other seeds; for
+    a statistic that is the same in every resample but for rounding (see `_varies`), as that it does
+    not vary is not known; and where fewer than two resamples of the seeds have it.
     """
     from scipy.special import stdtrit  # slow to import
 
     estimate = float(nested[0])
-    variance = float(np.nanvar(posts[1:]))
-    seeds = max(0.0, float(np.nanvar(nested[1:])) - variance)
-    if pretrains < 2 or not variance + seeds > 0:
+    variance = _variance(posts[1:])
+    seeds = max(0.0, _variance(nested[1:]) - variance)
+    known = np.isfinite(nested[1:]).sum() > 1
+    if pretrains < 2 or not known or not _varies(math.sqrt(variance + seeds), estimate, size):
         return Interval(estimate, math.nan, math.nan)
     seeds *= pretrains / (pretrains - 1)
     total = variance + seeds

@@ -84,7 +84,7 @@ def _read_scale(
         table = read_table(path, RERANK)
         choices[ranker.name] = from_table(table, path, layout.post_ids, ns).sample_index
     folder = results / "reward_models" / scale
-    metrics = [read_metrics(folder / model.name / "metrics.json") for model in models]
+    metrics = [read_metrics(folder / model.name / "metrics.json", scale) for model in models]
     parameters = metrics[0]["parameters"]
     return ScaleResults(
         scale, parameters, models, every_ranker, ns, rewards, texts, choices, metrics

@@ -1,18 +1,21 @@
 """The reward matrix: score tables as arrays of shape (models, posts, samples)."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from underspec.artifacts import SAMPLES, SCORES, read_table
+from underspec import strict_json
+from underspec.artifacts import MAKE, SAMPLES, SCORES, read_table
 from underspec.errors import ArtifactError
+from underspec.schema import one_line
 
 KEYS = {"post_id": "str", "sample_index": "int64"}
-METRICS = {"scale", "parameters", "accuracy", "pairs"}
+REMAKE_FOLDER = "delete the folder it is in and run Snakemake again"
 
 
 @dataclass(frozen=True)
@@ -99,35 +102,63 @@ def read_rewards(paths: list[Path], samples: Layout | None = None) -> tuple[Layo
     return samples, np.stack(rewards)
 
 
-def read_metrics(path: Path) -> dict:
-    """What training a reward model reported: its held-out accuracy, parameters and so on.
+class Metrics(BaseModel):
+    """What training a reward model reported, among other things."""
 
-    Raises ArtifactError, naming the file, if it is missing, is no JSON object or lacks a key.
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    scale: str
+    parameters: Annotated[int, Field(gt=0)]
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    pairs: Annotated[int, Field(gt=0)]
+
+
+class Provenance(BaseModel):
+    """How a model was made, among other things."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    parameters: Annotated[int, Field(gt=0)]
+
+
+def read_metrics(path: Path, scale: str | None = None) -> dict:
+    """What training a reward model reported, with the keys of Metrics.
+
+    Raises ArtifactError, naming the file, if it is missing, is no JSON object, lacks a key or has
+    one that cannot be, or is of another scale than `scale`.
     """
-    return read_json(path, METRICS)
-
-
-def read_json(path: Path, needed: set[str]) -> dict:
-    """A JSON object that a training left in its folder, with at least the keys `needed`.
-
-    Raises ArtifactError, naming the file, if it is missing, is no JSON object or lacks a key.
-    """
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: not readable as JSON ({error})") from None
-    check_keys(found, needed, path)
+    found = read_json(path, Metrics)
+    if scale is not None and found["scale"] != scale:
+        raise ArtifactError(f"{path}: of the scale {found['scale']}, not {scale}; {REMAKE_FOLDER}")
     return found
 
 
-def check_keys(found: dict, needed: set[str], path: Path) -> None:
-    """Raise ArtifactError, naming `path`, if `found` is no JSON object or lacks a key."""
-    missing = needed - set(found) if isinstance(found, dict) else needed
-    if missing:
-        raise ArtifactError(
-            f"{path}: {', '.join(sorted(missing))} is missing; "
-            "delete the folder it is in and run Snakemake again"
-        )
+def read_json(path: Path, wanted: type[BaseModel]) -> dict:
+    """A JSON object that a training left in its folder, with at least what is `wanted`.
+
+    Raises ArtifactError, naming the file, if it is missing, is no JSON object, lacks a key or has
+    one that cannot be.
+    """
+    try:
+        found = strict_json.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; {MAKE}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not readable as JSON ({error}); {REMAKE_FOLDER}") from None
+    check_keys(found, wanted, path)
+    return found
+
+
+def check_keys(found: Any, wanted: type[BaseModel], path: Path) -> None:
+    """Raise ArtifactError, naming `path`, if `found` is no JSON object with what is `wanted`."""
+    try:
+        wanted.model_validate(found)
+    except ValidationError as error:
+        faults = error.errors()
+        missing = sorted(str(fault["loc"][-1]) for fault in faults if fault["type"] == "missing")
+        if not isinstance(found, dict):
+            fault = "no JSON object"
+        else:
+            fault = f"{', '.join(missing)} is missing" if missing else one_line(error)
+        raise ArtifactError(f"{path}: {fault}; {REMAKE_FOLDER}") from None
 
 
 def _keys(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ that --config gives. Nothing else changes its type: true is no number, and 7 is 
 
 import operator
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -13,16 +14,20 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
+    ValidationError,
     WithJsonSchema,
+    create_model,
 )
 from pydantic_core import PydanticCustomError
+
+from underspec.errors import ConfigError
 
 # What reaches paths, commands, patterns of Snakemake, LaTeX and HTML as it is.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INTEGER = re.compile(r"[+-]?[0-9](_?[0-9]){0,19}")
+_NUMBER = re.compile(r"[+-]?([0-9](_?[0-9])*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BOUNDS = {  # in words, as a test, and in JSON schema
     "gt": ("greater than", operator.gt, "exclusiveMinimum"),
     "ge": ("greater than or equal to", operator.ge, "minimum"),
@@ -38,6 +43,51 @@ class Section(BaseModel):
     """Base of every section: unknown keys are refused, and so are infinities."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def some_of(section: type[Section]) -> type[Section]:
+    """A section with the keys of `section`, each of which may be left out."""
+    keys = {name: (kind | None, None) for name, kind in section.__annotations__.items()}
+    return create_model(f"Some{section.__name__}", __base__=Section, **keys)
+
+
+def part_of(section: type[Section], names: Iterable[str]) -> type[Section]:
+    """A section with the keys `names` of `section` alone."""
+    kinds = section.__annotations__
+    return create_model(section.__name__, __base__=Section, **{name: kinds[name] for name in names})
+
+
+def checked(section: type[BaseModel], values: Any, *place: str) -> BaseModel:
+    """`values` as `section` has them.
+
+    Raises ConfigError with one line that names the key, which stands at `place`, and says what is
+    allowed.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(one_line(error, *place)) from None
+
+
+def one_line(error: ValidationError, *place: str) -> str:
+    """The first of the mistakes that `error` has found at `place`, and how many more there are."""
+    first = error.errors()[0]
+    parts = (str(part) for part in (*place, *first["loc"]) if part != "[key]")
+    key = ".".join(parts).replace("\n", r"\n")
+    message, value = first["msg"], first["input"]
+    if first["type"] == "extra_forbidden":
+        message = "no such key; see config.yaml for every key there is"
+        if "." in (dotted := str(first["loc"][-1])):
+            outer, _, inner = dotted.partition(".")
+            message = f"no such key; a key within another is written {outer}: {{{inner}: ...}}"
+    elif first["type"] == "missing":
+        message = "missing; see config.yaml for every key there is"
+    elif not isinstance(value, dict):
+        message = f"{value!r} is not allowed: {message[0].lower()}{message[1:]}"
+    if first["type"] == "string_type" and not isinstance(value, dict | list | None):
+        message += "; in a file, write it in quotes"
+    more = error.error_count() - 1
+    return f"{key}: {message}" + (f" (and {more} more)" if more else "")
 
 
 def integer(**bounds: int) -> Any:
@@ -98,6 +148,12 @@ def _name(value: Any) -> Any:
     return value
 
 
+def _text(value: str) -> str:
+    if not value.strip() or _CONTROL.search(value):
+        raise PydanticCustomError("text", "must be one line of text, and not blank")
+    return value
+
+
 MOST = 2**31 - 1  # that tables and Slurm hold
 Count = integer(gt=0, le=MOST)
 NotNegative = integer(ge=0, le=MOST)
@@ -105,7 +161,7 @@ Several = integer(ge=2, le=MOST)  # as a standard error needs
 Size = integer(gt=0, le=2**17)  # of an array along one axis
 Seed = integer(ge=0, lt=2**32)  # that every generator of random numbers takes
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[
     str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})
 ]

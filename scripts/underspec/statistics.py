@@ -143,32 +143,11 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def percentile_interval(resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bootstrap's 95% percentile interval: (..., resamples) to low and high (...)."""
+    """The bootstrap's 95% percentile interval: (..., resamples) to low and high (...); NaN where
+    all resamples are the same, as with one post: that says nothing of others."""
     low, high = np.percentile(resamples, [2.5, 97.5], axis=-1)
-    return low, high
-
-
-def difference_of_means(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """mean(second) - mean(first) with Welch's two-sample 95% t interval; NaN bounds if too few.
-
-    Used for the accuracies of the reward models of two scales: the only interval here that runs
-    over reward models (taken as independent), not over posts.
-    """
-    estimate = float(np.mean(second) - np.mean(first))
-    if min(len(first), len(second)) < 2:
-        return estimate, math.nan, math.nan
-    from scipy.special import stdtrit  # slow to import
-
-    variances = [np.var(group, ddof=1) / len(group) for group in (first, second)]
-    error = math.sqrt(sum(variances))
-    if error == 0:
-        return estimate, estimate, estimate
-    pooled = sum(
-        variance**2 / (len(group) - 1)
-        for variance, group in zip(variances, (first, second), strict=True)
-    )
-    reach = float(stdtrit(error**4 / pooled, 0.975)) * error
-    return estimate, estimate - reach, estimate + reach
+    varies = np.ptp(resamples, axis=-1) > 0
+    return np.where(varies, low, np.nan), np.where(varies, high, np.nan)
 
 
 def variance_components(rewards: np.ndarray, pretrain: np.ndarray) -> dict[str, np.ndarray]:

@@ -100,7 +100,9 @@ def read_tokenizer(file: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
-        raise ArtifactError(f"{file}: no tokenizer ({error})") from None
+        raise ArtifactError(
+            f"{file}: no tokenizer ({error}); delete its folder and run Snakemake again"
+        ) from None
 
 
 def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:

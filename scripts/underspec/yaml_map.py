@@ -1,14 +1,27 @@
-"""Maps in YAML files, read strictly: a key that a map has twice is refused, at any depth."""
+"""YAML files, read strictly: a key that a map has twice is refused, and numbers are decimal."""
 
+import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from underspec.errors import ConfigError
 
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
 
 class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 0777 as 511, 12:00 as 720 and 2024_01 as 202401. Here these are text, as in
+    YAML 1.2: a name stays what was written, and the schema reads a number in text as decimal.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT)]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = Counter()
         for key, _ in node.value:
@@ -22,20 +35,43 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_map(path: Path) -> dict:
-    """The map in a YAML file.
+_DIGITS = "-+0123456789."
+_Loader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(0|[1-9][0-9]*)$|0x[0-9a-fA-F]+$"), list(_DIGITS)
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    ),
+    list(_DIGITS),
+)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
 
     Raises ConfigError with one line that names the file, and the line where there is one, if the
-    file is missing, empty, no YAML or no map, or if a map in it has a key twice.
+    file is missing or no YAML, or if a map in it has a key twice.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; correct the name of the file") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {_one_line(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep; see that its brackets are closed") from None
     except ValueError as error:  # no UTF-8, or a date that no calendar has
         raise ConfigError(f"{path}: not readable as YAML ({error})") from None
+
+
+def read_map(path: Path) -> dict:
+    """The map in a YAML file.
+
+    Raises ConfigError as `read_yaml` does, and if the file is empty or no map.
+    """
+    content = read_yaml(path)
     if content is None:
         raise ConfigError(f"{path}: empty; write the keys there that differ from config.yaml")
     if not isinstance(content, dict):

@@ -40,8 +40,8 @@ def make_results(folder, texts, rewards):
     size = texts.shape[1]
     ids = [f"post{post}" for post in range(len(texts))]
     posts = pd.DataFrame({"post_id": ids, "split": "best_of_n", "post": "a post", "reference": ""})
-    others = posts.assign(post_id="other", split="policy")[:1]
-    posts = pd.concat([others, posts.assign(gold_place="here", rank=range(len(ids)))[::-1], others])
+    first, last = (posts.assign(post_id=name, split="policy")[:1] for name in ("first", "last"))
+    posts = pd.concat([first, posts.assign(gold_place="here", rank=range(len(ids)))[::-1], last])
     write_table(posts.fillna({"gold_place": "", "rank": 0}), folder / "data/posts.parquet", POSTS)
     index = np.tile(np.arange(size), len(ids))
     keys = pd.DataFrame({"post_id": np.repeat(ids, size), "sample_index": index})
@@ -324,7 +324,11 @@ def test_no_manifest_no_zip_no_file(whole, tmp_path):
     [
         ("samples.parquet", lambda t: t.drop(columns="text"), "column text is missing"),
         ("samples.parquet", lambda t: t[::-1], "sample_index 0, 1, 2"),
-        ("samples.parquet", lambda t: t.assign(sample_index="x"), "not of the right types"),
+        (
+            "samples.parquet",
+            lambda t: t.assign(sample_index="x"),
+            "not whole numbers",
+        ),
         ("posts.parquet", lambda t: t.drop(columns="post"), "column post is missing"),
         ("scores.parquet", lambda t: t * np.float32("nan"), "missing or non-finite"),
         ("scores.parquet", lambda t: t[1:], "do not fit the samples"),

@@ -5,9 +5,11 @@ import json
 
 import pytest
 from published import write_c4
-from pydantic import ValidationError
 
-from underspec.errors import ArtifactError, UserError
+from pretraining_text import pretraining_text
+from underspec.data_card import read_left_out
+from underspec.errors import ArtifactError, ConfigError, UserError
+from underspec.worlds import c4
 from underspec.worlds.c4 import World
 
 TEXTS = [[f"Page {i} of\nfile {file}.\r\n\u2028The  end." for i in range(4)] for file in range(3)]
@@ -55,6 +57,38 @@ def test_empty_documents_are_left_out_and_counted(tmp_path, caplog):
     assert "2 documents, 3 more were empty" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("line", "text", "mended"),
+    [
+        (b'{"text": "a \\ud800 b"}', "a \ufffd b", 1),
+        (b'{"text": "a \\udc00\\ud800 b"}', "a \ufffd\ufffd b", 1),
+        (b'{"text": "a \\ud83d\\ude00 b"}', "a \U0001f600 b", 0),
+        (b'{"text": "a \xed\xa0\x80 b"}', "a \ufffd b", 1),  # as some programs write it in UTF-8
+        (b'\xef\xbb\xbf{"text": "a b"}', "a b", 0),  # a byte order mark
+    ],
+)
+def test_half_a_surrogate_pair_is_replaced_and_counted(raw, tmp_path, caplog, line, text, mended):
+    first_file(raw).write_bytes(gzip.compress(line + b'\n{"text": "two"}\n'))
+    read = world(raw, files=1)
+    with caplog.at_level("INFO", logger="underspec"):
+        documents = list(read.pretraining_text())
+    assert documents == [text, "two"]
+    (tmp_path / "text").write_text("\n".join(documents), encoding="utf-8")
+    assert f"halves of surrogate pairs were replaced in {mended}" in caplog.text
+    assert read.left_out == {c4.EMPTY: 0, c4.MENDED: mended}
+
+
+def test_what_is_left_out_reaches_a_file_for_the_data_card(raw, tmp_path):
+    first_file(raw).write_bytes(
+        gzip.compress(b'{"text": "\\udfff"}\n{"text": " "}\n{"text": ""}\n')
+    )
+    options = {"source": source(raw / "published"), "files": 1}
+    files = {"output": tmp_path / "0.txt", "left_out": tmp_path / "0.json"}
+    pretraining_text(world="c4", options=options, raw=raw, **files)
+    assert read_left_out([files["left_out"]] * 2) == {c4.EMPTY: 4, c4.MENDED: 2}
+    assert read_left_out([]) == {}
+
+
 def test_reading_is_lazy(raw):
     """A damaged end does not keep the beginning from being read: nothing is read ahead."""
     cut(first_file(raw))
@@ -85,7 +119,10 @@ def cut(path):
         ),
         (lambda path: path.write_bytes(gzip.compress(b'{"text": null}\n')), 'line 1 .* a "text"'),
         (lambda path: path.write_bytes(gzip.compress(b"[]\n")), "line 1 is no JSON object"),
-        (lambda path: path.write_bytes(gzip.compress(b'{"text": "\xff"}\n')), "not a whole gzip"),
+        (
+            lambda path: path.write_bytes(gzip.compress(b'{"text": "\xff"}\n')),
+            "line 1 is not UTF-8",
+        ),
         (lambda path: path.unlink(), "no such file; was it moved since it was fetched"),
     ],
 )
@@ -106,7 +143,7 @@ def test_a_missing_file_is_named_at_once(tmp_path):
 
 @pytest.mark.parametrize("files", [0, 1025])
 def test_there_are_1024_files(tmp_path, files):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError, match=r"^worlds\.c4\.files: "):
         world(tmp_path, files)
 
 

@@ -4,23 +4,39 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 import underspec
+from underspec import sections
+from underspec.command import arguments
 
 SCRIPT = '''
 import json
 import logging
 from pathlib import Path
 
+from typing import Annotated
+
+from underspec import sections
 from underspec.command import command
 from underspec.errors import ArtifactError
 
 log = logging.getLogger("underspec.stage")
 
 
-def stage(*, mood: str, output: Path, steps: int = 3, recipe: dict = {}, names: list[str] = []):
+def stage(
+    *,
+    mood: str,
+    output: Path,
+    steps: int = 3,
+    recipe: dict = {},
+    names: list[str] = [],
+    more: list[Path] | None = None,
+    lengths: Annotated[dict, sections.Lengths] = {},
+    seed: sections.Seed = 0,
+):
     """Do a small thing for a test."""
     log.info("in mood %s", mood)
     log.debug("a detail")
@@ -28,6 +44,10 @@ def stage(*, mood: str, output: Path, steps: int = 3, recipe: dict = {}, names: 
         raise ArtifactError("results/posts.parquet: no such file")
     if mood == "broken":
         raise ZeroDivisionError("nobody expected this")
+    if mood == "missing":
+        Path("nowhere/posts.txt").read_text()
+    if mood == "full":
+        Path("/dev/full").write_text("x" * 10**6)
     if mood == "stopped":
         raise SystemExit(143)
     output.write_text(json.dumps([steps, recipe, names]))
@@ -36,6 +56,8 @@ def stage(*, mood: str, output: Path, steps: int = 3, recipe: dict = {}, names: 
 if __name__ == "__main__":
     command(stage)
 '''
+
+FINE = ("--mood", "fine", "--output", "out.json")
 
 
 @pytest.fixture
@@ -132,17 +154,85 @@ def test_help_tells_the_stage_and_its_options(run):
         assert expected in result.stdout
 
 
+WRONG = {
+    # what is wrong, what stands in the line
+    "missing": (("--output", "out.json"), "required: --mood"),
+    "no number": (FINE + ("--steps", "many"), "--steps: 'many' is not allowed"),
+    "unknown": (FINE + ("--colour", "red"), "unrecognized arguments: --colour red"),
+    "without a value": (FINE + ("--steps",), "--steps: expected one argument"),
+    "shortened": (FINE + ("--step", "3"), "unrecognized arguments: --step 3"),
+    "cut JSON": (FINE + ("--recipe", '{"a": 1'), "--recipe: not JSON (Expecting"),
+    "a key twice": (FINE + ("--recipe", '{"a": {"b": 1, "b": 2}}'), "the key b stands there twice"),
+    "nested too deep": (FINE + ("--names", "[" * 10**5), "--names: not JSON (nested too deep)"),
+    "a list for a map": (FINE + ("--recipe", "[1]"), "--recipe: [1] is not allowed"),
+    "a map for a list": (FINE + ("--names", "{}"), "--names: "),
+    "null for a map": (FINE + ("--recipe", "null"), "--recipe: None is not allowed"),
+    "a number for a name": (FINE + ("--names", '["a", 7]'), "--names.1: 7 is not allowed"),
+    "a key too few": (FINE + ("--lengths", '{"post": 3}'), "--lengths.summary: missing"),
+    "a key too many": (
+        FINE + ("--lengths", '{"post": 3, "summary": 3, "reply": 3}'),
+        "--lengths.reply: no such key",
+    ),
+    "a value that cannot be": (
+        FINE + ("--lengths", '{"post": 1, "summary": 3}'),
+        "--lengths.post: 1 is not allowed: input should be greater than or equal to 2",
+    ),
+    "a number below its bounds": (FINE + ("--seed", "-1"), "--seed: '-1' is not allowed"),
+    "a number above its bounds": (FINE + ("--seed", str(2**64)), "--seed: "),
+    "no seed": (FINE + ("--seed", "1.5"), "--seed: '1.5' is not allowed"),
+}
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG.values(), ids=WRONG)
+def test_a_wrong_option_is_one_line_here_and_in_the_log(run, tmp_path, options, said):
+    result = run(*options, "--log", "stage.log", "--label", "job 1")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("[job 1] ") and said in line
+    logged = (tmp_path / "stage.log").read_text()
+    assert line.removeprefix("[job 1] ") in logged and "Traceback" not in logged
+    assert not (tmp_path / "out.json").exists()
+
+
 @pytest.mark.parametrize(
-    "arguments, named",
+    ("log", "said"),
     [
-        (("--output", "out.json"), "mood"),
-        (("--mood", "fine", "--output", "out.json", "--steps", "many"), "steps"),
-        (("--mood", "fine", "--output", "out.json", "--colour", "red"), "colour"),
+        (("--log",), "--log: expected one"),
+        (("--log", "stage.py/stage.log"), "stage.py: file exists"),
     ],
 )
-def test_wrong_arguments_are_named(run, tmp_path, arguments, named):
-    result = run(*arguments)
-    assert result.returncode != 0
-    assert named in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "out.json").exists()
+def test_a_log_that_cannot_be_is_one_line(run, log, said):
+    result = run(*FINE, *log)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("[stage] ") and said in line
+
+
+def test_a_map_is_checked_by_its_section_and_arrives_as_a_map():
+    def stage(*, lengths: Annotated[dict, sections.Lengths], paths: list[Path] | None = None):
+        pass
+
+    given = ["--lengths", '{"post": "64", "summary": 40}']
+    assert arguments(stage, given) == {"lengths": {"post": 64, "summary": 40}}
+    given += ["--paths", '["a/b"]']
+    assert arguments(stage, given)["paths"] == [Path("a/b")]
+
+
+def test_a_missing_file_is_one_line_and_its_traceback_is_in_the_log(run, tmp_path):
+    result = run("--mood", "missing", "--output", "out.json", "--log", "stage.log")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[1:] == [
+        "[stage] nowhere/posts.txt: no such file or directory; correct its path, or let Snakemake "
+        "make it first"
+    ]
+    assert "Traceback" in (tmp_path / "stage.log").read_text()
+    assert "Traceback" not in run("--mood", "missing", "--output", "out.json").stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_one_line(run, tmp_path):
+    result = run("--mood", "full", "--output", "out.json", "--log", "stage.log")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[1:] == [
+        "[stage] no space left on device; make room on that disk, then run Snakemake again"
+    ]

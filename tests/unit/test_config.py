@@ -148,7 +148,12 @@ MISTAKES = [
     ("pretrain.source", "bought", "pretrain.source", "'scratch', 'released' or 'hub'"),
     ("pretrain.source", "released", "pretrain.checkpoints", "base/0 is missing.*{seed}"),
     ("pretrain.checkpoints", {"huge": {"path": "/x"}}, "pretrain.checkpoints.huge", "allowed are"),
-    ("pretrain.checkpoints", {"base/x": {"path": "/x"}}, "pretrain.checkpoints.base/x", "match"),
+    (
+        "pretrain.checkpoints",
+        {"base/x": {"path": "/x"}},
+        "pretrain.checkpoints.base/x",
+        "scale/seed",
+    ),
     ("pretrain.checkpoints", {"base": {"at": "/x"}}, "pretrain.checkpoints.base.path", "missing"),
     (
         "pretrain.checkpoints",
@@ -167,6 +172,19 @@ MISTAKES = [
     ("experiment", "../elsewhere", "experiment", "'../elsewhere'"),
     ("experiment", "two\nlines", "experiment", "not allowed"),
     ("policy", None, "policy", "None"),
+    # what would be left aside, or lost, without a word
+    (
+        "pretrain.checkpoints",
+        {"base/00": {"path": "/x"}},
+        "pretrain.checkpoints.base/00",
+        "large/5",
+    ),
+    ("pretrain.checkpoints", {"base": {"path": " "}}, "pretrain.checkpoints.base.path", "blank"),
+    ("models.evaluator", MINIATURE["models"]["base"], "models", "evaluator cannot name a scale"),
+    ("models.gold", MINIATURE["models"]["base"], "models", "gold cannot name a scale"),
+    ("tokenizer.source.name", "a\nb", "tokenizer.source.name", "one line of text"),
+    ("estimate.tflops", 1e-300, "estimate.tflops", "greater than or equal to 0.001"),
+    ("estimate.training", 1e-300, "estimate.training", "greater than or equal to 1e-06"),
     # what a stage would refuse, or break on, hours later
     ("pretrain_seeds", [0, 2**32], "pretrain_seeds.1", "to 0 and less than 4294967296$"),
     ("finetune_seeds", [0, 2**63], "finetune_seeds.1", "less than 4294967296"),
@@ -201,12 +219,12 @@ MISTAKES = [
     ("corruption.noise_density", 0.99999999, "corruption.noise_density", "equal to 0.9"),
     ("corruption", {"input_length": 2048}, "corruption", "spans a chunk .* 100 sentinels"),
     # types that YAML gives and nobody means
-    ("experiment", 7, "experiment", "7 .*; write it in quotes$"),
-    ("experiment", 2024.5, "experiment", "2024.5 .*; write it in quotes$"),
-    ("experiment", True, "experiment", "True .*; write it in quotes$"),
-    ("experiment", datetime.date(2024, 1, 5), "experiment", "; write it in quotes$"),
-    ("scales", ["base", False], "scales.1", "False .*; write it in quotes$"),
-    ("models", {7: {}}, "models.7", "; write it in quotes"),
+    ("experiment", 7, "experiment", "7 .*; in a file, write it in quotes$"),
+    ("experiment", 2024.5, "experiment", "2024.5 .*; in a file, write it in quotes$"),
+    ("experiment", True, "experiment", "True .*; in a file, write it in quotes$"),
+    ("experiment", datetime.date(2024, 1, 5), "experiment", "; in a file, write it in quotes$"),
+    ("scales", ["base", False], "scales.1", "False .*; in a file, write it in quotes$"),
+    ("models", {7: {}}, "models.7", "; in a file, write it in quotes"),
     ("models", {"two words": MINIATURE["models"]["base"]}, "models.two words", "a name has"),
     (7, 1, "7", "string"),
     ("resamples", True, "resamples", "True is not allowed: .*integer"),
@@ -419,7 +437,11 @@ def test_the_policy_needs_a_place_too():
 
 @pytest.mark.parametrize(
     ("key", "path", "first", "second"),
-    [("base", "/models/base", "base/0", "base/1"), ("large/5", "/models/xl-3", "xl/3", "large/5")],
+    [
+        ("base", "/models/base", "base/0", "base/1"),
+        ("large/5", "/models/xl-3", "xl/3", "large/5"),
+        ("large/5", "/models/xl-3/", "xl/3", "large/5"),
+    ],
 )
 def test_two_pretrains_cannot_be_one(key, path, first, second):
     cause = f"^pretrain.checkpoints: {first} and {second} are both {path}"
@@ -433,3 +455,9 @@ def test_the_entry_of_a_seed_comes_before_that_of_the_scale():
     found = [checkpoint_of(section, "base", seed) for seed in (2, 3)]
     assert found[0] == {"source": "released", "path": "/2/2", "revision": "main"}
     assert found[1] == {"source": "hub", "path": "t5", "revision": "v2"}
+
+
+def test_a_key_with_a_dot_is_told_how_to_nest():
+    said = r"^labels\.seed: no such key; a key within another is written labels: \{seed: \.\.\.\}$"
+    with pytest.raises(ConfigError, match=said):
+        validate(MINIATURE | {"labels.seed": 5})

@@ -12,8 +12,9 @@ import pytest
 from published import write_c4
 from pydantic import ValidationError
 
-from underspec.downloads import Source, bring, missing_shards
+from underspec.downloads import bring, missing_shards
 from underspec.errors import UserError
+from underspec.sections import Source
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAME = "en/c4-train.00000-of-01024.json.gz"

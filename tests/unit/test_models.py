@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
@@ -226,10 +227,39 @@ def assert_refused(kind, folder, shape=SHAPE, cause=None):
     assert before == (digests(folder) if folder.exists() else None)
 
 
-@pytest.mark.parametrize("damage", [truncate, lose_weights, break_config, swap_weights])
-def test_a_damaged_folder_is_named_and_left_alone(saved, damage):
+def no_map(folder):
+    (folder / "config.json").write_text("[]")
+
+
+def no_object(folder):
+    (folder / "config.json").write_text("7")
+
+
+def text_for_a_number(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"d_model": "eight"}))
+
+
+def empty_weights(folder):
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def quantise(folder):
+    """As integers, which the library takes for weights."""
+    weights = load_file(folder / "model.safetensors")
+    weights = {name: (100 * value).to(torch.int8) for name, value in weights.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+DAMAGES = [truncate, lose_weights, break_config, swap_weights, no_map, no_object]
+DAMAGES += [text_for_a_number, empty_weights, quantise]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_is_named_and_left_alone(saved, damage, capfd):
     damage(saved)
-    assert_refused(RewardModel, saved, cause="not a")
+    assert_refused(RewardModel, saved, cause="not a .*; delete it and run Snakemake again")
+    assert "mismatch" not in "".join(capfd.readouterr()).lower()  # the library's own report
 
 
 def test_a_checkpoint_of_another_scale(saved):

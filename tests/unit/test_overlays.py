@@ -116,6 +116,7 @@ BROKEN = {
     "no text": (b"experiment: \xff\n", "not readable"),
     "a control character": (b"experiment: \x07\n", "not readable"),
     "an impossible date": ("experiment: 2024-13-45\n", "not readable"),
+    "nested too deep": ("experiment: x\nscales: " + "[" * 3000 + "]" * 3000, "nested too deep"),
     "a list for a key": ("experiment: x\n? [a, b]\n: 1\n", "line 2: "),
     "a key twice": ("experiment: x\nresamples: 1\nresamples: 2\n", "line 3: the key resamples"),
     "two names": ("experiment: x\nexperiment: y\n", "line 2: the key experiment"),
@@ -168,3 +169,73 @@ def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, place
     assert found["recipe"]["batch"] == 32
     assert (found["bundle"], found["experiment"]) == (str(BUNDLE), "x")
     assert (found["resamples"], found["centering"]) == (444, 0.5)
+
+
+AS_WRITTEN = [
+    # key, as it stands in the file, as meant
+    ("experiment", "007", "007"),
+    ("experiment", "2024_01", "2024_01"),
+    ("experiment", "1e3", "1e3"),
+    ("experiment", "0b11", "0b11"),
+    ("resamples", "0777", 777),
+    ("resamples", "1_000", 1000),
+    ("resamples", "+500", 500),
+    ("resamples", "0x200", 512),
+    ("centering", "1e-3", 0.001),
+    ("centering", "1.0e-3", 0.001),
+    ("centering", "00.5", 0.5),
+    ("centering", ".5", 0.5),
+    ("protect_pretrains", "yes", True),
+    ("protect_pretrains", "off", False),
+]
+
+
+@pytest.mark.parametrize(("key", "text", "meant"), AS_WRITTEN)
+def test_what_is_written_is_what_is_meant(repository, key, text, meant):
+    name = "" if key == "experiment" else "experiment: x\n"
+    (path,) = written(repository, x=f"{name}{key}: {text}\n")
+    found = validate(read_config(repository, path))[key]
+    assert found == meant and type(found) is type(meant)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("resamples", "12:00:00"),  # 43,200 to YAML 1.1
+        ("checkpoint_seconds", "1:30"),
+        ("centering", "1:30.5"),
+        ("resamples", "0b1111111111"),
+        ("resamples", "1,000"),
+        ("resamples", "5__00"),
+        ("resamples", "\u0662\u0660\u0660"),
+        ("centering", "0,5"),
+        ("centering", ".inf"),
+        ("centering", "1e400"),
+        ("experiment", "12:30"),
+        ("experiment", "7"),
+        ("experiment", "1.5"),
+        ("experiment", "no"),
+        ("experiment", "~"),
+        ("experiment", "x\u200b"),
+    ],
+)
+def test_what_could_mean_two_things_is_refused(repository, key, text):
+    name = "" if key == "experiment" else "experiment: x\n"
+    (path,) = written(repository, x=f"{name}{key}: {text}\n")
+    with pytest.raises(ConfigError, match=f"^{key}: .* is not allowed"):
+        validate(read_config(repository, path))
+
+
+@pytest.mark.parametrize("text", ["\ufeffexperiment: x\n", "experiment: x\r\nresamples: 200\r\n"])
+def test_what_other_editors_write_is_read(repository, text):
+    (repository / "x.yaml").write_text(text, encoding="utf-8", newline="")
+    assert validate(read_config(repository, repository / "x.yaml"))["experiment"] == "x"
+
+
+@pytest.mark.parametrize("key", ["extends", "bundle"])
+@pytest.mark.parametrize("name", ['"a\\0b"', '"a\\nb.yaml"', '" "'])
+def test_a_name_of_a_file_that_is_no_line_of_text(repository, key, name):
+    (path,) = written(repository, x=f"experiment: x\n{key}: {name}\n")
+    with pytest.raises(ConfigError, match=f"^{key}: .*must be one line of text") as caught:
+        read_config(repository, path)
+    assert "\n" not in str(caught.value)

@@ -139,3 +139,9 @@ def test_an_empty_text_is_a_text():
     table = samples().head(2).assign(text=["", "some words"])
     compared = labels(table, np.array([1.0, 0.0]), temperature=1e-6)
     assert compared.chosen.tolist() == [""]
+
+
+def test_texts_that_look_the_same_are_no_comparison():
+    table = samples()
+    table.loc[[1], "text"] = table.text[0] + "\u200b"
+    assert labels(table).attrs["dropped"] == {"validation": {"of equal texts": 1}}

@@ -23,7 +23,7 @@ from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, write_table
 from underspec.checksums import checksums
 from underspec.claims import COLUMNS
 from underspec.curves import training_curves
-from underspec.data_card import card, compared, duplicates, examples, lengths
+from underspec.data_card import card, compared, duplicates, examples, lengths, read_left_out
 from underspec.errors import ArtifactError
 from underspec.overview import grouped, read_claims, sizes, tally, trained_on
 from underspec.pages import embedded, human_bytes, write_page
@@ -163,7 +163,9 @@ def test_examples_hold_post_and_reference():
 
 def test_the_data_card(tmp_path):
     posts = pd.DataFrame({"post_id": ["p", "q"], "split": "preferences", "post": "<x> y"})
+    posts.attrs["dropped"] = {"TL;DR train": {"without id or post": 5678}, "policy": {}}
     write_table(posts.assign(reference="z"), tmp_path / "posts.parquet", POSTS)
+    (tmp_path / "0.json").write_text('{"documents that were empty": 4321}')
     table = preferences(chosen=["a b", "a"], rejected=["a", "b"])
     table.attrs["dropped"] = {"preferences": {"of equal texts": 1234}, "validation": {}}
     write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
@@ -177,6 +179,7 @@ def test_the_data_card(tmp_path):
         samples={"best_of_n": tmp_path / "best_of_n.parquet"},
         tokens=[tmp_path / "0.npy"],
         experiment="tiny",
+        left_out_text=[tmp_path / "0.json"],
         template=PAGES / "data_card.html",
         output=tmp_path / "card.html",
     )
@@ -184,6 +187,8 @@ def test_the_data_card(tmp_path):
     assert "&lt;x&gt; y" in html and "<x>" not in html
     assert "1,234 tokens" in html and "50.0 %" in html
     assert "Left out: 1,234 of equal texts (preferences)." in html
+    assert "Posts left out: 5,678 without id or post (TL;DR train)." in html
+    assert "Of the pretraining text: 4,321 documents that were empty." in html
     assert "modified MIT" in html and "ODC-BY" in html
     for file in ("posts.parquet", "preferences.parquet", "best_of_n.parquet", "0.npy"):
         assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() in html
@@ -542,3 +547,16 @@ def test_numbers_older_than_the_claims_are_not_shown(finished):
 def test_a_report_without_the_overview_opens_without_numbers(finished):
     (finished / "report/overview.html").unlink()
     assert "What came out" not in opened(finished)
+
+
+def test_a_template_that_is_not_there(tmp_path):
+    with pytest.raises(ArtifactError, match=r"gone\.html: no such template"):
+        write_page(tmp_path / "gone.html", tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": "many"}', '{"a": 1, "a": 2}'])
+def test_counts_of_what_was_left_out_that_cannot_be_read(tmp_path, text):
+    (tmp_path / "0.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"0\.json: .*; delete the folder") as caught:
+        read_left_out([tmp_path / "0.json"])
+    assert "\n" not in str(caught.value)

@@ -2,10 +2,13 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from underspec import resampling
 from underspec.grid import reward_models
@@ -102,3 +105,47 @@ def test_without_anything_to_measure_it_by_there_is_no_interval(values, pretrain
     interval = resampling.over_posts_and_seeds(values, values, pretrains)
     assert interval.estimate == 0.7
     assert math.isnan(interval.low) and math.isnan(interval.high)
+
+
+NOISE = 1 + 1e-8 * np.random.default_rng(0).normal(size=500)
+
+
+@pytest.mark.parametrize("value", [1.0, -3e5, 1e-9])
+def test_rounding_is_no_variation(value):
+    values = value * NOISE
+    for interval in (
+        resampling.over_posts(values),
+        resampling.over_posts_and_seeds(values, values, 5),
+        resampling.over_posts(values - value, size=value),  # a difference of equal numbers
+        resampling.over_posts_and_seeds(values - value, values - value, 5, size=value),
+    ):
+        assert math.isnan(interval.low) and math.isnan(interval.high)
+
+
+def test_a_small_difference_that_varies_has_an_interval():
+    values = 1e-6 * (1 + 0.01 * np.random.default_rng(0).normal(size=500))
+    interval = resampling.over_posts_and_seeds(values, values, 5, size=1e-2)
+    assert 0 < interval.low < interval.high
+
+
+@given(
+    st.lists(st.floats(allow_infinity=True, allow_nan=True, width=32), min_size=1, max_size=30),
+    st.integers(1, 5),
+)
+def test_no_interval_is_without_width_or_warns(resamples, pretrains):
+    values = np.array([1.0, *resamples])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for interval in (
+            resampling.over_posts(values),
+            resampling.over_posts_and_seeds(values, values[::-1], pretrains),
+        ):
+            assert math.isnan(interval.low) or interval.low < interval.high
+
+
+def test_with_one_resample_of_the_seeds_there_is_no_interval():
+    posts = np.random.default_rng(0).normal(size=50)
+    nested = np.full(50, np.nan)
+    for known in (0, 1):
+        nested[: known + 1] = 1.0
+        assert math.isnan(resampling.over_posts_and_seeds(posts, nested, 5).low)

@@ -93,6 +93,54 @@ def drop_key(path):
     path.write_text(json.dumps({key: metrics[key] for key in metrics if key != "accuracy"}))
 
 
+def with_metrics(**changes):
+    def change(path):
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    change.__name__ = str(changes)
+    return change
+
+
+def key_twice(path):
+    path.write_text(path.read_text().rstrip()[:-1] + ', "accuracy": 0.9}')
+
+
+def list_for_a_map(path):
+    path.write_text("[1]")
+
+
+def with_column(**changes):
+    def change(path):
+        table = pd.read_parquet(path)
+        columns = {name: value(table) for name, value in changes.items()}
+        table.assign(**columns).to_parquet(path)
+
+    change.__name__ = f"other {', '.join(changes)}"
+    return change
+
+
+def row_twice(path):
+    table = pd.read_parquet(path)
+    pd.concat([table, table[:1]]).to_parquet(path)
+
+
+IMPOSSIBLE = [
+    *({"accuracy": value} for value in ("high", None, float("nan"), 1.7, -0.1, True)),
+    *({"parameters": value} for value in ("41k", 0, 1.5)),
+    {"pairs": 0},
+    {"scale": 7},
+]
+OF_ANOTHER_KIND = [
+    with_column(reward=lambda t: t.reward.astype(str)),
+    with_column(reward=lambda t: t.reward > 0),
+    with_column(reward=lambda t: t.reward.astype(float) * 1e300),
+    with_column(sample_index=lambda t: t.sample_index + 0.5),
+    with_column(sample_index=lambda t: t.sample_index.astype(str)),
+    with_column(sample_index=lambda t: t.sample_index.astype(int) + 2**40),
+    with_column(post_id=lambda t: range(len(t))),
+]
+
+
 SCORE = "scores/large/pretrain1-finetune0.parquet"
 CHOICE = "rerank/small/finetune-pretrain0-min.parquet"
 METRICS = "reward_models/large/pretrain2-finetune0/metrics.json"
@@ -101,6 +149,10 @@ DAMAGED = [
     *itertools.product((SCORE, CHOICE, "scores/evaluator.parquet"), (*TABLE_DAMAGES, put_nan)),
     *itertools.product(("samples/best_of_n.parquet",), (truncate, drop_column, drop_rows, remove)),
     *itertools.product((METRICS, "evaluator/metrics.json"), (spoil_json, drop_key, remove)),
+    *itertools.product((METRICS, "evaluator/metrics.json"), (key_twice, list_for_a_map)),
+    *((METRICS, with_metrics(**changes)) for changes in IMPOSSIBLE),
+    (METRICS, with_metrics(scale="small")),  # of another scale
+    *((SCORE, damage) for damage in (*OF_ANOTHER_KIND, row_twice)),
 ]
 
 
@@ -115,7 +167,8 @@ def test_damaged_artifacts_are_named_and_overwrite_nothing(folder, tables, name,
             run(folder)
     finally:
         path.write_bytes(intact)
-    assert str(path) in str(error.value)
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message
     assert {file: file.read_bytes() for file in (folder / "tables").iterdir()} == before
 
 

@@ -16,6 +16,7 @@ from published import (
 )
 
 from underspec.artifacts import POSTS, PREFERENCES, read_table, write_table
+from underspec.data_card import left_out
 from underspec.errors import ArtifactError, ConfigError, UserError
 from underspec.worlds.tldr import World, flow
 
@@ -120,6 +121,7 @@ def with_summaries(*texts):
         (with_summaries(" one", "\u200b \ufeff"), "with an empty summary"),
         (with_summaries("\x00", " one"), "with an empty summary"),
         (with_summaries(" one", "one "), "of equal summaries"),
+        (with_summaries("one", "o\u200bne"), "of equal summaries"),
         (comparison("bad", info={**comparison("bad")["info"], "post": None}), "without id or post"),
         (comparison("bad", info={**comparison("bad")["info"], "id": None}), "without id or post"),
         (comparison("bad", info=None), "without id or post"),
@@ -291,3 +293,120 @@ def test_a_folder_without_the_files(published):
 def test_flow():
     assert flow(" a\n\tb  c ") == "a b c"
     assert flow(None) == ""
+
+
+def with_column(path, name, values):
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index(name), name, values), path)
+
+
+def comparisons(folder):
+    return folder / "comparisons/comparisons/train/0000.parquet"
+
+
+@pytest.mark.parametrize(
+    ("choices", "kept"),
+    [
+        (pa.array([0.0, 1.0, 1.0]), 3),
+        (pa.array([0.0, float("nan"), 1.0]), 2),  # as pandas writes a gap
+        (pa.array([0.0, 0.5, 1.0]), 2),
+        (pa.array([0, 1, 1], pa.uint8()), 3),
+        (pa.array([0, 1, 1]).dictionary_encode(), 3),
+    ],
+)
+def test_a_choice_in_another_layout(published, choices, kept):
+    expected = world(published).preferences()
+    with_column(comparisons(published), "choice", choices)
+    found = world(published).preferences()
+    assert (found.split == "preferences").sum() == kept
+    assert set(found.chosen) <= set(expected.chosen)
+    if kept == 3:
+        assert found.chosen.tolist() == expected.chosen.tolist()
+    else:
+        reason = "with a choice that is neither 0 nor 1"
+        assert found.attrs["dropped"]["preferences"] == {reason: 1}
+
+
+@pytest.mark.parametrize("kind", ["fixed", "large"])
+def test_summaries_in_another_layout(published, kind):
+    expected = world(published).preferences()
+    values = pq.read_table(comparisons(published))["summaries"].combine_chunks()
+    if kind == "fixed":
+        values = pa.FixedSizeListArray.from_arrays(values.flatten(), 2)
+    else:
+        values = values.cast(pa.large_list(values.type.value_type))
+    with_column(comparisons(published), "summaries", values)
+    assert world(published).preferences().equals(expected)
+
+
+BYTES = pa.array([b"caf\xe9 %d" % i for i in range(5)], pa.binary())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (BYTES.view(pa.string()), "column post is damaged .*UTF8.*; delete it and fetch it again"),
+        (BYTES, "column post is binary, not text"),
+        (pa.array([["a"]] * 5), "column post is list.*, not text"),
+        (pa.array(range(5)), "column post is int64, not text"),
+        (pa.array([float("nan")] * 5), "column post is double, not text"),
+    ],
+)
+def test_posts_of_another_kind(published, values, said):
+    with_column(train_file(published), "post", values)
+    with pytest.raises(ArtifactError, match=rf"train-.*parquet: {said}"):
+        world(published).posts()
+
+
+@pytest.mark.parametrize("values", [[True, False, True], ["0", "1", "1"], [[0], [1], [1]]])
+def test_choices_of_another_kind(published, values):
+    with_column(comparisons(published), "choice", pa.array(values))
+    with pytest.raises(ArtifactError, match=r"0000\.parquet: column choice is .*, not numbers"):
+        world(published).posts()
+
+
+def test_a_column_of_structs_in_a_list_is_another_column(published):
+    info = pq.read_table(comparisons(published))["info"].combine_chunks()
+    listed = pa.ListArray.from_arrays(pa.array(range(4), pa.int32()), info)
+    with_column(comparisons(published), "info", listed)
+    with pytest.raises(ArtifactError, match=r"0000\.parquet: column info\.id.* is missing"):
+        world(published).posts()
+
+
+def test_two_columns_of_one_name(published):
+    table = pq.read_table(train_file(published))
+    twice = pa.Table.from_arrays([*table.columns, table["id"]], [*table.schema.names, "id"])
+    pq.write_table(twice, train_file(published))
+    with pytest.raises(ArtifactError, match="train-.*: has two columns id"):
+        world(published).posts()
+
+
+def test_ids_are_known_without_the_spaces_around_them(published):
+    append(train_file(published), post("new", id=" t3_new "), post("blank", id="  "))
+    posts = world(published).posts()
+    assert "t3_new" in set(posts.post_id)
+    assert posts.attrs["dropped"]["TL;DR train"] == {"without id or post": 1}
+
+
+def test_posts_that_are_left_out_are_counted_for_the_data_card(published, tmp_path):
+    append(train_file(published), post("bad", summary=" "), post("policy0"))
+    posts = world(published).posts()
+    dropped = posts.attrs["dropped"]
+    assert dropped["TL;DR train"] == {"with an empty summary": 1}
+    assert dropped["policy"] == {"that an earlier split has, or that come twice": 3}
+    write_table(posts, tmp_path / "posts.parquet", POSTS)
+    read = read_table(tmp_path / "posts.parquet", POSTS)
+    assert {"split": "TL;DR train", "reason": "with an empty summary", "count": 1} in left_out(read)
+
+
+def test_a_comparison_about_another_text_or_another_split_s_post_is_left_out(published, caplog):
+    info = comparison("pref0")["info"] | {"post": "an edited post"}
+    append(comparisons(published), comparison("pref0", info=info), comparison("val0"))
+    with caplog.at_level("INFO", logger="underspec"):
+        preferences = world(published).preferences()
+    assert (preferences.split == "preferences").sum() == 3
+    assert preferences.attrs["dropped"]["preferences"] == {
+        "of a post that an earlier split has": 1,
+        "of another text under a post's id": 1,
+    }
+    assert "comparisons preferences: 1 more dropped, of another text" in caplog.text

@@ -22,6 +22,10 @@ from underspec.worlds.micro_tldr import (
     Story,
 )
 
+COLUMNS = tuple(
+    f"gold_{name}" for name in ("event", "distraction", "place", "time", "feeling", "sorry", "plan")
+)
+
 # Truth: a role of the event told right is worth its weight, told wrong it costs as much; other
 # facts cost when they are wrong.
 EVENT_WEIGHTS = {"agent": 0.25, "verb": 0.15, "owner": 0.2, "object": 0.2}

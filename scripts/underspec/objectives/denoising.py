@@ -57,7 +57,8 @@ def denoising(
 
     The seed decides where the cuts lie, the order of the chunks and which spans are corrupted.
     Inputs are exactly `input_length` long, so there is no padding and no mask. Raises
-    ArtifactError if there are too few tokens, ConfigError if there are too few sentinels.
+    ArtifactError if there are too few tokens or they are another tokenizer's, ConfigError if there
+    are too few sentinels.
     """
     length = tokens_for(input_length, noise_density, mean_span_length)
     chunks = Chunks(shards, length, seed)
@@ -74,8 +75,10 @@ def denoising(
 
     def make(step: int, rows: range) -> Batch:
         chosen = examples(seed, len(chunks), batch, step, rows)
+        tokens = np.stack([chunks[chunk] for chunk in chosen])
+        _check(tokens, first_sentinel)
         inputs, targets = corrupt(
-            np.stack([chunks[chunk] for chunk in chosen]),
+            tokens,
             noise_density,
             mean_span_length,
             first_sentinel,
@@ -84,8 +87,19 @@ def denoising(
         )
         return {"input_ids": torch.from_numpy(inputs), "labels": torch.from_numpy(targets)}
 
+    for tokens in _sample(shards, length):
+        _check(tokens, first_sentinel)
     settings = {"data": digest(_sample(shards, length))}
     return Objective(make, language_model_loss, target_tokens, settings)
+
+
+def _check(tokens: np.ndarray, first_sentinel: int) -> None:
+    """Raise ArtifactError if there is a token that no text has: a sentinel, or one beyond."""
+    if (largest := int(tokens.max(initial=0))) > first_sentinel - SENTINELS:
+        raise ArtifactError(
+            f"pretraining text: token {largest} is none of this tokenizer's; delete "
+            "data/pretraining/*.npy and run Snakemake again"
+        )
 
 
 def _sample(shards: list[np.ndarray], length: int) -> Iterator[np.ndarray]:

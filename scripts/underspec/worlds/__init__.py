@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import itertools
 import pkgutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +17,7 @@ from typing import ClassVar
 import pandas as pd
 
 from underspec.errors import ConfigError
-from underspec.schema import Count, Section, Several
+from underspec.schema import Count, Section, Several, checked, part_of
 
 
 class Options(Section):
@@ -50,13 +51,31 @@ class BaseWorld:
     has_pretraining_text: ClassVar[bool] = True  # pretraining_text() exists
 
     def __init__(self, options: dict, raw: Path | None = None):
-        self.options = self.Options(**options)
-        self.raw = raw
+        """Raises ConfigError if an option is missing, unknown or impossible."""
+        self.options = checked(self.Options, options, "worlds", self.name())
+        self._raw = raw
+        self.left_out: Counter[str] = Counter()  # of the pretraining text read so far, by reason
+
+    @classmethod
+    def name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    @property
+    def raw(self) -> Path:
+        if self._raw is None:
+            raise ConfigError(f"world: {self.name()} reads raw files; say where they are, by --raw")
+        return self._raw
 
     @classmethod
     def fetch(cls, raw: Path, **options) -> None:
         """Bring the world's raw files into the folder `raw` (only if `downloads`)."""
-        raise NotImplementedError(f"{cls.__module__} downloads nothing")
+        raise ConfigError(f"world: {cls.name()} is generated here; there is nothing to fetch")
+
+    @classmethod
+    def options_of_fetch(cls, options: dict) -> dict:
+        """`options`, checked to be those that fetch() takes. Raises ConfigError if they are not."""
+        section = part_of(cls.Options, cls.fetch_options)
+        return checked(section, options, "worlds", cls.name()).model_dump()
 
     def posts(self) -> pd.DataFrame:
         """Posts with the columns of artifacts.POSTS, and gold attributes where there are any.

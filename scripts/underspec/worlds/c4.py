@@ -4,17 +4,21 @@ import gzip
 import json
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from underspec.downloads import Source, link
+from underspec.downloads import link
 from underspec.errors import ArtifactError
 from underspec.schema import integer
-from underspec.texts import visible
+from underspec.sections import Source
+from underspec.texts import visible, whole
 from underspec.worlds import BaseWorld, Options
 
 TRAIN_FILES = 1024
+EMPTY = "documents in which there is nothing to see"
+MENDED = "documents in which halves of surrogate pairs were replaced"
 log = logging.getLogger(__name__)
 
 
@@ -50,24 +54,28 @@ class World(BaseWorld):
 
     def pretraining_shard(self, shard: int, shards: int) -> Iterator[str]:
         for name in train_files(self.options.files)[shard::shards]:
-            yield from documents(self.raw / "source" / name)
+            yield from documents(self.raw / "source" / name, self.left_out)
 
 
 def train_files(count: int) -> list[str]:
     return [f"en/c4-train.{i:05d}-of-{TRAIN_FILES:05d}.json.gz" for i in range(count)]
 
 
-def documents(path: Path) -> Iterator[str]:
+def documents(path: Path, left_out: Counter) -> Iterator[str]:
     """The texts of a file of C4, one line each: SentencePiece reads a newline as a space.
 
-    Texts in which there is nothing to see are left out, and counted on the log. Raises
-    ArtifactError, naming the file, if it is missing or damaged, or a row has no text.
+    Texts in which there is nothing to see are left out, and halves of surrogate pairs are replaced;
+    both are counted in `left_out`. Raises ArtifactError, naming the file, if it is missing, damaged
+    or empty, or a row has no text.
     """
-    number, empty = 0, 0
+    number, empty, mended = 0, 0, 0
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
+        with gzip.open(path) as lines:
             for number, line in enumerate(lines, start=1):  # noqa: B007
-                if visible(text := " ".join(json.loads(line)["text"].split())):
+                found = " ".join(json.loads(line)["text"].split())
+                text = whole(found)
+                mended += text != found
+                if visible(text):
                     yield text
                 else:
                     empty += 1
@@ -76,12 +84,22 @@ def documents(path: Path) -> Iterator[str]:
             f"{path}: no such file; was it moved since it was fetched? Delete the folder of the "
             "raw files and run Snakemake again"
         ) from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ArtifactError(
             f"{path}: not a whole gzip file ({error}); delete it and fetch it again"
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            f"{path}: line {number} is not UTF-8 ({error.reason}); delete it and fetch it again"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtifactError(
             f'{path}: line {number} is no JSON object with a "text"; is this a file of C4?'
         ) from None
-    log.info("%s: %d documents, %d more were empty", path.name, number - empty, empty)
+    if not number:
+        raise ArtifactError(f"{path}: has no lines; delete it and fetch it again")
+    log.info(
+        "%s: %d documents, %d more were empty; halves of surrogate pairs were replaced in %d",
+        *(path.name, number - empty, empty, mended),
+    )
+    left_out.update({EMPTY: empty, MENDED: mended})

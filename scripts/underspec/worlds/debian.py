@@ -18,13 +18,13 @@ from pathlib import Path
 import pandas as pd
 
 from underspec import apt
-from underspec.artifacts import read_table, write_table
+from underspec.artifacts import Schema, read_lines, read_table, write_table
 from underspec.documentation import flow, read_documents
 from underspec.errors import ConfigError, UserError
 from underspec.schema import MOST, Seed, integer
 from underspec.worlds import BaseWorld, Options, Splits, hashed_order
 
-DESCRIPTIONS = dict.fromkeys(("source", "package", "synopsis", "description"), "string")
+DESCRIPTIONS = Schema(source="string", package="string", synopsis="string", description="string")
 HELD_OUT = ("validation", "best_of_n")
 LEAST_WORDS = 15  # a shorter description says no more than its synopsis
 RECURS = 5  # a paragraph in the descriptions of so many source packages is boilerplate
@@ -104,8 +104,8 @@ class World(BaseWorld):
         sources = set(posts.post_id[posts.split.isin(HELD_OUT)])
         held_out = table.source.isin(sources)
         seen = grams_of(p for paragraphs in table.paragraphs[held_out] for p in paragraphs)
-        with (self.raw / "documentation.txt").open(encoding="utf-8") as lines:
-            yield from (d for d in map(str.rstrip, lines) if grams(d).isdisjoint(seen))
+        lines = read_lines(self.raw / "documentation.txt")
+        yield from (d for d in map(str.rstrip, lines) if grams(d).isdisjoint(seen))
         told = set()
         for paragraphs in table.paragraphs[~held_out]:
             new = [p for p in paragraphs if p not in told and grams(p).isdisjoint(seen)]

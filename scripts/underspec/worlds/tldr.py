@@ -5,6 +5,7 @@ Posts that people compared summaries of are for reward models, the others for th
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,23 +13,24 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from underspec.downloads import Source, link, missing_shards
+from underspec import parquet_files
+from underspec.downloads import link, missing_shards
 from underspec.errors import ArtifactError, ConfigError
 from underspec.schema import Seed, Several, or_null
-from underspec.texts import visible
+from underspec.sections import Source
+from underspec.texts import alike, visible
 from underspec.worlds import BaseWorld, Options, hashed_order
 
 POST_FILES = {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
 COMPARISON_FILES = {split: f"comparisons/{split}/*.parquet" for split in ("train", "validation")}
-POST_COLUMNS = ("id", "subreddit", "title", "post", "summary")
-COMPARISON_COLUMNS = (
-    *(f"info.{name}" for name in ("id", "subreddit", "title", "post")),
-    "summaries.text",
-    "choice",
-    "batch",
+# What is read, and what it must hold; a[].b is the field b of each of a list.
+POST_COLUMNS = dict.fromkeys(("id", "subreddit", "title", "post", "summary"), "text")
+COMPARISON_COLUMNS = dict.fromkeys(
+    (*(f"info.{name}" for name in ("id", "subreddit", "title", "post")), "summaries[].text"), "text"
 )
+COMPARISON_COLUMNS |= {"choice": "numbers", "batch": "text"}
+FETCH = "delete it and fetch it again"
 NEWS = {"batch0_cnndm", "cnndm0", "cnndm2"}  # of the validation split: CNN/DM, not TL;DR
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class World(BaseWorld):
         The reference of a post with comparisons is empty if TL;DR does not have the post.
         """
         tldr = {split: self._tldr(split) for split in POST_FILES}
+        dropped = {f"TL;DR {split}": table.attrs["dropped"] for split, table in tldr.items()}
         references = pd.concat(tldr.values()).drop_duplicates("post_id").set_index("post_id")
         compared = self._compared[0].drop_duplicates(["post_id", "split"])
         compared = compared[["post_id", "split", "post"]]
@@ -87,14 +90,26 @@ class World(BaseWorld):
                 "policy": tldr["train"],
             }
         )
+        overlapping = table.attrs["dropped"]
         table = table[table.post_id.isin(self._chosen(table)) | (table.split != "best_of_n")]
-        return table.reset_index(drop=True)
+        table = table.reset_index(drop=True)
+        table.attrs["dropped"] = dropped | overlapping
+        return table
 
     def preferences(self) -> pd.DataFrame:
         """The comparisons of all posts in preferences and validation; source: people."""
-        kept = self.posts()[["post_id", "split"]]
+        kept = self.posts()[["post_id", "split", "post"]]
         compared, dropped = self._compared
-        table = compared.merge(kept, on=["post_id", "split"])
+        table = compared.merge(kept, "left", ["post_id", "split"], suffixes=("", "_kept"))
+        gone, other = table.post_kept.isna(), table.post != table.post_kept
+        for reason, rows in (
+            ("of a post that an earlier split has", gone),
+            ("of another text under a post's id", other & ~gone),
+        ):
+            for split, count in table.split[rows].value_counts().items():
+                log.info("comparisons %s: %d more dropped, %s", split, count, reason)
+                dropped = dropped | {split: dropped[split] | {reason: count}}
+        table = table[~other]
         table = table[["post_id", "split", "chosen", "rejected"]].assign(source="people")
         table.attrs["dropped"] = dropped
         return table
@@ -115,14 +130,16 @@ class World(BaseWorld):
         rows, dropped = [], Counter()
         for row in read_rows(self.raw / "posts", POST_FILES[split], POST_COLUMNS):
             summary = flow(row["summary"])
-            if not (row["id"] and visible(flow(row["post"]))):
+            if not (visible(flow(row["id"])) and visible(flow(row["post"]))):
                 dropped["without id or post"] += 1
             elif not visible(summary):
                 dropped["with an empty summary"] += 1
             else:
-                rows.append((row["id"], post_text(row), summary))
+                rows.append((flow(row["id"]), post_text(row), summary))
         _tell(f"TL;DR {split}", len(rows), dropped)
-        return pd.DataFrame(rows, columns=["post_id", "post", "reference"])
+        table = pd.DataFrame(rows, columns=["post_id", "post", "reference"])
+        table.attrs["dropped"] = dict(dropped)
+        return table
 
     @cached_property
     def _compared(self) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
@@ -137,8 +154,10 @@ class World(BaseWorld):
                     dropped[wrong] += 1
                     continue
                 texts = [flow(summary["text"]) for summary in row["summaries"]]
-                chosen, rejected = texts[row["choice"]], texts[1 - row["choice"]]
-                rows.append((row["info"]["id"], name, post_text(row["info"]), chosen, rejected))
+                choice = int(row["choice"])  # a column with gaps comes as 0.0 and 1.0
+                chosen, rejected = texts[choice], texts[1 - choice]
+                info = row["info"]
+                rows.append((flow(info["id"]), name, post_text(info), chosen, rejected))
             _tell(f"comparisons {split}", len(rows) - before, dropped)
             dropped_of[name] = dict(dropped)
         columns = ["post_id", "split", "post", "chosen", "rejected"]
@@ -160,23 +179,26 @@ def what_is_wrong(row: dict) -> str | None:
     """Why a comparison cannot be used, if it cannot."""
     if row["batch"] in NEWS:
         return "of news (CNN/DM)"
-    if not row["info"] or not row["info"]["id"] or not visible(flow(row["info"]["post"])):
+    info = row["info"] or {}
+    if not all(visible(flow(info.get(name))) for name in ("id", "post")):
         return "without id or post"
     texts = [flow((summary or {}).get("text")) for summary in row["summaries"] or []]
     if len(texts) != 2:
         return "not of two summaries"
     if not all(map(visible, texts)):
         return "with an empty summary"
-    if texts[0] == texts[1]:
+    if alike(*texts):
         return "of equal summaries"
     return None if row["choice"] in (0, 1) else "with a choice that is neither 0 nor 1"
 
 
 def without_overlaps(splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The tables of `splits` as one; a post, known by its id or its text, stays in the first
-    split that has it. Raises ArtifactError if a split is left without posts.
+    split that has it. attrs["dropped"] has how many are left out.
+
+    Raises ArtifactError if a split is left without posts.
     """
-    ids, texts, kept = set(), set(), []
+    ids, texts, kept, dropped = set(), set(), [], {}
     for split, table in splits.items():
         again = table.post_id.isin(ids) | table.post.isin(texts)
         rest = table[~again].drop_duplicates("post_id").assign(split=split)
@@ -186,18 +208,23 @@ def without_overlaps(splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
             len(rest),
             len(table) - len(rest),
         )
+        if fewer := len(table) - len(rest):
+            dropped[split] = {"that an earlier split has, or that come twice": fewer}
         if rest.empty:
             raise ArtifactError(f"world tldr: no usable post for the split {split}; see the log")
         ids.update(rest.post_id)
         texts.update(rest.post)
         kept.append(rest)
-    return pd.concat(kept, ignore_index=True)
+    table = pd.concat(kept, ignore_index=True)
+    table.attrs["dropped"] = dropped
+    return table
 
 
-def read_rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> Iterator[dict]:
-    """The rows of the Parquet files that match `pattern`; `a.b` is the field b of (a list of) a.
+def read_rows(folder: Path, pattern: str, columns: dict[str, str]) -> Iterator[dict]:
+    """The rows of the Parquet files that match `pattern`, with `columns` and what these hold.
 
-    Raises ArtifactError, naming the file, if it or a shard is missing, damaged, or lacks a column.
+    Raises ArtifactError, naming the file, if it or a shard is missing or damaged, or lacks a
+    column, or has another kind of values in one.
     """
     paths = sorted(folder.glob(pattern))
     if not paths:
@@ -211,32 +238,43 @@ def read_rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> Iterator[
             "Delete the folder of the raw files and run Snakemake again"
         )
     for path in paths:
-        try:
-            with pq.ParquetFile(path) as file:
-                missing = [column for column in columns if not _has(file.schema_arrow, column)]
-                if missing:
-                    raise ArtifactError(
-                        f"{path}: column {', '.join(missing)} is missing; "
-                        f"it has {', '.join(file.schema_arrow.names)}"
-                    )
-                wanted = list(dict.fromkeys(column.partition(".")[0] for column in columns))
-                for batch in file.iter_batches(columns=wanted):
-                    yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        with parquet_files.opened(path, path, FETCH) as file:
+            _check_columns(file.schema_arrow, columns, path)
+            wanted = list(dict.fromkeys(re.split(r"\W", column)[0] for column in columns))
+            for batch in file.iter_batches(columns=wanted):
+                parquet_files.check_utf8(batch, path, FETCH)
+                yield from batch.to_pylist()
+
+
+def _check_columns(schema: pa.Schema, columns: dict[str, str], path: Path) -> None:
+    found = {column.replace("[]", ""): _type(schema, column) for column in columns}
+    names = schema.names
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ArtifactError(f"{path}: has two columns {twice[0]}; {FETCH}")
+    if missing := [column for column, kind in found.items() if kind is None]:
+        raise ArtifactError(
+            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(names)}; is it the "
+            "published data set?"
+        )
+    holds = {"text": parquet_files.is_text, "numbers": parquet_files.is_number}
+    for (column, kind), wanted in zip(found.items(), columns.values(), strict=True):
+        if not (holds[wanted](kind) or pa.types.is_null(kind)):
             raise ArtifactError(
-                f"{path}: not a whole Parquet file ({str(error).splitlines()[0]}); "
-                "delete it and fetch it again"
-            ) from None
+                f"{path}: column {column} is {kind}, not {wanted}; is it the published data set?"
+            )
 
 
-def _has(schema: pa.Schema, column: str) -> bool:
+def _type(schema: pa.Schema, column: str) -> pa.DataType | None:
+    """The type of a column, or of a field of it; None if there is none."""
     name, _, field = column.partition(".")
-    if name not in schema.names:
-        return False
-    kind = schema.field(name).type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        kind = kind.value_type
-    return not field or (pa.types.is_struct(kind) and kind.get_field_index(field) >= 0)
+    index = schema.get_field_index(name.removesuffix("[]"))
+    kind = schema.field(index).type if index >= 0 else None
+    if kind is not None and name.endswith("[]"):
+        kind = kind.value_type if parquet_files.is_list(kind) else None
+    if not field or kind is None:
+        return kind
+    index = kind.get_field_index(field) if pa.types.is_struct(kind) else -1
+    return kind.field(index).type if index >= 0 else None
 
 
 def _tell(what: str, kept: int, dropped: Counter) -> None:

@@ -1,0 +1,118 @@
+"""Parquet files, read strictly: whole, of the types that are asked for, and text that is UTF-8."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from underspec.errors import ArtifactError
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text, however it is laid out."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def is_number(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+
+
+KINDS = {
+    "string": ("text", pa.string(), is_text),
+    "int32": ("whole numbers", pa.int32(), is_number),
+    "float32": ("numbers", pa.float32(), is_number),
+    "float64": ("numbers", pa.float64(), is_number),
+    "bool": ("true or false", pa.bool_(), pa.types.is_boolean),
+}
+
+
+@contextmanager
+def opened(source: Path | io.BytesIO, path: Path, cure: str) -> Iterator[pq.ParquetFile]:
+    """The Parquet file in `source`, which messages call `path`.
+
+    Raises ArtifactError in one line if there is none, or it turns out not to be whole.
+    """
+    try:
+        with pq.ParquetFile(source) as file:
+            yield file
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; {cure}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(
+            f"{path}: not a whole Parquet file ({_first_line(error)}); {cure}"
+        ) from error
+
+
+def columns(table: pa.Table, kinds: Mapping[str, str], path: Path, cure: str) -> pa.Table:
+    """`table` with its columns `kinds` (of KINDS, by name) in exactly these types.
+
+    Raises ArtifactError, naming `path`, if one of them is missing, there twice, of a type that
+    cannot mean that, or holds a number that does not fit or text that is not UTF-8.
+    """
+    names = table.schema.names
+    if missing := [name for name in kinds if name not in names]:
+        raise ArtifactError(
+            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(names)}; {cure}"
+        )
+    if twice := [name for name in kinds if names.count(name) > 1]:
+        raise ArtifactError(f"{path}: has two columns {twice[0]}; {cure}")
+    check_utf8(table, path, cure)
+    for name, kind in kinds.items():
+        meant, wanted, fits = KINDS[kind]
+        column = table[name]
+        if not (fits(column.type) or pa.types.is_null(column.type)):
+            raise ArtifactError(f"{path}: column {name} is {column.type}, not {meant}; {cure}")
+        try:
+            cast = column.cast(wanted)
+        except pa.ArrowException as error:
+            raise ArtifactError(
+                f"{path}: column {name} does not hold {meant} ({_first_line(error)}); {cure}"
+            ) from None
+        table = table.set_column(names.index(name), name, cast)
+    return table
+
+
+def check_utf8(table: pa.Table | pa.RecordBatch, path: Path, cure: str) -> None:
+    """Raise ArtifactError, naming `path` and the column, if a text in it is not UTF-8."""
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        try:
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            column.validate(full=True)
+        except pa.ArrowException as error:
+            raise ArtifactError(
+                f"{path}: column {name} is damaged ({_first_line(error)}); {cure}"
+            ) from None
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """As pandas has it, with the attributes that pandas wrote; an index stays a column."""
+    frame = table.replace_schema_metadata(None).to_pandas()
+    with suppress(ValueError, LookupError, TypeError):  # what others wrote there is theirs
+        frame.attrs = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))["attributes"]
+    return frame
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
