@@ -140,6 +140,17 @@ def test_a_difference_that_no_resample_changes_decides_nothing():
     assert np.isnan(row["low"])
 
 
+@pytest.mark.parametrize("low", [0.1, 0.5 - 1e-9])
+def test_rounding_decides_nothing(low):
+    """Nor does it for the reward models at hand."""
+    what, noise = found({}), 1 + 1e-8 * np.random.default_rng(0).normal(size=(2, 201))
+    what.evidence["base"]["x", 0] = 0.5 * noise
+    row = judge(claim(more="x", less=low), what)
+    assert (row["verdict"], row["these_models"]) == ("undecided", "undecided")
+    assert row["reason"] == "no interval: no resample differs from the data"
+    assert np.isnan([row["low"], row["posts_low"]]).all()
+
+
 def test_the_ledger_is_whole():
     ledger = claims.read_ledger(LEDGER)
     ids = [entry.id for entry in ledger]
@@ -223,3 +234,12 @@ def test_a_ledger_that_is_no_yaml_is_refused(tmp_path):
 def test_the_table_has_its_columns_even_if_empty():
     assert list(claims.verdicts([], found({})).columns) == claims.COLUMNS
     assert isinstance(claims.verdicts([], found({})), pd.DataFrame)
+
+
+@pytest.mark.parametrize("text", ["", "7", "{id: [", "- {id: a, id: b}", b"\xff\xfe"])
+def test_a_ledger_that_cannot_be_read_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "ledger.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ArtifactError, match=r"ledger\.yaml: ") as caught:
+        claims.read_ledger(path)
+    assert "\n" not in str(caught.value)

@@ -115,3 +115,24 @@ def test_the_command_prints_a_line_a_stage_and_the_sum(tmp_path):
     assert len(lines) == 1 + len(list(stages(MINIATURE, POSTS)))
     assert all(line.split(",")[0] in done.stdout for line in lines[1:])
     assert " jobs on GPUs and " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--configfile"], "--configfile: expected one argument"),
+        (["--colour", "red"], "unrecognized arguments: --colour red"),
+        (["--configfile", "gone.yaml"], "gone.yaml: No such file"),
+        (["--configfile", "experiments"], "experiments: Is a directory"),
+        (["--output", "Makefile/estimate.csv"], "Makefile: file exists"),
+    ],
+)
+def test_what_cannot_be_estimated_is_one_line(options, said):
+    done = subprocess.run(
+        [sys.executable, "scripts/estimate.py", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and said in line

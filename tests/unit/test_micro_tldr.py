@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from underspec import gold_raters
 from underspec.artifacts import POSTS, read_table, write_table
+from underspec.errors import ArtifactError, ConfigError
 from underspec.gold_raters.micro_tldr import (
     EVENT_WEIGHTS,
     PASSIVE_ALONE,
@@ -272,3 +274,13 @@ def test_every_text_has_a_utility(words):
 def test_people_things_and_deeds_are_told_apart():
     words = [*MEN, *WOMEN, *OBJECTS, *VERBS]
     assert len(set(words)) == len(words)
+
+
+def test_posts_of_another_world_have_no_gold():
+    posts = pd.DataFrame({"post_id": ["a"], "split": "policy", "post": "x", "reference": "y"})
+    samples = pd.DataFrame({"post_id": ["a"], "text": ["x"]})
+    for rate in (gold_raters.gold_reward, gold_raters.parts):
+        with pytest.raises(ArtifactError, match="posts: column gold_event is missing"):
+            rate("micro_tldr", posts, samples)
+    with pytest.raises(ConfigError, match="world: 'tldr' has no gold rater"):
+        gold_raters.gold_reward("tldr", posts, samples)

@@ -560,3 +560,38 @@ def test_counts_of_what_was_left_out_that_cannot_be_read(tmp_path, text):
     with pytest.raises(ArtifactError, match=r"0\.json: .*; delete the folder") as caught:
         read_left_out([tmp_path / "0.json"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "",
+        "step,loss\n",
+        "step\n0\n",
+        "step,loss\n0,high\n",
+        "step,loss\n0,0.7\n100,\n",  # cut
+        "step,loss\n0,0.7\n\0\0\0\0,\n",
+        "step,loss\n0.5,0.7\n",
+        b"step,loss\n0,\xff\n",
+    ],
+)
+def test_a_training_log_that_is_not_whole(tmp_path, log):
+    entry = run(tmp_path / "seed0", [1.0])
+    (tmp_path / "seed0/training.csv").write_bytes(log if isinstance(log, bytes) else log.encode())
+    with pytest.raises(ArtifactError, match=r"training\.csv: not a training log") as caught:
+        training_curves([entry])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_training_that_diverged_has_a_log_all_the_same(tmp_path):
+    entry = run(tmp_path / "seed0", [1.0])
+    (tmp_path / "seed0/training.csv").write_text("step,loss\n0,0.7\n1,nan\n2,inf\n")
+    assert list(training_curves([entry]).step) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("parameters", ['"many"', "0", "null", "1.5"])
+def test_a_model_of_no_size(tmp_path, parameters):
+    entry = run(tmp_path / "seed0", [1.0])
+    (tmp_path / "seed0/provenance.json").write_text(f'{{"parameters": {parameters}}}')
+    with pytest.raises(ArtifactError, match=r"provenance\.json: parameters: .* is not allowed"):
+        training_curves([entry])

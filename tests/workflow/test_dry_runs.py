@@ -95,7 +95,7 @@ FILES = {
         r"x\.yaml: line 3: .* seed",
     ),
     "no name": (BASE + "resamples: 500", r"x\.yaml: has no `experiment:`"),
-    "a number": (BASE + "experiment: 007", "experiment: 7 .* write it in quotes"),
+    "a number": (BASE + "experiment: 7", "experiment: 7 .* write it in quotes"),
     "itself": ("experiment: x\nextends: {self}", r"x\.yaml: extends itself"),
     "what is not there": ("experiment: x\nextends: gone.yaml", r"gone\.yaml: No such file"),
 }
