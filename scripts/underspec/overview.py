@@ -9,7 +9,7 @@ import pandas as pd
 from underspec.claims import COLUMNS
 from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
-from underspec.reward_matrix import read_json
+from underspec.reward_matrix import Provenance, read_json
 
 VERDICTS = ("supported", "contradicted", "undecided")
 
@@ -76,7 +76,7 @@ def trained_on(folders: Iterable[Path]) -> list[tuple[str, int]]:
 
 
 def _machine(folder: Path) -> str:
-    about = read_json(folder / "provenance.json", set()).get("trained_on")
+    about = read_json(folder / "provenance.json", Provenance).get("trained_on")
     if not isinstance(about, dict) or "name" not in about:
         return "not recorded"
     if "instructions" not in about:  # a GPU

@@ -19,7 +19,10 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 SHAPE, LENGTHS = CONFIG["models"]["base"]["shape"], CONFIG["lengths"]
 RECIPE = CONFIG["recipe"] | CONFIG["models"]["base"]["pretrain"]
 GRID = {key: CONFIG[key] for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators")}
-EXPERIMENT = GRID | {"best_of_n": [1, 2], "gold": True}
+DESIGN = GRID | {"best_of_n": [1, 2], "gold": True}
+OUTPUTS = {"rerank": "choices", "score": "scores", "claims": "claims", "overview": "page"}
+OUTPUTS |= {"pretraining_text": "text"}
+LISTS = {"choices", "scores"}  # of outputs
 FILES = {"posts", "preferences", "samples", "tokenizer", "text", "tokens", "empty", "binary"}
 
 
@@ -50,7 +53,8 @@ def option(folder, value):
     return str(folder / value) if value in FILES else str(value)
 
 
-PRETRAIN = {"tokens": [], "tokenizer": "tokenizer", "shape": SHAPE, "seed": 0, "save_seconds": 9}
+PRETRAIN = {"tokens": [], "tokenizer": "tokenizer", "shape": SHAPE, "save_seconds": 9}
+PRETRAIN |= {"pretrain_seed": 0}
 PRETRAIN |= {"corruption": CONFIG["corruption"], "recipe": RECIPE, "placement": {}}
 PRETRAIN |= {"checkpoints": "checkpoints"}
 FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "placement")}
@@ -58,8 +62,8 @@ FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrain": "gone", "le
 FINETUNE |= {"checkpoints": "checkpoints"}
 REWARD = FINETUNE | {"preferences": "preferences", "scale": "base", "centering": 0.01}
 REWARD |= {"pretrain_seed": 0, "finetune_seed": 0}
-SCORE = {"posts": "posts", "samples": "samples", "tokenizer": "tokenizer", "reward_models": "gone"}
-SCORE |= {"names": ["x"], "shape": SHAPE, "lengths": LENGTHS, "precision": "fp32"}
+SCORE = {"posts": "posts", "samples": "samples", "tokenizer": "tokenizer"}
+SCORE |= {"reward_models": ["gone"], "shape": SHAPE, "lengths": LENGTHS, "precision": "fp32"}
 SAMPLE = {"posts": "posts", "tokenizer": "tokenizer", "policy": "gone", "shape": SHAPE, "seed": 0}
 SAMPLE |= {"lengths": LENGTHS, "split": "best_of_n", "samples": 2, "precision": "fp32"}
 SAMPLE |= {"distribution": {"temperature": 1.0, "top_k": None, "top_p": 1.0}}
@@ -159,18 +163,18 @@ CASES = {
     ),
     "no results": (
         "evidence",
-        {"results": "gone", "scale": "base", "experiment": EXPERIMENT}
+        {"results": "gone", "scale": "base", "design": DESIGN}
         | {"length_bias": 0.0, "resamples": 100},
         "gone/samples/best_of_n.parquet: no such file",
     ),
     "an empty experiment": (
         "evidence",
-        {"results": "gone", "scale": "base", "experiment": {}, "length_bias": 0, "resamples": 100},
-        "--experiment.grid: missing",
+        {"results": "gone", "scale": "base", "design": {}, "length_bias": 0, "resamples": 100},
+        "--design.grid: missing",
     ),
     "no resamples": (
         "evidence",
-        {"results": "gone", "scale": "base", "experiment": EXPERIMENT}
+        {"results": "gone", "scale": "base", "design": DESIGN}
         | {"length_bias": 0.0, "resamples": 0},
         "--resamples: '0' is not allowed",
     ),
@@ -189,7 +193,8 @@ CASES = {
     "no files": ("checksums", {"files": ["gone*"]}, "gone*: no such file"),
     "a figure that is not there": (
         "overview",
-        {"about": {"world": "c4"}, "accuracy": "x", "figures": [], "claims": "x", "template": "x"},
+        {"about": {"world": "c4"}, "accuracy": "x", "figures": [], "claims": "x", "template": "x"}
+        | {"models": [], "opening": "x"},
         "--about.experiment: missing",
     ),
 }
@@ -200,7 +205,9 @@ def test_what_is_wrong_is_one_line(folder, tmp_path, monkeypatch, stage, options
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     pairs = [(f"--{key}", option(folder, value)) for key, value in options.items()]
-    given = ["--output", "made/output", *(text for pair in pairs for text in pair)]
+    output = OUTPUTS.get(stage, "output")
+    path = '["made/output"]' if output in LISTS else "made/output"
+    given = [f"--{output}", path, *(text for pair in pairs for text in pair)]
     function = getattr(importlib.import_module(stage), stage)
     with pytest.raises(UserError) as caught, told_of_files():
         function(**arguments(function, given))

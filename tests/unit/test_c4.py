@@ -83,7 +83,7 @@ def test_what_is_left_out_reaches_a_file_for_the_data_card(raw, tmp_path):
         gzip.compress(b'{"text": "\\udfff"}\n{"text": " "}\n{"text": ""}\n')
     )
     options = {"source": source(raw / "published"), "files": 1}
-    files = {"output": tmp_path / "0.txt", "left_out": tmp_path / "0.json"}
+    files = {"text": tmp_path / "0.txt", "left_out": tmp_path / "0.json"}
     pretraining_text(world="c4", options=options, raw=raw, **files)
     assert read_left_out([files["left_out"]] * 2) == {c4.EMPTY: 4, c4.MENDED: 2}
     assert read_left_out([]) == {}

@@ -185,12 +185,12 @@ WRONG = {
 
 @pytest.mark.parametrize(("options", "said"), WRONG.values(), ids=WRONG)
 def test_a_wrong_option_is_one_line_here_and_in_the_log(run, tmp_path, options, said):
-    result = run(*options, "--log", "stage.log", "--label", "job 1")
+    result = run(*options, "--log", "logs/job/1.log")
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert line.startswith("[job 1] ") and said in line
-    logged = (tmp_path / "stage.log").read_text()
-    assert line.removeprefix("[job 1] ") in logged and "Traceback" not in logged
+    assert line.startswith("[job/1] ") and said in line
+    logged = (tmp_path / "logs/job/1.log").read_text()
+    assert line.removeprefix("[job/1] ") in logged and "Traceback" not in logged
     assert not (tmp_path / "out.json").exists()
 
 

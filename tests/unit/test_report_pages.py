@@ -203,12 +203,16 @@ def test_the_data_card_shows_markup_as_text(tmp_path):
         lengths=[{"kind": MARKUP, "split": MARKUP, "count": 1, "words": [1]}],
         tokens=1,
         preferences=[{"split": MARKUP, "source": MARKUP, "count": 1, "longer": 0.0, "equal": 0.0}],
-        left_out=[{"count": 1, "reason": MARKUP, "split": MARKUP}],
+        left_out={
+            "posts": [{"count": 1, "reason": MARKUP, "split": MARKUP}],
+            "comparisons": [{"count": 1, "reason": MARKUP, "split": MARKUP}],
+            "text": {MARKUP: 1},
+        },
         examples=[dict.fromkeys(("post", "reference", "chosen", "rejected"), MARKUP)],
         files=[{"path": MARKUP, "bytes": 1, "sha256": MARKUP}],
         face=MARKUP,
     )
-    check_escaped((tmp_path / "card.html").read_text(), times=15)
+    check_escaped((tmp_path / "card.html").read_text(), times=18)
 
 
 # Checksums and manifest
