@@ -147,7 +147,7 @@ if Path(STAGES_ELSEWHERE).exists():
         conda:
             ANALYSIS
         resources:  # not a parameter: with other cores it is not said once more
-            at_once=workflow.cores or 1,
+            at_once=lambda wildcards: workflow.cores,
         params:
             paths=paths,
             settings=settings(benchmarks=made("benchmarks"), first=made("benchmarks/policy.tsv")),

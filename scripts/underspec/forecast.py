@@ -38,12 +38,10 @@ def finished(benchmarks: Path, first: Path) -> dict[Path, float]:
 
     Older benchmarks are those of an earlier run, whose jobs may run again.
     """
-    began = first.stat().st_mtime - _seconds(first)
-    return {
-        path.relative_to(benchmarks): _seconds(path)
-        for path in sorted(benchmarks.rglob("*.tsv"))
-        if path.stat().st_mtime >= began
-    }
+    began = first.stat().st_mtime - (_seconds(first) or 0)
+    ended = [path for path in sorted(benchmarks.rglob("*.tsv")) if path.stat().st_mtime >= began]
+    seconds = {path.relative_to(benchmarks): _seconds(path) for path in ended}
+    return {job: taken for job, taken in seconds.items() if taken}
 
 
 def left(
@@ -60,6 +58,10 @@ def left(
     return WHOLE * times * seconds / cores / 60, times
 
 
-def _seconds(benchmark: Path) -> float:
-    with benchmark.open(newline="", encoding="utf-8") as file:
-        return sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
+def _seconds(benchmark: Path) -> float | None:
+    """None while another job is just writing it."""
+    try:
+        with benchmark.open(newline="", encoding="utf-8") as file:
+            return sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t")) or None
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -18,6 +18,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from underspec.pages import write_page
+
 pytestmark = pytest.mark.browser
 
 REPORT = Path(os.environ.get("REPORT", "reports/miniature.html")).absolute()
@@ -329,3 +331,23 @@ def test_few_picks_are_filtered_out(samples):
     picks = [len(set(post["picks"][0][-1])) for post in data["posts"]]
     select(samples, "least", "2 or more picks")
     assert place(samples)[1] == sum(number >= 2 for number in picks)
+
+
+def test_markup_in_texts_is_shown_and_not_obeyed(samples, tmp_path):
+    data, markup = embedded(samples), "<img src=x onerror=alert(1)> & </script><b>a</b>"
+    for post in data["posts"]:
+        post |= {"id": markup, "post": markup, "reference": markup}
+        post["texts"] = [f"{markup} {number}" for number in range(len(post["texts"]))]
+    data["judges"] = [markup for _ in data["judges"]]
+    for scale in data["scales"]:
+        scale["name"] = markup
+    template = Path(__file__).parents[2] / "reports/pages/samples.html"
+    write_page(template, tmp_path / "samples.html", data=data, face=markup)
+    samples.switch_to.default_content()
+    samples.get((tmp_path / "samples.html").as_uri())
+    assert [text(samples, name) for name in ("post", "reference")] == [markup] * 2
+    assert text(samples, "policy") == f"{markup} 0"
+    samples.find_element(By.ID, "search").send_keys("<B>A")
+    assert samples.find_element(By.TAG_NAME, "mark").text == "<b>a"
+    assert samples.find_elements(By.CSS_SELECTOR, "img, article b") == []
+    screenshot(samples, "markup")

@@ -71,6 +71,12 @@ def test_jobs_of_an_earlier_run_will_run_again(run):
     assert done == {POLICY: 20.0, PRETRAIN: 30.0}
 
 
+@pytest.mark.parametrize("text", ["", "s\th:m", "s\th:m:s\n", "s\th:m:s\n-"])
+def test_a_benchmark_that_is_being_written_does_not_count(run, text):
+    (run / "benchmarks" / PRETRAIN).write_text(text)
+    assert finished(run / "benchmarks", run / "benchmarks/policy.tsv") == {POLICY: 20.0}
+
+
 def said(run, caplog):
     with caplog.at_level("INFO"):
         forecast(
