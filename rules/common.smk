@@ -13,12 +13,13 @@ HERE = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = shlex.quote(str(HERE / "scripts"))
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from underspec import gold_raters, grid
-from underspec.config import need, read_config, recipe, text_world, validate
+from underspec import grid
+from underspec.data import gold_raters
+from underspec.config.config import need, read_config, recipe, text_world, validate
 from underspec.errors import UserError
-from underspec.fingerprint import fingerprint
-from underspec.sources import checkpoint_of, pretrains
-from underspec.worlds import world_class
+from underspec.provenance.fingerprint import fingerprint
+from underspec.config.sources import checkpoint_of, pretrains
+from underspec.data.worlds import world_class
 
 # Read once more: Snakemake's own reading knows no `extends`, drops a key that stands twice, and
 # leaves the numbers of --config as text.
@@ -75,7 +76,7 @@ def code(script, *modules):
 
 
 def world_code(script, package="worlds", world=config["world"]):
-    return code(script, f"underspec/{package}/{world}")
+    return code(script, f"underspec/data/{package}/{world}")
 
 
 def as_options(values):

@@ -22,7 +22,7 @@ rule diagnostics:
     params:
         paths=paths,
         settings=settings(world=config["world"]),
-        code=code("diagnostics", *[f"underspec/gold_raters/{config['world']}"] * HAS_GOLD),
+        code=code("diagnostics", *[f"underspec/data/gold_raters/{config['world']}"] * HAS_GOLD),
     shell:
         "python {SCRIPTS}/diagnostics.py {params.paths} {params.settings} --log {log}"
 

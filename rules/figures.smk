@@ -60,7 +60,7 @@ for drawn, (category, title) in DRAWN.items():
         params:
             experiment=config["experiment"],
             output=made(f"figures/{drawn}"),
-            code=code("underspec/plots"),
+            code=code("underspec/report/plots"),
         shell:
             "PYTHONPATH={SCRIPTS} papermill --no-progress-bar {input.notebook:q} {log.notebook}"
             " -r table {input.table} -r output {params.output}"
@@ -87,4 +87,4 @@ use rule draw_figure1 as draw_table1 with:
     params:
         experiment=config["experiment"],
         output=made("tables/table1"),
-        code=code("underspec/plots"),
+        code=code("underspec/report/plots"),

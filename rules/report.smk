@@ -2,7 +2,7 @@
 # Out: report/overview.html and report/samples.html: self-contained pages of the report, from the
 # templates of reports/pages; report/opening.html, what the report opens with.
 
-from underspec.shipped import shipped_verdicts
+from underspec.report.shipped_verdicts import shipped_verdicts
 
 PAGES = {
     "overview": ("0 Overview", "What came out"),

@@ -7,7 +7,9 @@ import threading
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from underspec import failures, run_note, slurm_queue
+from underspec.monitoring import failures
+from underspec.monitoring import run_note
+from underspec.monitoring import slurm_queue
 
 SECONDS_BETWEEN_LOOKS = 60
 

@@ -3,13 +3,14 @@ from typing import Annotated
 
 import pandas as pd
 
-from underspec import plots, sections
+from underspec.analysis.results import read_results
+from underspec.analysis.reward_matrix import layout
 from underspec.artifacts import SAMPLES, read_posts, read_table
-from underspec.browser import browsable
 from underspec.command import command
-from underspec.pages import write_page
-from underspec.results import read_results
-from underspec.reward_matrix import layout
+from underspec.config.config import sections
+from underspec.report import plots
+from underspec.report.pages import write_page
+from underspec.report.sample_browser import browsable
 
 
 def browser(

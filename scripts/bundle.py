@@ -4,8 +4,8 @@ import subprocess
 from importlib.metadata import distributions
 from pathlib import Path
 
-from underspec.bundle import pack
 from underspec.command import command
+from underspec.provenance.bundle import pack
 
 REPOSITORY = Path(__file__).parents[1]
 COMPUTING = (

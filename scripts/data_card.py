@@ -3,7 +3,7 @@ from pathlib import Path
 from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table, read_tokens
 from underspec.checksums import checksums
 from underspec.command import command
-from underspec.data_card import (
+from underspec.report.data_card import (
     QUANTILES,
     card,
     compared,
@@ -12,7 +12,7 @@ from underspec.data_card import (
     left_out,
     read_left_out,
 )
-from underspec.pages import write_page
+from underspec.report.pages import write_page
 
 
 def data_card(

@@ -1,9 +1,9 @@
 from pathlib import Path
 
+from underspec.analysis.text_features import diagnose
 from underspec.artifacts import DIAGNOSTICS, SAMPLES, read_posts, read_table, write_table
 from underspec.command import command
-from underspec.diagnostics import diagnose
-from underspec.gold_raters import parts
+from underspec.data.gold_raters import parts
 
 
 def diagnostics(*, world: str, posts: Path, samples: Path, output: Path) -> None:

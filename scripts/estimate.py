@@ -5,11 +5,11 @@ import pandas as pd
 
 from underspec.artifacts import appearing_whole
 from underspec.command import arguments, told_of_files
-from underspec.config import read_config, text_world, validate
-from underspec.cost import stages
+from underspec.config.config import read_config, text_world, validate
+from underspec.config.estimate import stages
+from underspec.data.worlds import world_class
 from underspec.errors import UserError
-from underspec.operations import parameters
-from underspec.worlds import world_class
+from underspec.models.operations import parameters
 
 GB = 1e9
 

@@ -3,11 +3,12 @@ from typing import Annotated
 
 import pandas as pd
 
-from underspec import sections, tables
+from underspec.analysis import tables
+from underspec.analysis.published import read_table1
+from underspec.analysis.results import read_results
+from underspec.analysis.summary import summarise
 from underspec.command import command
-from underspec.published import read_table1
-from underspec.results import read_results
-from underspec.summary import summarise
+from underspec.config.config import sections
 
 
 def evaluation_tables(

@@ -1,16 +1,17 @@
 from pathlib import Path
 from typing import Annotated
 
-from underspec import evidence_tables, overoptimisation, sections
+from underspec.analysis import overoptimisation, supplementary_tables
+from underspec.analysis.bootstrap import draw
+from underspec.analysis.quantities import evaluator_price, to_table
+from underspec.analysis.quantities import evidence as find
+from underspec.analysis.results import read_results
+from underspec.analysis.summary import summarise
+from underspec.analysis.tables import of_scale, write_csv
+from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import EVIDENCE, write_table
 from underspec.command import command
-from underspec.diagnostics import read_diagnostics
-from underspec.evidence import evaluator_price, to_table
-from underspec.evidence import evidence as find
-from underspec.resampling import draw
-from underspec.results import read_results
-from underspec.summary import summarise
-from underspec.tables import of_scale, write_csv
+from underspec.config.config import sections
 
 
 def evidence(
@@ -45,16 +46,16 @@ def evidence(
     pretrains = len(design["pretrain_seeds"])
     curves = overoptimisation.curves(of_this, read.yardsticks)
     tables = {
-        "exact": evidence_tables.exact(summary, read.yardsticks),
-        "shift": evidence_tables.shift(summary, diagnostics, read.yardsticks),
-        "components": evidence_tables.components(summary),
-        "paired": evidence_tables.paired(summary, found, list(worth), pretrains),
+        "exact": supplementary_tables.exact(summary, read.yardsticks),
+        "shift": supplementary_tables.shift(summary, diagnostics, read.yardsticks),
+        "components": supplementary_tables.components(summary),
+        "paired": supplementary_tables.paired(summary, found, list(worth), pretrains),
         "overoptimisation": of_scale(curves, summary, []),
     }
     if design["gold"]:
         fitted = overoptimisation.fit(curves)
         tables["overoptimisation_fit"] = of_scale(fitted, summary, [])
-        tables["bias"] = evidence_tables.bias(
+        tables["bias"] = supplementary_tables.bias(
             summary, read.yardsticks, diagnostics["words"], length_bias
         )
     for name, table in tables.items():

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from underspec.command import command
-from underspec.worlds import world_class
+from underspec.data.worlds import world_class
 
 
 def fetch(*, world: str, options: dict, output: Path) -> None:

@@ -2,7 +2,7 @@ import logging
 from pathlib import Path
 
 from underspec.command import command
-from underspec.forecast import finished, left, read_reference
+from underspec.monitoring.forecast import finished, left, read_reference
 
 log = logging.getLogger("underspec.forecast")
 

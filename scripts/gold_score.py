@@ -2,7 +2,7 @@ from pathlib import Path
 
 from underspec.artifacts import SAMPLES, SCORES, read_posts, read_table, write_table
 from underspec.command import command
-from underspec.gold_raters import gold_reward
+from underspec.data.gold_raters import gold_reward
 
 
 def gold_score(*, world: str, posts: Path, samples: Path, output: Path) -> None:

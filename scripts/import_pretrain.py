@@ -2,13 +2,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from underspec import sections
 from underspec.command import command
-from underspec.hub import find, read_hub
-from underspec.imported import digest, t5_of
-from underspec.models import save
-from underspec.t5x import read_t5x
-from underspec.tokens import load_tokenizer
+from underspec.config.config import sections
+from underspec.data.tokenization import load_tokenizer
+from underspec.importers.convert import digest, t5_of
+from underspec.importers.huggingface import find, read_hub
+from underspec.importers.t5x import read_t5x
+from underspec.models.t5 import save
 
 
 def import_pretrain(

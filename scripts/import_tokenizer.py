@@ -1,10 +1,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from underspec import sections
 from underspec.command import command
-from underspec.downloads import bring
-from underspec.tokens import import_t5, save_tokenizer
+from underspec.config.config import sections
+from underspec.data.published_files import bring
+from underspec.data.tokenization import import_t5, save_tokenizer
 
 
 def import_tokenizer(

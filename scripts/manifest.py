@@ -3,10 +3,10 @@ from pathlib import Path
 
 import yaml
 
-from underspec import manifest as run
 from underspec.command import command
 from underspec.csv_files import read_csv
-from underspec.pages import write_page
+from underspec.provenance import manifest as run
+from underspec.report.pages import write_page
 
 ROOT = Path(__file__).parents[1]
 

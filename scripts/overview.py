@@ -2,13 +2,14 @@ import base64
 from pathlib import Path
 from typing import Annotated
 
-from underspec import plots, sections
+from underspec.analysis.bootstrap import distinct
 from underspec.command import command
-from underspec.data_card import card
-from underspec.overview import grouped, read_claims, sizes, tally, trained_on
-from underspec.pages import write_page
-from underspec.resampling import distinct
-from underspec.shipped import against
+from underspec.config.config import sections
+from underspec.report import plots
+from underspec.report.data_card import card
+from underspec.report.overview import grouped, read_claims, sizes, tally, trained_on
+from underspec.report.pages import write_page
+from underspec.report.shipped_verdicts import against
 
 
 def overview(

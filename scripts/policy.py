@@ -4,14 +4,14 @@ from typing import Annotated
 
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec import sections
 from underspec.artifacts import POSTS, of_split, read_table
 from underspec.command import command
-from underspec.models import load, save
-from underspec.objectives.sft import sft
-from underspec.parallel import Placement
-from underspec.tokens import encode, load_tokenizer
-from underspec.training import Recipe, train
+from underspec.config.config import sections
+from underspec.data.tokenization import encode, load_tokenizer
+from underspec.models.t5 import load, save
+from underspec.training.distributed import Placement
+from underspec.training.loop import Recipe, train
+from underspec.training.objectives.sft import sft
 
 
 def policy(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from underspec.artifacts import POSTS, write_table
 from underspec.command import command
-from underspec.worlds import world_class
+from underspec.data.worlds import world_class
 
 
 def posts(*, world: str, options: dict, output: Path, raw: Path | None = None) -> None:

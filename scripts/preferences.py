@@ -3,13 +3,13 @@ from typing import Annotated
 
 import pandas as pd
 
-from underspec import sections
 from underspec.artifacts import PREFERENCES, SAMPLES, read_posts, read_table, write_table
 from underspec.command import command
+from underspec.config.config import sections
+from underspec.data.gold_raters import gold_reward
+from underspec.data.preferences import label_pairs
+from underspec.data.worlds import world_class
 from underspec.errors import ConfigError
-from underspec.gold_raters import gold_reward
-from underspec.preferences import label_pairs
-from underspec.worlds import world_class
 
 
 def preferences(

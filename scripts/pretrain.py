@@ -2,14 +2,14 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from underspec import sections
 from underspec.artifacts import read_tokens
 from underspec.command import command
-from underspec.models import new_t5, save
-from underspec.objectives.denoising import denoising
-from underspec.parallel import Placement
-from underspec.tokens import first_sentinel, load_tokenizer
-from underspec.training import Recipe, train
+from underspec.config.config import sections
+from underspec.data.tokenization import first_sentinel, load_tokenizer
+from underspec.models.t5 import new_t5, save
+from underspec.training.distributed import Placement
+from underspec.training.loop import Recipe, train
+from underspec.training.objectives.denoising import denoising
 
 
 def pretrain(

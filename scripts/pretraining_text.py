@@ -2,10 +2,10 @@ import json
 import logging
 from pathlib import Path
 
-from underspec import sections
 from underspec.command import command
+from underspec.config.config import sections
+from underspec.data.worlds import world_class
 from underspec.errors import ArtifactError, ConfigError
-from underspec.worlds import world_class
 
 log = logging.getLogger("underspec.pretraining_text")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from underspec.config import Config
-from underspec.worlds import names, world_class
+from underspec.config.config import Config
+from underspec.data.worlds import names, world_class
 
 ROOT = Path(__file__).parents[1]
 KEY = re.compile(r"^( *)([\w.]+):(.*?)(?:(?:^| )# (.*))?$")

@@ -1,13 +1,13 @@
 from pathlib import Path
 
 from underspec import grid as grids
-from underspec import sections
+from underspec.analysis.rerank import rerank as choose
+from underspec.analysis.rerank import to_table
+from underspec.analysis.reward_matrix import read_rewards
 from underspec.artifacts import RERANK, write_table
 from underspec.command import command
+from underspec.config.config import sections
 from underspec.errors import ArtifactError
-from underspec.rerank import rerank as choose
-from underspec.rerank import to_table
-from underspec.reward_matrix import read_rewards
 
 
 def rerank(

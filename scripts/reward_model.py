@@ -3,17 +3,17 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from underspec import sections
 from underspec.artifacts import PREFERENCES, of_split, read_posts, read_table
 from underspec.command import command
+from underspec.config.config import sections
+from underspec.data.tokenization import encode, load_tokenizer
 from underspec.errors import ArtifactError
-from underspec.models import parameters, save
-from underspec.objectives.preference import distinguishable, preference
-from underspec.parallel import Placement
-from underspec.reward_model import new_reward_model
-from underspec.scoring import pairwise_accuracy
-from underspec.tokens import encode, load_tokenizer
-from underspec.training import Recipe, train
+from underspec.inference.scoring import pairwise_accuracy
+from underspec.models.reward_model import new_reward_model
+from underspec.models.t5 import parameters, save
+from underspec.training.distributed import Placement
+from underspec.training.loop import Recipe, train
+from underspec.training.objectives.preference import distinguishable, preference
 
 log = logging.getLogger("underspec.reward_model")
 

@@ -3,12 +3,12 @@ from typing import Annotated
 
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec import sections
 from underspec.artifacts import POSTS, SAMPLES, of_split, read_table, write_table
 from underspec.command import command
-from underspec.models import for_inference, load
-from underspec.sampling import draw
-from underspec.tokens import encode, load_tokenizer
+from underspec.config.config import sections
+from underspec.data.tokenization import encode, load_tokenizer
+from underspec.inference.sampling import draw
+from underspec.models.t5 import for_inference, load
 
 
 def sample(

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import numpy as np
 
-from underspec import sections
 from underspec.artifacts import SAMPLES, SCORES, read_posts, read_table, write_table
 from underspec.command import command
-from underspec.models import for_inference, load
-from underspec.reward_model import RewardModel
-from underspec.scoring import score as score_candidates
-from underspec.tokens import encode, load_tokenizer
+from underspec.config.config import sections
+from underspec.data.tokenization import encode, load_tokenizer
+from underspec.inference.scoring import score as score_candidates
+from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import for_inference, load
 
 log = logging.getLogger("underspec.score")
 

@@ -2,11 +2,11 @@ import itertools
 import math
 from pathlib import Path
 
-from underspec import sections
 from underspec.artifacts import REMAKE, read_lines
 from underspec.command import command
+from underspec.config.config import sections
+from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError
-from underspec.tokens import save_tokenizer, train_tokenizer
 
 LINES = 20_000  # minutes on more, for the same frequent pieces
 

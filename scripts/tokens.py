@@ -9,8 +9,8 @@ import tokenizers
 
 from underspec.artifacts import REMAKE, read_lines, write_flat_array
 from underspec.command import command
+from underspec.data.tokenization import load_tokenizer, token_ids
 from underspec.errors import ArtifactError
-from underspec.tokens import load_tokenizer, token_ids
 
 log = logging.getLogger("underspec.tokens")
 

@@ -1,10 +1,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from underspec import sections
+from underspec.analysis.tables import write_csv
 from underspec.command import command
-from underspec.curves import training_curves
-from underspec.tables import write_csv
+from underspec.config.config import sections
+from underspec.report.training_curves import training_curves
 
 
 def training_table(*, runs: list[Annotated[dict, sections.Run]], output: Path) -> None:

@@ -2,8 +2,8 @@ import hashlib
 import logging
 from pathlib import Path
 
-from underspec.bundle import unpack
 from underspec.command import command
+from underspec.provenance.bundle import unpack
 
 log = logging.getLogger("underspec.bundle")
 

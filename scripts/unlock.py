@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from underspec.config import read_config
+from underspec.config.config import read_config
 from underspec.errors import UserError
-from underspec.run_note import read_notes
-from underspec.slurm_queue import queue
+from underspec.monitoring.run_note import read_notes
+from underspec.monitoring.slurm_queue import queue
 
 
 def at_work() -> list[int]:

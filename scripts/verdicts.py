@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from underspec.command import command
-from underspec.overview import read_claims
-from underspec.shipped import write_verdicts
+from underspec.report.overview import read_claims
+from underspec.report.shipped_verdicts import write_verdicts
 
 
 def verdicts(*, claims: Path, bundle: Path) -> None:

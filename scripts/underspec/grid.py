@@ -7,10 +7,7 @@ aggregator. Everything here is per scale; all scales have the same grid.
 from dataclasses import dataclass
 from itertools import product
 
-from underspec import ensembles
-
 GRIDS = ("workshop", "full")
-AGGREGATORS = tuple(ensembles.AGGREGATORS)
 
 
 @dataclass(frozen=True, order=True)

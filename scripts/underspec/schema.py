@@ -165,3 +165,16 @@ Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[
     str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})
 ]
+
+
+class Source(Section):
+    """A repository of the Hub at a revision; or a folder, if `name` begins with /, ~ or a dot
+    (then the revision is not used).
+    """
+
+    name: Text
+    revision: Text
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.startswith(("/", "~", "."))

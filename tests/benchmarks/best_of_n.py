@@ -31,13 +31,13 @@ from tokenizers import models as tokenizer_models  # noqa: E402
 from tokenizers import pre_tokenizers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration  # noqa: E402
 
-from underspec import sampling  # noqa: E402
 from underspec.allocator import keep_freed_memory  # noqa: E402
-from underspec.models import new_t5, t5_config  # noqa: E402
-from underspec.reward_model import RewardModel  # noqa: E402
-from underspec.sampling import draw  # noqa: E402
-from underspec.scoring import score  # noqa: E402
-from underspec.tokens import EOS, PAD, pad  # noqa: E402
+from underspec.data.tokenization import EOS, PAD, pad  # noqa: E402
+from underspec.inference import sampling  # noqa: E402
+from underspec.inference.sampling import draw  # noqa: E402
+from underspec.inference.scoring import score  # noqa: E402
+from underspec.models.reward_model import RewardModel  # noqa: E402
+from underspec.models.t5 import new_t5, t5_config  # noqa: E402
 
 NAMES = ("d_model", "d_ff", "d_kv", "num_heads", "num_layers")
 # Shape, vocabulary, posts, tokens that a sample has at most, and by how much the embedding of the

@@ -15,7 +15,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from underspec.forecast import stage  # noqa: E402
+from underspec.monitoring.forecast import stage  # noqa: E402
 
 MODELS = ("pretrain", "policy", "sample", "reward_models", "evaluator", "score")
 LINE = re.compile(r"CPU seconds: ([\d.]+) to start, ([\d.]+) in all")

@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from underspec.artifacts import write_flat_array  # noqa: E402
-from underspec.objectives.denoising import denoising  # noqa: E402
+from underspec.training.objectives.denoising import denoising  # noqa: E402
 
 FIRST_SENTINEL = 32_099  # T5's
 CORRUPTION = {"input_length": 512, "noise_density": 0.15, "mean_span_length": 3.0}

@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from underspec.pages import write_page
+from underspec.report.pages import write_page
 
 pytestmark = pytest.mark.browser
 

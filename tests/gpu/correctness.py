@@ -17,18 +17,18 @@ from setting import Finding, Setting, arithmetic_of, at_least, at_most, padded
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec import cohorts
-from underspec.draws import Task, uniforms
-from underspec.models import new_t5, quicken, set_dropout, t5_config
-from underspec.objectives.denoising import denoising
-from underspec.objectives.preference import preference
-from underspec.parallel import Placement
-from underspec.reward_model import RewardModel
-from underspec.sampling import language_model
-from underspec.scoring import score
-from underspec.t5 import Encoder
-from underspec.tokens import EOS
-from underspec.training import Interrupted, Objective, Recipe, train
+from underspec.data.tokenization import EOS
+from underspec.inference import continuous_batching
+from underspec.inference.sampling import language_model
+from underspec.inference.scoring import score
+from underspec.inference.shared_post_t5 import Encoder
+from underspec.inference.token_sampling import Task, uniforms
+from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import new_t5, quicken, set_dropout, t5_config
+from underspec.training.distributed import Placement
+from underspec.training.loop import Interrupted, Objective, Recipe, train
+from underspec.training.objectives.denoising import denoising
+from underspec.training.objectives.preference import preference
 
 # Sums of single-precision numbers in another order; bfloat16 has 8 bits, so that a product of two
 # roundings is off by 2^-8, and a gradient by several of them.
@@ -282,7 +282,7 @@ def drawn(
     )
     found = torch.zeros(len(posts), samples, longest, dtype=torch.long)
     log_probs = torch.zeros(len(posts), samples)
-    for places, tokens, likely in cohorts.drawn(task):
+    for places, tokens, likely in continuous_batching.drawn(task):
         found[places], log_probs[places] = tokens.cpu(), likely.cpu()
     return found, log_probs
 
@@ -329,7 +329,7 @@ def last_token(setting: Setting) -> Iterator[Finding]:
     if not setting.gpu:
         yield Finding("the kernel", "runs on a GPU (interpreted: tests/unit/test_last_token.py)")
         return
-    from underspec.last_token import attend_last
+    from underspec.inference.last_token import attend_last
 
     for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
         worst = 0.0
@@ -373,7 +373,9 @@ def distribution(setting: Setting) -> Iterator[Finding]:
                 3,
                 seed=0,
             )
-            ours = torch.cat([tokens.flatten(0, 1).cpu() for _, tokens, _ in cohorts.drawn(task)])
+            ours = torch.cat(
+                [tokens.flatten(0, 1).cpu() for _, tokens, _ in continuous_batching.drawn(task)]
+            )
         torch.manual_seed(0)
         theirs = policy.generate(
             input_ids=torch.from_numpy(post)[None].to(setting.device),

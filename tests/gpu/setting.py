@@ -14,8 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from underspec import layers, optimizers, t5  # noqa: E402
-from underspec.tokens import EOS, PAD  # noqa: E402
+from underspec.data.tokenization import EOS, PAD  # noqa: E402
+from underspec.inference import shared_post_t5  # noqa: E402
+from underspec.models.t5 import fused_layers
+from underspec.training.loop import optimizers
 
 # Of the GPU by its name: bfloat16 products in TFLOP/s without sparsity, memory in GB/s (the
 # vendor's data sheets, SXM parts).
@@ -140,13 +142,17 @@ def arithmetic_of(setting: Setting) -> Iterator[None]:
     """On a CPU, what the library does on a GPU: fused attention and norms, padded texts, Adafactor
     for many tensors at once.
     """
-    before = layers.fused, t5.POST_GRAIN, optimizers.together
+    before = fused_layers.fused, shared_post_t5.POST_GRAIN, optimizers.together
     if not setting.gpu:
-        layers.fused, t5.POST_GRAIN, optimizers.together = (lambda _: True), 8, (lambda _: True)
+        fused_layers.fused, shared_post_t5.POST_GRAIN, optimizers.together = (
+            (lambda _: True),
+            8,
+            (lambda _: True),
+        )
     try:
         yield
     finally:
-        layers.fused, t5.POST_GRAIN, optimizers.together = before
+        fused_layers.fused, shared_post_t5.POST_GRAIN, optimizers.together = before
 
 
 def rates(

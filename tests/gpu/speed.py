@@ -17,16 +17,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec import cohorts, layers
-from underspec.draws import Task
-from underspec.models import new_t5
-from underspec.operations import forward
-from underspec.parallel import Placement
-from underspec.sampling import language_model
-from underspec.scoring import score
-from underspec.t5 import Encoder
-from underspec.tokens import EOS, PAD
-from underspec.training import Objective, Recipe, train
+from underspec.data.tokenization import EOS, PAD
+from underspec.inference import continuous_batching
+from underspec.inference.sampling import language_model
+from underspec.inference.scoring import score
+from underspec.inference.shared_post_t5 import Encoder
+from underspec.inference.token_sampling import Task
+from underspec.models.operations import forward
+from underspec.models.t5 import fused_layers, new_t5
+from underspec.training.distributed import Placement
+from underspec.training.loop import Objective, Recipe, train
 
 ADAFACTOR = Recipe(
     steps=8,
@@ -111,7 +111,7 @@ def flex(module, query, key, value, attention_mask, dropout=0.0, position_bias=N
     return flex_attention(query, key, value, score_mod=biased, scale=1.0).transpose(1, 2), None
 
 
-SDPA = layers.sdpa_attention_forward
+SDPA = fused_layers.sdpa_attention_forward
 ATTENTION = {
     "as it is": (SDPA, False, 0.1),
     "compiled": (SDPA, True, 0.1),
@@ -122,11 +122,11 @@ ATTENTION = {
 
 @contextmanager
 def attention_by(attend: Callable) -> Iterator[None]:
-    layers.sdpa_attention_forward = attend
+    fused_layers.sdpa_attention_forward = attend
     try:
         yield
     finally:
-        layers.sdpa_attention_forward = SDPA
+        fused_layers.sdpa_attention_forward = SDPA
 
 
 def micro_batch_of(setting: Setting, scale: str) -> int:
@@ -254,7 +254,9 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
 
     def ours() -> float:
         with arithmetic_of(setting):
-            return sum(counted(tokens.flatten(0, 1)) for _, tokens, _ in cohorts.drawn(task()))
+            return sum(
+                counted(tokens.flatten(0, 1)) for _, tokens, _ in continuous_batching.drawn(task())
+            )
 
     def generate() -> float:
         ids = padded(posts[:few]).to(setting.device)
@@ -288,7 +290,9 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
     yield from findings
     share = None
     if setting.peaks:
-        least = bytes_read(setting, scale, list(map(len, posts)), cohorts.rows_at_once(task()))
+        least = bytes_read(
+            setting, scale, list(map(len, posts)), continuous_batching.rows_at_once(task())
+        )
         seconds = len(posts) * setting.samples * setting.longest / fast
         share = 100 * least / seconds / (setting.peaks[1] * 1e9)
     yield aim("share of the bandwidth limit", share, 30.0, "%")

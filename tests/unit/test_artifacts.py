@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from underspec import artifacts
-from underspec.archive import write_archive
+from underspec.analysis.tables import write_csv
 from underspec.artifacts import (
     POSTS,
     SCORES,
@@ -23,7 +23,7 @@ from underspec.artifacts import (
     write_table,
 )
 from underspec.errors import ArtifactError
-from underspec.tables import write_csv
+from underspec.provenance.archive import write_archive
 
 
 def scores(**columns):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from underspec.bias import price_of_a_word, sums_of_products
+from underspec.analysis.length_bias import price_of_a_word, sums_of_products
 
 RNG = np.random.default_rng(0)
 GOLD, WORDS = RNG.normal(size=(2, 30, 16))

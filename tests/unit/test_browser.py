@@ -9,9 +9,11 @@ import pytest
 from fake_results import DESIGN, MODELS, POSTS, RANKERS, make_results, read_world
 
 from browser import browser
+from underspec.analysis.results import read_results
 from underspec.artifacts import POSTS as POSTS_SCHEMA
 from underspec.artifacts import write_table
-from underspec.browser import (
+from underspec.errors import ArtifactError
+from underspec.report.sample_browser import (
     above_mean,
     browsable,
     disagreement,
@@ -19,8 +21,6 @@ from underspec.browser import (
     selection,
     shown,
 )
-from underspec.errors import ArtifactError
-from underspec.results import read_results
 
 TEMPLATE = Path(__file__).parents[2] / "reports" / "pages" / "samples.html"
 NS = [1, 4, 16]

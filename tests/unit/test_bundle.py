@@ -19,12 +19,12 @@ from hypothesis.extra import numpy as arrays
 from pandas.testing import assert_frame_equal
 
 import bundle as bundle_adapter
-from underspec import archive
+from underspec.analysis.reward_matrix import read_rewards, read_samples
 from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
-from underspec.bundle import bundled_config, pack, unpack
-from underspec.config import read_config, validate
+from underspec.config.config import read_config, validate
 from underspec.errors import ArtifactError, UserError
-from underspec.reward_matrix import read_rewards, read_samples
+from underspec.provenance import archive
+from underspec.provenance.bundle import bundled_config, pack, unpack
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "evaluator", "gold"]

@@ -11,8 +11,8 @@ import yaml
 
 from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, SCORES, write_table
 from underspec.command import arguments, told_of_files
+from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import UserError
-from underspec.tokens import save_tokenizer, train_tokenizer
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())

@@ -7,10 +7,10 @@ import pytest
 from published import write_c4
 
 from pretraining_text import pretraining_text
-from underspec.data_card import read_left_out
+from underspec.data.worlds import c4
+from underspec.data.worlds.c4 import World
 from underspec.errors import ArtifactError, ConfigError, UserError
-from underspec.worlds import c4
-from underspec.worlds.c4 import World
+from underspec.report.data_card import read_left_out
 
 TEXTS = [[f"Page {i} of\nfile {file}.\r\n\u2028The  end." for i in range(4)] for file in range(3)]
 

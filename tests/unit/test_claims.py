@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from underspec import claims
+from underspec.analysis import claims
+from underspec.analysis.published import PARAMETERS, read_table1
+from underspec.analysis.quantities import Quantity
 from underspec.errors import ArtifactError
-from underspec.evidence import Quantity
-from underspec.published import PARAMETERS, read_table1
 
 ROOT = Path(__file__).parents[2]
 LEDGER = ROOT / "reports/claims.yaml"
@@ -176,9 +176,9 @@ def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever."""
     from fake_results import DESIGN, make_results
 
-    from underspec.evidence import evaluator_price, evidence
-    from underspec.resampling import draw
-    from underspec.results import read_results
+    from underspec.analysis.bootstrap import draw
+    from underspec.analysis.quantities import evaluator_price, evidence
+    from underspec.analysis.results import read_results
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)

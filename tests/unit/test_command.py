@@ -9,8 +9,8 @@ from typing import Annotated
 import pytest
 
 import underspec
-from underspec import sections
 from underspec.command import arguments
+from underspec.config.config import sections
 
 SCRIPT = '''
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from typing import Annotated
 
-from underspec import sections
+from underspec.config.config import sections
 from underspec.command import command
 from underspec.errors import ArtifactError
 

@@ -10,13 +10,13 @@ from typing import get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from underspec.config import Config, Recipe, merged, read_config, text_world, validate
+from underspec.analysis.ensembles import AGGREGATORS
+from underspec.config.config import Config, Recipe, merged, read_config, text_world, validate
+from underspec.config.sources import checkpoint_of
+from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
-from underspec.grid import AGGREGATORS
-from underspec.optimizers import OPTIMIZERS, SCHEDULES
 from underspec.schema import NAME
-from underspec.sources import checkpoint_of
-from underspec.worlds import names, world_class
+from underspec.training.optimizers import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = read_config(ROOT)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.corruption import corrupt, corrupted_lengths, tokens_for
+from underspec.data.span_corruption import corrupt, corrupted_lengths, tokens_for
 
 FIRST_SENTINEL, EOS = 1000, 1
 

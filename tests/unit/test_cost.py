@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
-from underspec.config import validate
-from underspec.cost import stages
-from underspec.models import new_t5
-from underspec.models import parameters as counted
-from underspec.operations import corrupted, forward, parameters
+from underspec.config.config import validate
+from underspec.config.estimate import stages
+from underspec.models.operations import corrupted, forward, parameters
+from underspec.models.t5 import new_t5
+from underspec.models.t5 import parameters as counted
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))

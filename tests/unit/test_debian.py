@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 from sacrebleu import sentence_chrf
 
-from underspec.apt import parse_stanzas
 from underspec.artifacts import POSTS, read_table, write_table
-from underspec.documentation import glosses, prose, read_documents
-from underspec.errors import ArtifactError, ConfigError, UserError
-from underspec.gold_raters import gold_reward
-from underspec.worlds.debian import (
+from underspec.data.apt import parse_stanzas
+from underspec.data.documentation import glosses, prose, read_documents
+from underspec.data.gold_raters import gold_reward
+from underspec.data.worlds.debian import (
     DESCRIPTIONS,
     World,
     assign_splits,
@@ -26,6 +25,7 @@ from underspec.worlds.debian import (
     paragraphs,
     without_boilerplate,
 )
+from underspec.errors import ArtifactError, ConfigError, UserError
 
 OPTIONS = {
     "seed": 0,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from underspec.analysis.reward_matrix import layout
+from underspec.analysis.text_features import diagnose, read_diagnostics
 from underspec.artifacts import DIAGNOSTICS, write_table
-from underspec.diagnostics import diagnose, read_diagnostics
 from underspec.errors import ArtifactError
-from underspec.reward_matrix import layout
 
 POSTS = pd.DataFrame({"post_id": ["p", "q"], "post": ["The cat sat on the mat.", "No words"]})
 WORDS = st.lists(st.sampled_from("abc"), max_size=6).map(" ".join)

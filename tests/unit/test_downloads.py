@@ -12,9 +12,9 @@ import pytest
 from published import write_c4
 from pydantic import ValidationError
 
-from underspec.downloads import bring, missing_shards
+from underspec.data.published_files import bring, missing_shards
 from underspec.errors import UserError
-from underspec.sections import Source
+from underspec.schema import Source
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAME = "en/c4-train.00000-of-01024.json.gz"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from underspec.draws import choose, uniforms
+from underspec.inference.token_sampling import choose, uniforms
 
 
 @given(st.data())

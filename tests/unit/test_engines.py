@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from underspec import cohorts, layers, t5
-from underspec.draws import Task
-from underspec.models import new_t5
-from underspec.sampling import language_model
-from underspec.t5 import Encoder
-from underspec.tokens import EOS
+from underspec.data.tokenization import EOS
+from underspec.inference import continuous_batching, shared_post_t5
+from underspec.inference.sampling import language_model
+from underspec.inference.shared_post_t5 import Encoder
+from underspec.inference.token_sampling import Task
+from underspec.models.t5 import fused_layers, new_t5
 
 SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 VOCABULARY, SAMPLES, LONGEST = 12, 6, 30
@@ -38,7 +38,7 @@ def task(posts, samples=SAMPLES, version="v1.0", device="cpu", only=None, **dist
 def drawn(about):
     """Tokens (posts, samples, longest) and log-probabilities (posts, samples)."""
     samples = {}
-    for places, tokens, log_probs in cohorts.drawn(about):
+    for places, tokens, log_probs in continuous_batching.drawn(about):
         for i, *those in zip(places, tokens, log_probs, strict=True):
             assert i not in samples
             samples[i] = [each.clone() for each in those]
@@ -47,21 +47,21 @@ def drawn(about):
 
 def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(monkeypatch):
     """Rows in flight never exceed the room, and come out as if each post were alone."""
-    monkeypatch.setattr(cohorts, "ROWS_AT_ONCE", 48)
+    monkeypatch.setattr(continuous_batching, "ROWS_AT_ONCE", 48)
     posts = texts(30)
     in_flight, begun = [], []
-    step = cohorts._step
+    step = continuous_batching._step
 
     def watched(about, together):
         in_flight.append(sum(len(cohort.rows) for cohort in together))
         begun.append({cohort.step for cohort in together})
         step(about, together)
 
-    monkeypatch.setattr(cohorts, "_step", watched)
+    monkeypatch.setattr(continuous_batching, "_step", watched)
     samples = drawn(task(posts))
     assert max(in_flight) <= 48
     assert max(map(len, begun)) > 1  # cohorts at different steps share a step
-    monkeypatch.setattr(cohorts, "_step", step)
+    monkeypatch.setattr(continuous_batching, "_step", step)
     for i in (0, 17, 29):
         alone = drawn(task(posts, only=i))
         for found, expected in zip(alone, samples, strict=True):
@@ -76,19 +76,19 @@ def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
     a_row = 2 * SHAPE["num_layers"] * SHAPE["num_heads"] * SHAPE["d_kv"] * 4
 
     class Properties:
-        total_memory = 12 * a_row * LONGEST / cohorts.CACHE_SHARE
+        total_memory = 12 * a_row * LONGEST / continuous_batching.CACHE_SHARE
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
-    monkeypatch.setattr(t5, "POST_GRAIN", 6)
-    monkeypatch.setattr(t5, "POSTS_SHARE", 3 * 6 * a_row / Properties.total_memory)
+    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 6)
+    monkeypatch.setattr(shared_post_t5, "POSTS_SHARE", 3 * 6 * a_row / Properties.total_memory)
     with monkeypatch.context() as patch:
         patch.setattr(about.decoder, "device", torch.device("cuda"))
-        limits = cohorts.rows_at_once(about), cohorts.posts_at_once(about)
+        limits = continuous_batching.rows_at_once(about), continuous_batching.posts_at_once(about)
     assert limits == (12, 3)
-    monkeypatch.setattr(cohorts, "rows_at_once", lambda about: limits[0])
-    monkeypatch.setattr(cohorts, "posts_at_once", lambda about: limits[1])
+    monkeypatch.setattr(continuous_batching, "rows_at_once", lambda about: limits[0])
+    monkeypatch.setattr(continuous_batching, "posts_at_once", lambda about: limits[1])
     in_flight = []
-    step = cohorts._step
+    step = continuous_batching._step
 
     def watched(about, together):
         in_flight.append(
@@ -96,7 +96,7 @@ def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
         )
         step(about, together)
 
-    monkeypatch.setattr(cohorts, "_step", watched)
+    monkeypatch.setattr(continuous_batching, "_step", watched)
     for found, other in zip(drawn(about), expected, strict=True):
         assert torch.equal(found, other)
     assert max(posts for _, posts in in_flight) == 3
@@ -107,7 +107,7 @@ def test_caches_grow_with_samples_for_what_was_drawn_alone():
     posts = texts(1)
 
     def kept(samples):
-        cohort = cohorts._begin(task(posts, samples), [0])
+        cohort = continuous_batching._begin(task(posts, samples), [0])
         cohort.grow()
         drawn = sum(each.numel() for pair in cohort.cache for each in pair)
         (memory,) = (readers.memory for readers in cohort.readers)
@@ -125,9 +125,9 @@ def test_padded_posts_have_the_same_samples(monkeypatch, version, distribution):
     """The same tokens, as no number in [0, 1) is within rounding of an edge here; 1e-5 a token."""
     posts = texts(20)
     tokens, log_probs = drawn(task(posts, version=version, **distribution))
-    monkeypatch.setattr(layers, "fused", lambda device: True)
-    monkeypatch.setattr(t5, "POST_GRAIN", 2)
-    monkeypatch.setattr(cohorts, "rows_at_once", lambda about: 32)
+    monkeypatch.setattr(fused_layers, "fused", lambda device: True)
+    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 2)
+    monkeypatch.setattr(continuous_batching, "rows_at_once", lambda about: 32)
     others = drawn(task(posts, version=version, **distribution))
     torch.testing.assert_close(others[0], tokens)
     torch.testing.assert_close(others[1], log_probs, rtol=0, atol=1e-5 * LONGEST)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from underspec.ensembles import AGGREGATORS, aggregate, standardise
+from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
 REWARDS = arrays(np.float32, SHAPES, elements=st.floats(-8, 8, width=32))

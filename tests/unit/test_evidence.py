@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from fake_results import DESIGN, MODELS, make_results, run
 
-from underspec import evidence, resampling
+from underspec.analysis import bootstrap, quantities
+from underspec.analysis.ensembles import aggregate
+from underspec.analysis.rerank import best_of_n
+from underspec.analysis.results import read_results
 from underspec.artifacts import EVIDENCE, read_table, write_table
-from underspec.ensembles import aggregate
 from underspec.grid import RewardModel
-from underspec.rerank import best_of_n
-from underspec.results import read_results
 
 FULL = DESIGN | {"grid": "full"}
 
@@ -22,8 +22,8 @@ def found(tmp_path_factory, request):
     tables = run(folder, design)
     read = read_results(folder, design, evaluated=True)
     scale = read.scales[0]
-    drawn = resampling.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
-    return tables, read, scale, drawn, evidence.evidence(scale, read.yardsticks, 0.8, drawn)
+    drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
+    return tables, read, scale, drawn, quantities.evidence(scale, read.yardsticks, 0.8, drawn)
 
 
 def test_the_first_resample_is_what_the_tables_say(found):
@@ -150,8 +150,8 @@ def test_a_judge_is_not_its_own_copy(found):
 def test_survives_its_table(found, tmp_path):
     quantities = found[-1]
     path = tmp_path / "resamples.parquet"
-    write_table(evidence.to_table(quantities), path, EVIDENCE)
-    back = evidence.from_table(read_table(path, EVIDENCE))
+    write_table(quantities.to_table(quantities), path, EVIDENCE)
+    back = quantities.from_table(read_table(path, EVIDENCE))
     assert back.keys() == quantities.keys()
     for quantity, values in quantities.items():
         np.testing.assert_array_equal(back[quantity], values)
@@ -168,7 +168,7 @@ def test_the_gold_rater_chooses_by_gold(found):
 
 def test_without_an_evaluator_there_is_no_worth(found):
     _, _, scale, drawn, _ = found
-    names = {name for name, _ in evidence.evidence(scale, {}, 0.8, drawn)}
+    names = {name for name, _ in quantities.evidence(scale, {}, 0.8, drawn)}
     assert not any(" of single" in name or " of pretrain" in name for name in names)
     assert "share of variance" in names
 
@@ -176,11 +176,11 @@ def test_without_an_evaluator_there_is_no_worth(found):
 def test_the_evaluators_price_of_a_word_in_repeated_posts(found):
     _, read, _, drawn, _ = found
     words = np.random.default_rng(1).integers(3, 30, read.yardsticks["gold"].shape)
-    ((_, found_price),) = evidence.evaluator_price(read.yardsticks, words, drawn).items()
+    ((_, found_price),) = quantities.evaluator_price(read.yardsticks, words, drawn).items()
     counts = drawn.posts[5].astype(int)
     repeated = {name: np.repeat(v, counts, axis=0) for name, v in read.yardsticks.items()}
-    one = resampling.draw(MODELS, counts.sum(), 1, "small")
-    ((_, again),) = evidence.evaluator_price(
+    one = bootstrap.draw(MODELS, counts.sum(), 1, "small")
+    ((_, again),) = quantities.evaluator_price(
         repeated, np.repeat(words, counts, axis=0), one
     ).items()
     assert found_price[0, 5] == pytest.approx(again[0, 0])

@@ -11,10 +11,10 @@ from fake_results import DESIGN, POSTS, PUBLISHED, SAMPLES_A_POST, make_results
 
 from claims import claims
 from evidence import evidence
+from underspec.analysis.results import read_results
+from underspec.analysis.statistics import variance_components
+from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
-from underspec.evidence_tables import holm
-from underspec.results import read_results
-from underspec.statistics import variance_components
 
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
 LEDGER = Path(__file__).parents[2] / "reports" / "claims.yaml"

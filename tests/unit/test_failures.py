@@ -2,7 +2,7 @@
 
 import pytest
 
-from underspec.failures import cause
+from underspec.monitoring.failures import cause
 
 PROGRESS = "2026-11-26 15:09:09,120 INFO underspec.training.loop: step 400 of 2,000\n"
 WRONG = "2026-11-26 15:09:14,006 ERROR underspec.command: samples.parquet: column text is missing\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from underspec.fingerprint import fingerprint
+from underspec.provenance.fingerprint import fingerprint
 
 FILES = {
     "stage.py": '''

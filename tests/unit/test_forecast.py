@@ -8,9 +8,9 @@ import yaml
 
 from forecast import forecast
 from underspec import grid
+from underspec.config.sources import pretrains
 from underspec.errors import ArtifactError
-from underspec.forecast import WHOLE, finished, left, read_reference, stage
-from underspec.sources import pretrains
+from underspec.monitoring.forecast import WHOLE, finished, left, read_reference, stage
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "docs/benchmarks/miniature-stages.csv"

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.ensembles import AGGREGATORS
-from underspec.grid import AGGREGATORS as NAMES
 from underspec.grid import GRIDS, RewardModel, rankers, reward_models
 
 SEEDS = st.lists(st.integers(0, 50), min_size=1, max_size=5, unique=True)
@@ -70,10 +68,6 @@ def test_ragged_grids_make_ensembles_of_one_size():
     models = [RewardModel(0, 0), RewardModel(0, 1), RewardModel(1, 0)]
     ensembles = [ranker.name for ranker in rankers(models, ["mean"])[3:]]
     assert ensembles == ["finetune-pretrain0-mean", "pretrain-finetune0-mean"]
-
-
-def test_aggregator_names_have_one_source():
-    assert tuple(AGGREGATORS) == NAMES
 
 
 @pytest.mark.parametrize("heavy", ["numpy", "pandas", "torch"])

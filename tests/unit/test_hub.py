@@ -10,10 +10,10 @@ from published import write_t5
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from import_pretrain import import_pretrain
+from underspec.data.tokenization import import_t5, save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError
-from underspec.imported import digest, t5_of
-from underspec.models import load, new_t5
-from underspec.tokens import import_t5, save_tokenizer, train_tokenizer
+from underspec.importers.convert import digest, t5_of
+from underspec.models.t5 import load, new_t5
 
 SHAPE = {"d_model": 12, "d_ff": 20, "d_kv": 4, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120

@@ -6,16 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from underspec import cohorts
-from underspec.draws import Task
-from underspec.models import new_t5
-from underspec.sampling import language_model
-from underspec.t5 import Encoder
-from underspec.tokens import EOS
+from underspec.data.tokenization import EOS
+from underspec.inference import continuous_batching
+from underspec.inference.sampling import language_model
+from underspec.inference.shared_post_t5 import Encoder
+from underspec.inference.token_sampling import Task
+from underspec.models.t5 import new_t5
 
 pytest.importorskip("triton", reason="pip install -r envs/kernels.txt brings Triton")
 
-from underspec.last_token import BLOCK, attend_last  # noqa: E402
+from underspec.inference.last_token import BLOCK, attend_last  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -65,6 +65,10 @@ def test_samples_are_those_of_separate_matrix_products(monkeypatch):
     )
     found = []
     for kernel in (False, True):
-        monkeypatch.setattr(cohorts, "uses_kernel", lambda device, kernel=kernel: kernel)
-        found.append(sorted((i, tokens.tolist()) for i, tokens, _ in cohorts.drawn(task)))
+        monkeypatch.setattr(
+            continuous_batching, "uses_kernel", lambda device, kernel=kernel: kernel
+        )
+        found.append(
+            sorted((i, tokens.tolist()) for i, tokens, _ in continuous_batching.drawn(task))
+        )
     assert found[0] == found[1]

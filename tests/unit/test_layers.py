@@ -7,11 +7,10 @@ import pytest
 import torch
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from underspec import layers
-from underspec.layers import ATTENTION, Norm
-from underspec.models import new_t5, quicken, save, set_dropout, t5_config
-from underspec.reward_model import RewardModel
-from underspec.tokens import PAD
+from underspec.data.tokenization import PAD
+from underspec.models.fused_layers import ATTENTION, Norm
+from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import fused_layers, new_t5, quicken, save, set_dropout, t5_config
 
 SHAPE = {"d_model": 12, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120
@@ -40,7 +39,7 @@ def padded(rows, length, seed):
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_norm_and_its_gradients(monkeypatch, kind, fused):
-    monkeypatch.setattr(layers, "fused", lambda device: fused)
+    monkeypatch.setattr(fused_layers, "fused", lambda device: fused)
     torch.manual_seed(0)
     states = (3 * torch.randn(4, 5, 12)).to(kind)
     states[0, 0] = 0
@@ -104,7 +103,7 @@ def test_candidates_that_share_a_post_are_judged_as_if_each_had_its_own(each):
 @pytest.fixture
 def fused(monkeypatch):
     """What happens on a GPU, on this CPU."""
-    monkeypatch.setattr(layers, "fused", lambda device: True)
+    monkeypatch.setattr(fused_layers, "fused", lambda device: True)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec import gold_raters
 from underspec.artifacts import POSTS, read_table, write_table
-from underspec.errors import ArtifactError, ConfigError
-from underspec.gold_raters.micro_tldr import (
+from underspec.data import gold_raters
+from underspec.data.gold_raters.micro_tldr import (
     EVENT_WEIGHTS,
     PASSIVE_ALONE,
     gold_reward,
@@ -19,8 +18,8 @@ from underspec.gold_raters.micro_tldr import (
     read_events,
     utility,
 )
-from underspec.worlds import micro_tldr
-from underspec.worlds.micro_tldr import (
+from underspec.data.worlds import micro_tldr
+from underspec.data.worlds.micro_tldr import (
     FILLERS,
     MEN,
     OBJECTS,
@@ -34,6 +33,7 @@ from underspec.worlds.micro_tldr import (
     write_post,
     write_reference,
 )
+from underspec.errors import ArtifactError, ConfigError
 
 OPTIONS = {
     "seed": 0,

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
+from underspec.data.tokenization import EOS, pad
 from underspec.errors import ArtifactError
-from underspec.models import load, new_t5, parameters, save
-from underspec.reward_model import RewardModel, new_reward_model
-from underspec.tokens import EOS, pad
+from underspec.models.reward_model import RewardModel, new_reward_model
+from underspec.models.t5 import load, new_t5, parameters, save
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 NEWER = {**SHAPE, "version": "v1.1"}

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from underspec import plots
 from underspec.errors import ArtifactError
+from underspec.report import plots
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "reports/notebooks").glob("*.ipynb"))
@@ -181,7 +181,7 @@ def test_imports_no_torch(notebook):
 
 
 def test_plots_import_no_torch():
-    check = "import sys, underspec.plots; assert 'torch' not in sys.modules"
+    check = "import sys, underspec.report.plots; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT / "scripts")
 
 

@@ -6,14 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.corruption import tokens_for
+from underspec.data.span_corruption import tokens_for
+from underspec.data.tokenization import EOS, PAD
 from underspec.errors import ArtifactError
-from underspec.models import new_t5
-from underspec.objectives.denoising import Chunks, denoising
-from underspec.objectives.preference import bradley_terry, preference
-from underspec.objectives.sft import IGNORED, sft
-from underspec.order import ORDER
-from underspec.tokens import EOS, PAD
+from underspec.models.t5 import new_t5
+from underspec.random_streams import ORDER
+from underspec.training.objectives.denoising import Chunks, denoising
+from underspec.training.objectives.preference import bradley_terry, preference
+from underspec.training.objectives.sft import IGNORED, sft
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 VOCABULARY = 150

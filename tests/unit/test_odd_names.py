@@ -16,10 +16,10 @@ from test_evidence_tables import LEDGER, OF_GOLD, TABLES, run_evidence
 from test_notebooks import NOTEBOOKS, ROOT, check_written, run_here, small_tables
 
 from claims import claims
-from underspec import plots
+from underspec.analysis.tables import write_csv
 from underspec.csv_files import TEXT, read_csv
-from underspec.overview import read_claims
-from underspec.tables import write_csv
+from underspec.report import plots
+from underspec.report.overview import read_claims
 
 SCALES = ["007", "NA"]
 DRAWN = [notebook for notebook in NOTEBOOKS if notebook.stem != "training"]

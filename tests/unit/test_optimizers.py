@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers.optimization import Adafactor
 
-from underspec import optimizers
-from underspec.optimizers import SCHEDULES, adafactor
+from underspec.training.loop import optimizers
+from underspec.training.optimizers import SCHEDULES, adafactor
 
 
 def test_adafactor_is_transformers_own():

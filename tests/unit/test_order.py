@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.order import DROPOUT, NOISE, SAMPLING, example, examples, stream_seed
+from underspec.random_streams import DROPOUT, NOISE, SAMPLING, example, examples, stream_seed
 
 seeds = st.integers(0, 1000)
 sizes = st.integers(1, 60)

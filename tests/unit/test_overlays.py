@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from underspec.config import read_config, validate
+from underspec.config.config import read_config, validate
 from underspec.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

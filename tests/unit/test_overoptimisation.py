@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from underspec import overoptimisation
-from underspec.statistics import kl_bound
+from underspec.analysis import overoptimisation
+from underspec.analysis.statistics import kl_bound
 
 
 def curve(alpha, beta, noise=0.0):

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from underspec.errors import UserError
-from underspec.models import new_t5, t5_config
-from underspec.objectives.denoising import denoising
-from underspec.objectives.preference import preference
-from underspec.objectives.sft import sft
-from underspec.parallel import Placement
-from underspec.reward_model import RewardModel
-from underspec.training import Recipe, train
+from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import new_t5, t5_config
+from underspec.training.distributed import Placement
+from underspec.training.loop import Recipe, train
+from underspec.training.objectives.denoising import denoising
+from underspec.training.objectives.preference import preference
+from underspec.training.objectives.sft import sft
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 130

@@ -11,7 +11,7 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from underspec.artifacts import PREFERENCES, read_table, write_table
-from underspec.preferences import label_pairs
+from underspec.data.preferences import label_pairs
 
 PAIRS = 4000
 FALSE_ALARM = 1e-6

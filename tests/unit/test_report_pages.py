@@ -18,15 +18,16 @@ from data_card import data_card
 from manifest import manifest as write_manifest
 from overview import overview
 from training_table import training_table
-from underspec import manifest, worlds
+from underspec.analysis.claims import COLUMNS
 from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, write_table
 from underspec.checksums import checksums
-from underspec.claims import COLUMNS
-from underspec.curves import training_curves
-from underspec.data_card import card, compared, duplicates, examples, lengths, read_left_out
+from underspec.data import worlds
 from underspec.errors import ArtifactError
-from underspec.overview import grouped, read_claims, sizes, tally, trained_on
-from underspec.pages import embedded, human_bytes, write_page
+from underspec.provenance import manifest
+from underspec.report.data_card import card, compared, duplicates, examples, lengths, read_left_out
+from underspec.report.overview import grouped, read_claims, sizes, tally, trained_on
+from underspec.report.pages import embedded, human_bytes, write_page
+from underspec.report.training_curves import training_curves
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "reports" / "pages"

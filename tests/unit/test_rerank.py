@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import rerank as adapter
+from underspec.analysis.ensembles import aggregate
+from underspec.analysis.rerank import best_of_n, from_table, rerank, to_table
 from underspec.artifacts import RERANK, SCORES, read_table, write_table
-from underspec.ensembles import aggregate
 from underspec.errors import ArtifactError, ConfigError
 from underspec.grid import rankers, reward_models
-from underspec.rerank import best_of_n, from_table, rerank, to_table
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 9))
 # Few values, so that ties are common.

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec import resampling
+from underspec.analysis import bootstrap
 from underspec.grid import reward_models
 
 WORKSHOP = reward_models("workshop", [0, 1, 2], [0, 1])
@@ -19,7 +19,7 @@ FULL = reward_models("full", [3, 5, 9], [0, 1])
 
 @pytest.mark.parametrize("models", [WORKSHOP, FULL])
 def test_finetunes_are_drawn_within_the_pretrains_that_are_drawn(models):
-    drawn = resampling.draw(models, 7, 500, "base")
+    drawn = bootstrap.draw(models, 7, 500, "base")
     seeds = np.array([model.pretrain_seed for model in models])
     for slots in drawn.drawn:
         for slot in slots:
@@ -31,7 +31,7 @@ def test_finetunes_are_drawn_within_the_pretrains_that_are_drawn(models):
 
 
 def test_the_first_resample_is_the_data():
-    drawn = resampling.draw(WORKSHOP, 7, 3, "base")
+    drawn = bootstrap.draw(WORKSHOP, 7, 3, "base")
     assert (drawn.posts[0] == 1).all() and (drawn.models[0] == 1).all()
     assert (drawn.pretrains[0] == 1).all()
     assert (drawn.weights[:, 0] == 1).all()
@@ -39,17 +39,17 @@ def test_the_first_resample_is_the_data():
 
 
 def test_scales_share_posts_and_not_seeds():
-    base, xl = (resampling.draw(FULL, 20, 50, scale) for scale in ("base", "xl"))
+    base, xl = (bootstrap.draw(FULL, 20, 50, scale) for scale in ("base", "xl"))
     np.testing.assert_array_equal(base.posts, xl.posts)
     assert (base.drawn != xl.drawn).any()
-    np.testing.assert_array_equal(base.drawn, resampling.draw(FULL, 20, 50, "base").drawn)
+    np.testing.assert_array_equal(base.drawn, bootstrap.draw(FULL, 20, 50, "base").drawn)
 
 
 @pytest.mark.parametrize("pretrains", [1, 2, 3, 4, 5])
 def test_distinct_resamples_are_counted(pretrains):
     draws = itertools.product(range(pretrains), repeat=pretrains)
-    assert resampling.distinct(pretrains) == len({tuple(sorted(draw)) for draw in draws})
-    assert resampling.distinct(5) == 126
+    assert bootstrap.distinct(pretrains) == len({tuple(sorted(draw)) for draw in draws})
+    assert bootstrap.distinct(5) == 126
 
 
 def statistic(values, drawn):
@@ -67,8 +67,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     for _ in range(300):
         effect = np.repeat(generator.normal(0, 1, 5), 2)[:, None]
         values = effect + generator.normal(0, 0.3, (10, 1)) + generator.normal(0, 1, (10, 30))
-        posts, nested = statistic(values, resampling.draw(models, 30, 300, "base"))
-        interval = resampling.over_posts_and_seeds(posts, nested, 5)
+        posts, nested = statistic(values, bootstrap.draw(models, 30, 300, "base"))
+        interval = bootstrap.over_posts_and_seeds(posts, nested, 5)
         held += interval.low < 0 < interval.high
         low, high = np.percentile(nested[1:], [2.5, 97.5])
         percentile += low < 0 < high
@@ -78,12 +78,12 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_without_effects_of_seeds_the_interval_is_that_over_posts():
     values = np.tile(np.random.default_rng(3).normal(size=(1, 200)), (6, 1))
-    posts, nested = statistic(values, resampling.draw(FULL, 200, 4000, "base"))
+    posts, nested = statistic(values, bootstrap.draw(FULL, 200, 4000, "base"))
     np.testing.assert_allclose(posts, nested, atol=1e-5)
     error = scipy.stats.sem(values[0])
     for interval in (
-        resampling.over_posts(posts),
-        resampling.over_posts_and_seeds(posts, posts, 3),
+        bootstrap.over_posts(posts),
+        bootstrap.over_posts_and_seeds(posts, posts, 3),
     ):
         assert interval.estimate == pytest.approx(values.mean(), abs=1e-5)
         assert interval.high - interval.estimate == pytest.approx(1.96 * error, rel=0.05)
@@ -92,7 +92,7 @@ def test_without_effects_of_seeds_the_interval_is_that_over_posts():
 def test_resamples_without_the_statistic_are_left_out():
     posts = np.array([1.0, 0.9, 1.1, 1.0])
     nested = np.array([1.0, 0.5, np.nan, 1.5])
-    interval = resampling.over_posts_and_seeds(posts, nested, 5)
+    interval = bootstrap.over_posts_and_seeds(posts, nested, 5)
     assert interval.low < 0.5 and interval.high > 1.5 and interval.estimate == 1
 
 
@@ -102,7 +102,7 @@ def test_resamples_without_the_statistic_are_left_out():
     ids=["nothing varies", "one pretrain", "both"],
 )
 def test_without_anything_to_measure_it_by_there_is_no_interval(values, pretrains):
-    interval = resampling.over_posts_and_seeds(values, values, pretrains)
+    interval = bootstrap.over_posts_and_seeds(values, values, pretrains)
     assert interval.estimate == 0.7
     assert math.isnan(interval.low) and math.isnan(interval.high)
 
@@ -114,17 +114,17 @@ NOISE = 1 + 1e-8 * np.random.default_rng(0).normal(size=500)
 def test_rounding_is_no_variation(value):
     values = value * NOISE
     for interval in (
-        resampling.over_posts(values),
-        resampling.over_posts_and_seeds(values, values, 5),
-        resampling.over_posts(values - value, size=value),  # a difference of equal numbers
-        resampling.over_posts_and_seeds(values - value, values - value, 5, size=value),
+        bootstrap.over_posts(values),
+        bootstrap.over_posts_and_seeds(values, values, 5),
+        bootstrap.over_posts(values - value, size=value),  # a difference of equal numbers
+        bootstrap.over_posts_and_seeds(values - value, values - value, 5, size=value),
     ):
         assert math.isnan(interval.low) and math.isnan(interval.high)
 
 
 def test_a_small_difference_that_varies_has_an_interval():
     values = 1e-6 * (1 + 0.01 * np.random.default_rng(0).normal(size=500))
-    interval = resampling.over_posts_and_seeds(values, values, 5, size=1e-2)
+    interval = bootstrap.over_posts_and_seeds(values, values, 5, size=1e-2)
     assert 0 < interval.low < interval.high
 
 
@@ -137,8 +137,8 @@ def test_no_interval_is_without_width_or_warns(resamples, pretrains):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for interval in (
-            resampling.over_posts(values),
-            resampling.over_posts_and_seeds(values, values[::-1], pretrains),
+            bootstrap.over_posts(values),
+            bootstrap.over_posts_and_seeds(values, values[::-1], pretrains),
         ):
             assert math.isnan(interval.low) or interval.low < interval.high
 
@@ -148,4 +148,4 @@ def test_with_one_resample_of_the_seeds_there_is_no_interval():
     nested = np.full(50, np.nan)
     for known in (0, 1):
         nested[: known + 1] = 1.0
-        assert math.isnan(resampling.over_posts_and_seeds(posts, nested, 5).low)
+        assert math.isnan(bootstrap.over_posts_and_seeds(posts, nested, 5).low)

@@ -7,9 +7,9 @@ import pytest
 
 from reward_model import reward_model
 from underspec.artifacts import POSTS, PREFERENCES, write_table
+from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError
-from underspec.models import new_t5
-from underspec.tokens import save_tokenizer, train_tokenizer
+from underspec.models.t5 import new_t5
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 RECIPE = {"steps": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1}

@@ -11,11 +11,11 @@ from scipy.stats import chi2
 from tokenizers import models, pre_tokenizers
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from underspec import cohorts, layers, t5
+from underspec.data.tokenization import EOS, PAD, pad
 from underspec.errors import ArtifactError
-from underspec.models import new_t5
-from underspec.sampling import draw
-from underspec.tokens import EOS, PAD, pad
+from underspec.inference import continuous_batching, shared_post_t5
+from underspec.inference.sampling import draw
+from underspec.models.t5 import fused_layers, new_t5
 
 SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 WORDS = ["<pad>", "</s>", "<unk>", *(f"w{i}" for i in range(9))]
@@ -26,8 +26,8 @@ SAMPLES, MAX_LENGTH = 6, 8
 def padding(request):
     """Posts as on a CPU, and as on a GPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "fused", lambda device: request.param == "padded")
-        patch.setattr(t5, "POST_GRAIN", 4)
+        patch.setattr(fused_layers, "fused", lambda device: request.param == "padded")
+        patch.setattr(shared_post_t5, "POST_GRAIN", 4)
         yield request.param
 
 
@@ -103,7 +103,7 @@ def test_a_sample_depends_on_seed_post_and_index_alone(sample, monkeypatch):
         (1024, ["a", "b", "c", "d", "e"], 3),
         (40, ["e", "a"], SAMPLES),
     ):
-        monkeypatch.setattr(cohorts, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(continuous_batching, "ROWS_AT_ONCE", rows)
         some = sample(order, samples=samples).set_index(["post_id", "sample_index"])
         assert some.equals(whole.loc[some.index])
 

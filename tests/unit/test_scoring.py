@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from underspec import layers, scoring, t5
+from underspec.data.tokenization import EOS
 from underspec.errors import ArtifactError
-from underspec.models import t5_config
-from underspec.reward_model import RewardModel
-from underspec.scoring import pairwise_accuracy, score
-from underspec.tokens import EOS
+from underspec.inference import scoring, shared_post_t5
+from underspec.inference.scoring import pairwise_accuracy, score
+from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import fused_layers, t5_config
 
 SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120
@@ -61,7 +61,7 @@ def test_posts_that_come_together_fit_a_gpu(monkeypatch, model):
     lengths = [5, 100, 128, 129, 300, 300, 257, 384, 130, 131, 132]
     posts = [np.ones(length, np.int64) for length in lengths]
     candidates = [[np.ones(2, np.int64)] * 2 for _ in posts]
-    fits = functools.partial(t5.posts_at_once, Decoder)
+    fits = functools.partial(shared_post_t5.posts_at_once, Decoder)
     groups = list(scoring._alike(posts, candidates, 10_000, 128, fits))
     assert sorted(i for group in groups for i in group) == list(range(len(posts)))
     a_token = 2 * 2 * 2 * 8 * 4
@@ -87,8 +87,8 @@ def assert_close(rewards, expected):
 @pytest.mark.parametrize("fused", [False, True])
 def test_scores_are_those_of_each_pair_alone(model, posts, candidates, batches, fused, monkeypatch):
     """On a GPU, where texts are padded, too: here on this CPU."""
-    monkeypatch.setattr(layers, "fused", lambda device: fused)
-    monkeypatch.setattr(t5, "POST_GRAIN", 4)
+    monkeypatch.setattr(fused_layers, "fused", lambda device: fused)
+    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 4)
     monkeypatch.setattr(scoring, "CANDIDATE_GRAIN", 2)
     rewards = score(model, posts, candidates)
     expected = [

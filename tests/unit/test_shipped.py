@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from underspec.config import read_config, validate
+from underspec.config.config import read_config, validate
 from underspec.errors import ArtifactError
-from underspec.shipped import against, beside, shipped_verdicts, write_verdicts
+from underspec.report.shipped_verdicts import against, beside, shipped_verdicts, write_verdicts
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles/miniature.zip"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from underspec.slurm_queue import Queued, advice
+from underspec.monitoring.slurm_queue import Queued, advice
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from underspec import statistics
+from underspec.analysis import statistics
 from underspec.grid import reward_models
 
 GRID = reward_models("workshop", [0, 1, 2], [0, 1, 2])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from underspec import layers, t5
-from underspec.models import new_t5
-from underspec.sampling import language_model
-from underspec.t5 import Encoder, Memory, Places, attend_alike, runs_of
-from underspec.tokens import EOS, PAD, encode, pad, train_tokenizer
+from underspec.data.tokenization import EOS, PAD, encode, pad, train_tokenizer
+from underspec.inference import shared_post_t5
+from underspec.inference.sampling import language_model
+from underspec.inference.shared_post_t5 import Encoder, Memory, Places, attend_alike, runs_of
+from underspec.models.t5 import fused_layers, new_t5
 
 README = Path(__file__).parents[2] / "README.md"
 SHAPE = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_heads": 4, "num_layers": 3}
@@ -45,8 +45,8 @@ def policy(kind, dtype=torch.float32):
 @pytest.fixture(params=["as they are", "padded"])
 def padding(request, monkeypatch):
     """As on a CPU, and as on a GPU."""
-    monkeypatch.setattr(layers, "fused", lambda device: request.param == "padded")
-    monkeypatch.setattr(t5, "POST_GRAIN", 16)
+    monkeypatch.setattr(fused_layers, "fused", lambda device: request.param == "padded")
+    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 16)
 
 
 def encoded(model, posts):

@@ -13,13 +13,13 @@ from t5x_checkpoint import write_array, write_t5x
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from import_pretrain import import_pretrain
-from underspec import t5x
+from underspec.data.tokenization import train_tokenizer
 from underspec.errors import ArtifactError
-from underspec.imported import digest, t5_of
-from underspec.models import load, new_t5
-from underspec.reward_model import new_reward_model
-from underspec.t5x import read_t5x
-from underspec.tokens import train_tokenizer
+from underspec.importers import t5x
+from underspec.importers.convert import digest, t5_of
+from underspec.importers.t5x import read_t5x
+from underspec.models.reward_model import new_reward_model
+from underspec.models.t5 import load, new_t5
 
 VOCABULARY = 120
 SHAPES = {

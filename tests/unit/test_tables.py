@@ -25,7 +25,7 @@ from fake_results import (
     worth_values,
 )
 
-from underspec.grid import AGGREGATORS
+from underspec.analysis.ensembles import AGGREGATORS
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.texts import alike, visible, whole
+from underspec.data.texts import alike, visible, whole
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from published import (
 )
 
 from underspec.artifacts import POSTS, PREFERENCES, read_table, write_table
-from underspec.data_card import left_out
+from underspec.data.worlds.tldr import World, flow
 from underspec.errors import ArtifactError, ConfigError, UserError
-from underspec.worlds.tldr import World, flow
+from underspec.report.data_card import left_out
 
 FOLDERS = {"posts": "posts", "comparisons": "comparisons"}
 

@@ -12,8 +12,7 @@ from transformers import AutoTokenizer
 import import_tokenizer as importer
 import tokenizer as adapter
 import tokens as encoder
-from underspec.errors import ArtifactError, ConfigError
-from underspec.tokens import (
+from underspec.data.tokenization import (
     EOS,
     PAD,
     SENTINELS,
@@ -28,7 +27,8 @@ from underspec.tokens import (
     token_ids,
     train_tokenizer,
 )
-from underspec.worlds import micro_tldr
+from underspec.data.worlds import micro_tldr
+from underspec.errors import ArtifactError, ConfigError
 
 ROOT = Path(__file__).parents[2]
 

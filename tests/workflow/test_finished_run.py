@@ -76,18 +76,18 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
 @pytest.mark.parametrize(
     ("module", "edit", "rerun"),
     [
-        ("ensembles", "", AFTER_SCORES),
-        ("corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
-        ("preferences", "", {"preferences", *AFTER_PREFERENCES}),
+        ("analysis/ensembles", "", AFTER_SCORES),
+        ("data/span_corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
+        ("data/preferences", "", {"preferences", *AFTER_PREFERENCES}),
         (
-            "gold_raters/micro_tldr",
+            "data/gold_raters/micro_tldr",
             "",
             {"preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES},
         ),
-        ("plots", "", {*FIGURES, *PAGES, "draw_training", "data_card"}),
-        ("corruption", "comment", set()),
-        ("training", "comment", set()),
-        ("models", "comment", set()),
+        ("report/plots", "", {*FIGURES, *PAGES, "draw_training", "data_card"}),
+        ("data/span_corruption", "comment", set()),
+        ("training/loop", "comment", set()),
+        ("models/t5", "comment", set()),
     ],
 )
 def test_an_edited_module_reruns_the_stages_that_use_it(finished, module, edit, rerun):

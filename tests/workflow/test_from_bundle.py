@@ -16,8 +16,8 @@ from workflow import (
 )
 
 from underspec.csv_files import read_csv
-from underspec.overview import directions, read_claims
-from underspec.shipped import against, beside
+from underspec.report.overview import directions, read_claims
+from underspec.report.shipped_verdicts import against, beside
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_the_tables_are_those_of_the_run_that_was_packed(finished, drawn):
 
 
 def test_neither_a_second_run_nor_an_edited_training_has_anything_to_do(drawn):
-    training = drawn / "scripts/underspec/training.py"
+    training = drawn / "scripts/underspec/training/loop.py"
     training.write_text(training.read_text() + "\nEDITED = True\n")
     for path in (drawn / RESTORED / "scores").rglob("*.parquet"):
         path.touch()

@@ -8,8 +8,8 @@ import yaml
 from t5x_checkpoint import write_t5x
 from workflow import REPOSITORY, copy_repository, overlay, scheduled, snakemake
 
-from underspec.models import new_t5
-from underspec.tokens import load_tokenizer
+from underspec.data.tokenization import load_tokenizer
+from underspec.models.t5 import new_t5
 
 RESULTS = Path("results/smoke")
 

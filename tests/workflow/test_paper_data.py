@@ -6,7 +6,7 @@ import pytest
 from published import WORDS, paper_data
 from workflow import copy_repository, overlay, scheduled, snakemake
 
-from underspec.tokens import load_tokenizer
+from underspec.data.tokenization import load_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,245 @@
+"""The ledger of the paper's claims, and the verdict of an experiment on each of them."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from underspec.analysis.bootstrap import distinct, over_posts, over_posts_and_seeds
+from underspec.analysis.published import at_paper_scale
+from underspec.analysis.quantities import Quantity
+from underspec.analysis.statistics import NORMAL_95
+from underspec.errors import ArtifactError, ConfigError
+from underspec.yaml_map import read_yaml
+
+COLUMNS = ["id", "kind", "claim", "place", "ours", "scale", "published", "more", "less"]
+COLUMNS += ["estimate", "low", "high", "verdict", "reason"]
+COLUMNS += ["posts_low", "posts_high", "these_models", "distinct_resamples"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Term(Strict):
+    """A quantity; n and scale are the claim's unless given here."""
+
+    quantity: str
+    minus: str | None = None
+    n: int | str | None = None
+    scale: str | None = None
+
+
+class Range(Strict):
+    """The highest of some quantities minus the lowest."""
+
+    range: list[str]
+
+
+Side = float | str | Term | Range
+
+
+class Claim(Strict):
+    """An entry of the ledger, whose head says what the keys mean."""
+
+    id: str
+    claim: str
+    place: str
+    published: str | dict[str, str | list[float]] = ""
+    ours: bool = False
+    note: str = ""
+    scales: list[str] = [""]
+    n: int | str | None = None
+    more: Side | list[Side] | None = None
+    less: Side | list[Side] | None = None
+    equals: str | None = None
+
+
+class Missing(Exception):
+    """The experiment lacks what a claim is about; says what."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an experiment has to say: its evidence by scale, its ns, and how many pretrains."""
+
+    evidence: Mapping[str, Mapping[Quantity, np.ndarray]]
+    ns: list[int]
+    pretrains: int
+
+    @property
+    def posts(self) -> int:
+        """How many posts the rankers chose for: the same at every scale."""
+        return int(self.quantity("posts", None, next(iter(self.evidence)))[0, 0])
+
+    def at_paper_scale(self, scale: str) -> bool:
+        return at_paper_scale(scale, self.quantity("parameters", None, scale)[0, 0])
+
+    def quantity(self, name: str, n: int | str | None, scale: str) -> np.ndarray:
+        """(2, resamples). Raises Missing if the experiment does not have it."""
+        if scale not in self.evidence:
+            raise Missing(f"no scale {scale}")
+        found = self.evidence[scale]
+        number = self._n(n)
+        if (name, number) not in found and (name, 0) not in found:
+            raise Missing(f"no {name}" + (f" at n = {number}" if number else ""))
+        return found.get((name, number), found.get((name, 0)))
+
+    def _n(self, n: int | str | None) -> int:
+        above_one = [each for each in self.ns if each > 1] or self.ns
+        return {None: 0, "largest": above_one[-1], "smallest": above_one[0]}.get(n, n)
+
+
+def read_ledger(path: Path) -> list[Claim]:
+    """The claims of the ledger. Raises ArtifactError, naming the file and the entry's key."""
+    try:
+        claims = [Claim.model_validate(entry) for entry in read_yaml(path)]
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        entry = first["input"] if not first["loc"] else key
+        raise ArtifactError(f"{path}: {entry}: {first['msg']}") from None
+    except (ConfigError, TypeError) as error:
+        raise ArtifactError(f"{path}: not a ledger of claims ({error}); restore it") from None
+    for claim in claims:
+        if (claim.equals is None) == (claim.more is None or claim.less is None):
+            raise ArtifactError(f"{path}: {claim.id}: needs either `more` and `less`, or `equals`")
+    return claims
+
+
+def numbers_of_table1(published: pd.DataFrame) -> list[Claim]:
+    """A claim for every number of the published Table 1."""
+    claims = []
+    for row in published.to_dict("records"):
+        kind = (
+            row["ensemble"]
+            if row["ensemble"] == "single"
+            else f"{row['ensemble']} {row['aggregator']}"
+        )
+        for name, label in (("reward", "Evaluator's reward"), ("win_rate", "Win rate")):
+            reach = NORMAL_95 * row[f"{name}_standard_error"]
+            claims.append(
+                Claim(
+                    id=f"table 1, {name.replace('_', ' ')}, {kind.replace('_', ' ')}",
+                    claim=f"{label}, {kind.replace('_', ' ')}",
+                    place="Table 1",
+                    published={row["scale"]: [row[name] - reach, row[name] + reach]},
+                    n="largest",
+                    equals=f"{name} of {kind}",
+                )
+            )
+    return claims
+
+
+def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
+    """One row a claim and scale, with COLUMNS.
+
+    kind: direction or number; more, less: the two sides; estimate: their difference (of a number:
+    ours); low, high: its interval over posts and seeds, which decides the verdict (none with one
+    post, one pretrain, or a difference that no resample changes: then undecided); posts_low,
+    posts_high: that over posts alone, as in the paper; these_models: its verdict, on the reward
+    models at hand; distinct_resamples: of the pretrain seeds, few enough to be told.
+    """
+    rows = [row for claim in claims for row in _rows(claim, found)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(claim: Claim, found: Found) -> Iterator[dict]:
+    for scale in claim.published if claim.equals else claim.scales:
+        published = claim.published
+        kind = "number" if claim.equals else "direction"
+        about = {"id": claim.id, "kind": kind, "claim": claim.claim, "place": claim.place}
+        about |= {"ours": claim.ours}
+        about |= {"scale": scale, "published": _text(published, scale)}
+        try:
+            judged = (
+                _number(claim, scale, found) if claim.equals else _direction(claim, scale, found)
+            )
+        except Missing as missing:
+            if claim.ours:
+                continue
+            judged = {"verdict": "undecided", "reason": f"this experiment has {missing}"}
+        reason = judged["reason"] + (f"; {claim.note}" if claim.note else "")
+        yield about | judged | {"reason": reason}
+
+
+def _direction(claim: Claim, scale: str, found: Found) -> dict:
+    more = np.minimum.reduce([_side(each, claim, scale, found) for each in listed(claim.more)])
+    less = np.maximum.reduce([_side(each, claim, scale, found) for each in listed(claim.less)])
+    size = max(abs(more[0, 0]), abs(less[0, 0]))
+    judged = _measured(more - less, found, size)
+    verdict = _side_of_0(judged["low"], judged["high"])
+    where = {"supported": "lies above 0", "contradicted": "lies below 0", "undecided": "holds 0"}
+    return judged | {
+        "more": float(more[0, 0]),
+        "less": float(less[0, 0]),
+        "verdict": verdict,
+        "reason": _no_interval(judged["low"], found) or f"the interval {where[verdict]}",
+        "these_models": _side_of_0(judged["posts_low"], judged["posts_high"]),
+    }
+
+
+def _side_of_0(low: float, high: float) -> str:
+    """The verdict of an interval; without bounds (NaN) there is none."""
+    return "supported" if low > 0 else "contradicted" if high < 0 else "undecided"
+
+
+def _number(claim: Claim, scale: str, found: Found) -> dict:
+    judged = _measured(found.quantity(claim.equals, claim.n, scale), found)
+    if not found.at_paper_scale(scale):
+        reason = "models of another size: shown for orientation"
+        return judged | {"verdict": "undecided", "reason": reason}
+    if reason := _no_interval(judged["low"], found):
+        return judged | {"verdict": "undecided", "reason": reason}
+    low, high = claim.published[scale]
+    meets = judged["low"] <= high and judged["high"] >= low
+    return judged | {
+        "verdict": "supported" if meets else "contradicted",
+        "reason": f"the intervals {'meet' if meets else 'do not meet'}",
+    }
+
+
+def _measured(values: np.ndarray, found: Found, size: float = 0.0) -> dict:
+    """`size`: of the numbers that `values` are differences of."""
+    posts = over_posts(values[0], size)
+    both = over_posts_and_seeds(*values, found.pretrains, size)
+    bounds = {"low": both.low, "high": both.high, "posts_low": posts.low, "posts_high": posts.high}
+    if found.posts < 2:  # drawn again and again it is the same
+        bounds = dict.fromkeys(bounds, math.nan)
+    return {"estimate": both.estimate, "distinct_resamples": distinct(found.pretrains)} | bounds
+
+
+def _no_interval(low: float, found: Found) -> str | None:
+    """Why there is no interval over posts and seeds, if its bound is NaN."""
+    if not math.isnan(low):
+        return None
+    if found.posts < 2:
+        return "no interval: one post says nothing of others"
+    if found.pretrains < 2:
+        return "no interval: one pretrain says nothing of other seeds"
+    return "no interval: no resample differs from the data"
+
+
+def _side(side: Side, claim: Claim, scale: str, found: Found) -> np.ndarray:
+    if isinstance(side, float | int):
+        return np.full((2, 1), float(side))
+    if isinstance(side, Range):
+        values = [found.quantity(name, claim.n, scale) for name in side.range]
+        return np.maximum.reduce(values) - np.minimum.reduce(values)
+    term = Term(quantity=side) if isinstance(side, str) else side
+    n, scale = term.n or claim.n, term.scale or scale
+    value = found.quantity(term.quantity, n, scale)
+    return value - found.quantity(term.minus, n, scale) if term.minus else value
+
+
+def listed(sides: Side | list[Side]) -> list[Side]:
+    return sides if isinstance(sides, list) else [sides]
+
+
+def _text(published: str | dict, scale: str) -> str:
+    value = published.get(scale, "") if isinstance(published, dict) else published
+    return f"{value[0]:.3f} to {value[1]:.3f}" if isinstance(value, list) else value

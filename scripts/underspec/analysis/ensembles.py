@@ -1,0 +1,55 @@
+"""Several reward models as one: standardise each, then aggregate (the paper's section 3).
+
+Adding an aggregator is one entry in AGGREGATORS.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy import ndarray
+
+
+def _median(rewards: ndarray) -> ndarray:
+    """np.median over the models, which are few: whole tables are compared and exchanged at once, a
+    tenth of the time."""
+    ordered = list(rewards)
+    for end in range(len(ordered) - 1, 0, -1):
+        for i in range(end):
+            low, high = ordered[i], ordered[i + 1]
+            ordered[i], ordered[i + 1] = np.minimum(low, high), np.maximum(low, high)
+    middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
+    return sum(middle) / len(middle)
+
+
+# Each takes standardised rewards (models, posts, samples) to (posts, samples).
+AGGREGATORS: dict[str, Callable[[ndarray], ndarray]] = {
+    "mean": lambda rewards: rewards.mean(axis=0),
+    "median": _median,
+    "min": lambda rewards: rewards.min(axis=0),
+    # The paper does not say which deviation: ours is the population's, ddof = 0.
+    "mean_minus_stdev": lambda rewards: rewards.mean(axis=0) - rewards.std(axis=0),
+}
+
+
+def standardise(rewards: ndarray) -> ndarray:
+    """Subtract each reward model's mean over the samples of the same post; no scaling.
+
+    rewards: (models, posts, samples) or any (..., samples), in units of reward; the result has
+    the same shape, in double precision. "Before aggregation, each reward model is standardized
+    to zero mean reward per prompt" (section 3). The mean runs over all samples of the post, not
+    over the first n: how an ensemble ranks two samples does not depend on n.
+    """
+    rewards = rewards.astype("float64")
+    return rewards - rewards.mean(axis=-1, keepdims=True)
+
+
+def aggregate(rewards: ndarray, aggregator: str | None) -> ndarray:
+    """The reward of a ranker: (models, posts, samples) to (posts, samples).
+
+    `aggregator` is a name in AGGREGATORS, or None for a single reward model, whose reward stays
+    as it is: standardising moves all samples of a post alike and would not change its choice.
+    """
+    if aggregator is None:
+        (reward,) = rewards
+        return reward
+    return AGGREGATORS[aggregator](standardise(rewards))

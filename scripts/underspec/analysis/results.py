@@ -1,0 +1,91 @@
+"""What the workflow left under results/<experiment>/, read as the tables need it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from underspec.analysis.rerank import from_table
+from underspec.analysis.reward_matrix import Layout, read_metrics, read_rewards, read_samples
+from underspec.analysis.statistics import win_probability
+from underspec.artifacts import RERANK, read_table
+from underspec.grid import Ranker, RewardModel, rankers, reward_models
+
+
+@dataclass(frozen=True)
+class ScaleResults:
+    """The reward models of one scale, and what every ranker picks.
+
+    parameters: of a reward model; rewards: (models, posts, samples); texts: (posts, samples) int,
+    equal where the texts of a post are; choices: sample indices (ns, posts) by ranker name;
+    metrics: one dict a reward model, in the order of `models`.
+    """
+
+    scale: str
+    parameters: int
+    models: list[RewardModel]
+    rankers: list[Ranker]
+    ns: list[int]
+    rewards: np.ndarray
+    texts: np.ndarray
+    choices: dict[str, np.ndarray]
+    metrics: list[dict]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All scales, and the yardsticks they share.
+
+    layout: which samples. yardsticks: what a sample is worth (posts, samples): its `reward` by the
+    evaluator, its `win_rate` under the evaluator, and its `gold` score where the world has one.
+    evaluator: its metrics. Both are empty where results were read without an evaluator.
+    """
+
+    scales: list[ScaleResults]
+    layout: Layout
+    yardsticks: dict[str, np.ndarray]
+    evaluator: dict
+
+
+def read_results(results: Path, design: Mapping, evaluated: bool) -> Results:
+    """Read everything the tables need; what the evaluator and the gold rater say if `evaluated`.
+
+    design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and
+    gold of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
+    about other samples than samples/best_of_n.parquet.
+    """
+    layout, texts = read_samples(results / "samples" / "best_of_n.parquet")
+    scales = [_read_scale(results, scale, design, layout, texts) for scale in design["scales"]]
+    if not evaluated:
+        return Results(scales, layout, {}, {})
+    names = ["evaluator", "gold"] if design["gold"] else ["evaluator"]
+    paths = [results / "scores" / f"{name}.parquet" for name in names]
+    _, (reward, *gold) = read_rewards(paths, layout)
+    yardsticks = {"reward": reward, "win_rate": win_probability(reward)}
+    if gold:
+        yardsticks["gold"] = gold[0]
+    metrics = read_metrics(results / "evaluator" / "metrics.json")
+    return Results(scales, layout, yardsticks, metrics)
+
+
+def _read_scale(
+    results: Path, scale: str, design: Mapping, layout: Layout, texts: np.ndarray
+) -> ScaleResults:
+    models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
+    every_ranker = rankers(models, design["aggregators"])
+    ns = design["best_of_n"]
+    _, rewards = read_rewards(
+        [results / "scores" / scale / f"{model.name}.parquet" for model in models], layout
+    )
+    choices = {}
+    for ranker in every_ranker:
+        path = results / "rerank" / scale / f"{ranker.name}.parquet"
+        table = read_table(path, RERANK)
+        choices[ranker.name] = from_table(table, path, layout.post_ids, ns).sample_index
+    folder = results / "reward_models" / scale
+    metrics = [read_metrics(folder / model.name / "metrics.json", scale) for model in models]
+    parameters = metrics[0]["parameters"]
+    return ScaleResults(
+        scale, parameters, models, every_ranker, ns, rewards, texts, choices, metrics
+    )

@@ -1,0 +1,278 @@
+"""The sections of the config: every key there is and its type. Stages check what they are given by
+the same sections.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from underspec.analysis.ensembles import AGGREGATORS
+from underspec.data.special_tokens import SENTINELS
+from underspec.grid import GRIDS
+from underspec.schema import (
+    NAME,
+    Count,
+    Flag,
+    Name,
+    NotNegative,
+    Section,
+    Seed,
+    Size,
+    Source,
+    Text,
+    integer,
+    number,
+    or_null,
+    part_of,
+    some_of,
+)
+
+Share = number(gt=0, le=1)
+Efficiency = number(ge=1e-6, le=1)
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+def _rising(best_of_n: list[int]) -> list[int]:
+    if best_of_n != sorted(best_of_n) or best_of_n[0] != 1:
+        raise PydanticCustomError("rising", "must rise and begin with 1, the policy itself")
+    return best_of_n
+
+
+Grid = Literal[GRIDS]
+Scales = Annotated[list[Name], Field(min_length=1)]
+Seeds = Annotated[list[Seed], Field(min_length=2)]
+Aggregators = Annotated[list[Literal[tuple(AGGREGATORS)]], Field(min_length=1)]
+BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising)]
+Centering = number(ge=0, le=1e3)
+LengthBias = number(ge=-1e3, le=1e3)
+Resamples = integer(ge=100, le=10**6)
+TokenizerKind = Literal["word", "unigram", "t5"]
+Vocabulary = integer(gt=SENTINELS + 10, le=10**6)
+
+
+class Shape(Section):
+    """Hugging Face's names; num_layers is that of the encoder, and of the decoder."""
+
+    version: Literal["v1.0", "v1.1"]
+    d_model: Size
+    d_ff: Size
+    d_kv: Size
+    num_heads: Size
+    num_layers: Size
+
+
+class Recipe(Section):
+    steps: Count
+    batch: Size
+    learning_rate: number(gt=0, le=10)
+    warmup: NotNegative
+    dropout: number(ge=0, lt=1)
+    weight_decay: number(ge=0, le=10)
+    optimizer: Literal["adamw", "adafactor"]
+    schedule: Literal["linear", "constant", "inverse_sqrt"]
+    precision: Literal["fp32", "bf16"]
+
+
+class Need(Section):
+    """What a job asks for, and how a training is laid on its GPUs."""
+
+    gpus: NotNegative
+    nodes: Count
+    cpus: Count
+    mem_mb: Count
+    minutes: Count
+    growth_mem_mb: number(ge=1, le=10)
+    growth_minutes: number(ge=1, le=10)
+    max_mem_mb: or_null(Count)
+    max_minutes: or_null(Count)
+    micro_batch: or_null(Count)
+    sharded: Flag
+    activation_checkpointing: Flag
+    compiled: Flag
+
+
+PLACEMENT = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
+SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
+Placement = some_of(part_of(Need, PLACEMENT))
+
+
+class Compute(Section):
+    default: Need
+    pretrain: dict[Name, SomeNeed]
+    policy: dict[Name, SomeNeed]
+    sample: dict[Name, SomeNeed]
+    reward_model: dict[Name, SomeNeed]
+    score: dict[Name, SomeNeed]
+
+
+class Estimate(Section):
+    tflops: number(ge=1e-3, le=1e6)
+    training: Efficiency
+    sampling: Efficiency
+    scoring: Efficiency
+
+
+class Scale(Section):
+    shape: Shape
+    pretrain: SomeRecipe
+    reward_model: SomeRecipe
+
+
+class Labels(Section):
+    seed: Seed
+    temperature: number(ge=1e-3, le=1e3)
+    noise: number(ge=0, lt=0.5)
+    length_bias: LengthBias
+
+
+class Pretraining(Section):
+    world: or_null(Name)
+    shards: Count
+
+
+class Tokenizer(Section):
+    kind: TokenizerKind
+    vocabulary: Vocabulary
+    source: Source
+
+
+class Lengths(Section):
+    post: integer(ge=2, le=2**17)
+    summary: integer(ge=2, le=2**17)  # a sample has one token less, for its eos
+
+
+class Checkpoint(Section):
+    path: Text
+    source: or_null(Literal["released", "hub"]) = None
+    revision: or_null(Text) = None
+
+
+def _of_pretrains(key: Any) -> Any:
+    if isinstance(key, str) and not re.fullmatch(rf"{NAME}(/(0|[1-9][0-9]*))?", key):
+        raise PydanticCustomError("of_pretrains", "must be a scale or scale/seed, as large/5")
+    return key
+
+
+class Pretrain(Section):
+    source: Literal["scratch", "released", "hub"]
+    checkpoints: dict[Annotated[str, BeforeValidator(_of_pretrains)], Checkpoint]
+
+
+class Corruption(Section):
+    input_length: integer(ge=8, le=2**17)
+    noise_density: number(ge=0.01, le=0.9)  # nearer to 1, no text is long enough
+    mean_span_length: number(ge=1)
+
+
+class Policy(Section):
+    scale: Name
+    pretrain_seed: Seed
+    seed: Seed
+    recipe: SomeRecipe
+
+
+class Samples(Section):
+    preferences: integer(ge=2, le=2**17, multiple_of=2)
+    validation: integer(ge=2, le=2**17, multiple_of=2)
+    best_of_n: Size
+
+
+class Distribution(Section):
+    """Of a sample's next token."""
+
+    temperature: number(ge=0.01, le=100)  # beyond, logits overflow or all tokens are alike
+    top_k: or_null(Count)
+    top_p: Share
+
+
+class Sampling(Distribution):
+    seed: Seed
+    precision: Precision
+    samples: Samples
+
+
+class Scoring(Section):
+    precision: Precision
+
+
+class Evaluator(Section):
+    scale: Name
+    pretrain_seed: Seed
+    finetune_seed: Seed
+
+
+class Config(Section):
+    extends: or_null(Text)
+    bundle: or_null(Text)
+    experiment: Name
+    world: Name
+    worlds: dict[Name, dict]
+    pretraining: Pretraining
+    labels: Labels
+    tokenizer: Tokenizer
+    lengths: Lengths
+    scales: Scales
+    models: dict[Name, Scale]
+    grid: Grid
+    pretrain_seeds: Seeds
+    finetune_seeds: Seeds
+    recipe: SomeRecipe
+    pretrain: Pretrain
+    corruption: Corruption
+    policy: Policy
+    sampling: Sampling
+    scoring: Scoring
+    centering: Centering
+    evaluator: Evaluator
+    aggregators: Aggregators
+    best_of_n: BestOfN
+    protect_pretrains: Flag
+    resamples: Resamples
+    checkpoint_seconds: Count
+    compute: Compute
+    estimate: Estimate
+
+
+class Experiment(Section):
+    """What the tables need to know of an experiment: keys of Config, and whether there is gold."""
+
+    scales: Scales = None
+    grid: Grid
+    pretrain_seeds: Seeds
+    finetune_seeds: Seeds
+    aggregators: Aggregators
+    best_of_n: BestOfN
+    gold: Flag
+
+
+class Imported(Section):
+    """Where a pretrain is that is not trained here, as `sources.checkpoint_of` says it."""
+
+    source: Literal["released", "hub"]
+    path: Text
+    revision: Text
+
+
+class Run(Section):
+    """A training, and the folder that its log is in."""
+
+    stage: Text
+    scale: Name
+    name: Text
+    folder: Text
+
+
+class About(Section):
+    """What the first page of the report says of an experiment; its template asks for more."""
+
+    model_config = ConfigDict(extra="allow")
+    experiment: Name
+    world: Name
+    pretrain_seeds: Count
+
+
+class Figure(Section):
+    title: Text
+    path: Text

@@ -1,0 +1,94 @@
+"""Published files: from the Hugging Face Hub, or from a local folder that holds the same files."""
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import huggingface_hub
+from huggingface_hub import errors
+
+from underspec.errors import UserError
+from underspec.schema import Source
+
+log = logging.getLogger(__name__)
+
+SHARD = re.compile(r"(.*-)(\d+)-of-(\d+)\D.*")
+
+
+def bring(source: Source, patterns: list[str], kind: Literal["dataset", "model"]) -> Path:
+    """The folder with the files of `source` that match `patterns`, downloaded if need be.
+
+    Downloads lie in the Hub's own cache: an interrupted one goes on, and experiments share them.
+    Raises UserError if the Hub, the repository, its revision, the folder or a file is missing, or a
+    shard of those that a pattern with a * stands for.
+    """
+    folder = Path(source.name).expanduser().absolute()
+    if not source.is_folder:
+        folder = _download(source, patterns, kind)
+    elif not folder.is_dir():
+        raise UserError(f"{source.name}: no such folder; correct its path in the config")
+    for pattern in patterns:
+        files = [path for path in folder.glob(pattern) if path.is_file()]  # no dead link
+        if not files:
+            raise UserError(
+                f"{source.name}: no file {pattern} there; it must hold the files of the published "
+                f"{kind}, under their names"
+            )
+        if "*" in pattern and (missing := missing_shards(files)):
+            raise UserError(
+                f"{source.name}: only a part of {pattern} is there: {', '.join(missing)} missing; "
+                f"get the rest of the published {kind} (from the Hub, where there is internet)"
+            )
+    return folder
+
+
+def missing_shards(files: Iterable[Path]) -> list[str]:
+    """The beginnings of the names that the rest of `files` have, if their names say of how many
+    shards they are: data-00000-of-00003.parquet. Shards are numbered from 0 or from 1.
+    """
+    numbers = defaultdict(set)
+    for file in files:
+        if match := SHARD.fullmatch(file.name):
+            name, number, total = match.groups()
+            numbers[name, total].add(int(number))
+    return [
+        f"{name}{number:0{len(total)}}-of-{total}"
+        for (name, total), found in sorted(numbers.items())
+        for number in range(int(total) in found, int(total) + (int(total) in found))
+        if number not in found
+    ]
+
+
+def link(source: Source, patterns: list[str], place: Path) -> None:
+    """Bring files of a data set (see `bring`) and make `place` a link to their folder."""
+    folder = bring(source, patterns, "dataset")
+    place.unlink(missing_ok=True)
+    place.symlink_to(folder)
+    log.info("%s: %s", source.name, folder)
+
+
+def _download(source: Source, patterns: list[str], kind: str) -> Path:
+    name, revision = source.name, source.revision
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, repo_type=kind, revision=revision, allow_patterns=patterns
+            )
+        )
+    except errors.RevisionNotFoundError:
+        raise UserError(
+            f"{name}: the Hub has no revision {revision} of it; name another in the config"
+        ) from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise UserError(
+            f"{name}: the Hub has no such {kind}, or shows it to nobody without a login; correct "
+            "the name in the config (a local folder begins with /, ~ or a dot)"
+        ) from None
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"{name}: cannot be had from the Hub ({str(error).splitlines()[0]}); run this job "
+            "where there is internet, or name a local folder that holds the files"
+        ) from None

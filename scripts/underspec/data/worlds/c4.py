@@ -1,0 +1,104 @@
+"""C4 (Raffel et al., 2020; ODC-BY), the paper's pretraining text: pages of the web, in English."""
+
+import gzip
+import json
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from underspec.data.published_files import link
+from underspec.data.texts import visible, whole
+from underspec.data.worlds import BaseWorld, Options
+from underspec.errors import ArtifactError
+from underspec.schema import Source, integer
+
+TRAIN_FILES = 1024
+EMPTY = "documents in which there is nothing to see"
+MENDED = "documents in which halves of surrogate pairs were replaced"
+log = logging.getLogger(__name__)
+
+
+class C4Options(Options):
+    source: Source
+    files: integer(gt=0, le=TRAIN_FILES)  # so many of the train files, the first ones
+    most_shards: ClassVar[str] = "files"
+
+
+class World(BaseWorld):
+    """C4 (Raffel et al., 2020), English: pages of the web, cleaned by rules. Pretraining text
+    alone, from the Hub or a local folder.
+
+    Licence: ODC-BY; the pages themselves are bound by the terms of Common Crawl.
+    """
+
+    Options = C4Options
+    downloads = True
+    fetch_options = ("source", "files")
+    has_posts = False
+
+    @classmethod
+    def fetch(cls, raw: Path, source: dict, files: int) -> None:
+        """Link the folder with the files as raw/source. Raises UserError if one is missing."""
+        link(Source(**source), train_files(files), raw / "source")
+
+    def pretraining_tokens(self) -> int:
+        """Of T5's vocabulary, by the 156 billion published for all files."""
+        return self.options.files * 156_000_000_000 // TRAIN_FILES
+
+    def pretraining_text(self) -> Iterator[str]:
+        return self.pretraining_shard(0, 1)
+
+    def pretraining_shard(self, shard: int, shards: int) -> Iterator[str]:
+        for name in train_files(self.options.files)[shard::shards]:
+            yield from documents(self.raw / "source" / name, self.left_out)
+
+
+def train_files(count: int) -> list[str]:
+    return [f"en/c4-train.{i:05d}-of-{TRAIN_FILES:05d}.json.gz" for i in range(count)]
+
+
+def documents(path: Path, left_out: Counter) -> Iterator[str]:
+    """The texts of a file of C4, one line each: SentencePiece reads a newline as a space.
+
+    Texts in which there is nothing to see are left out, and halves of surrogate pairs are replaced;
+    both are counted in `left_out`. Raises ArtifactError, naming the file, if it is missing, damaged
+    or empty, or a row has no text.
+    """
+    number, empty, mended = 0, 0, 0
+    try:
+        with gzip.open(path) as lines:
+            for number, line in enumerate(lines, start=1):  # noqa: B007
+                found = " ".join(json.loads(line)["text"].split())
+                text = whole(found)
+                mended += text != found
+                if visible(text):
+                    yield text
+                else:
+                    empty += 1
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path}: no such file; was it moved since it was fetched? Delete the folder of the "
+            "raw files and run Snakemake again"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ArtifactError(
+            f"{path}: not a whole gzip file ({error}); delete it and fetch it again"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            f"{path}: line {number} is not UTF-8 ({error.reason}); delete it and fetch it again"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ArtifactError(
+            f'{path}: line {number} is no JSON object with a "text"; is this a file of C4?'
+        ) from None
+    if not number:
+        raise ArtifactError(f"{path}: has no lines; delete it and fetch it again")
+    log.info(
+        "%s: %d documents, %d more were empty; halves of surrogate pairs were replaced in %d",
+        *(path.name, number - empty, empty, mended),
+    )
+    left_out.update({EMPTY: empty, MENDED: mended})

@@ -1,0 +1,248 @@
+"""Text written by people: package descriptions of Debian, each to be told in one line.
+
+A post is the long description of a source package, its reference the maintainer's own synopsis.
+The texts carry the licences of their packages, so nobody ships them: `fetch` reads them from the
+archive the machine already uses.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from underspec.artifacts import Schema, read_lines, read_table, write_table
+from underspec.data import apt
+from underspec.data.documentation import flow, read_documents
+from underspec.data.worlds import BaseWorld, Options, Splits, hashed_order
+from underspec.errors import ConfigError, UserError
+from underspec.schema import MOST, Seed, integer
+
+DESCRIPTIONS = Schema(source="string", package="string", synopsis="string", description="string")
+HELD_OUT = ("validation", "best_of_n")
+LEAST_WORDS = 15  # a shorter description says no more than its synopsis
+RECURS = 5  # a paragraph in the descriptions of so many source packages is boilerplate
+GRAM = 8  # words; posts that share over half of these are near-duplicates
+NOT_A_SUMMARY = r"(?i)\b(?:transitional|dummy)\b"
+log = logging.getLogger(__name__)
+
+
+class DebianOptions(Options):
+    seed: Seed  # which source packages go to which split
+    posts: Splits
+    max_words: integer(ge=LEAST_WORDS, le=MOST)  # longer posts are left out
+    documentation: list[str]  # packages whose prose joins the pretraining text
+
+
+class World(BaseWorld):
+    """Package descriptions of Debian, written by the packages' maintainers: a post is the long
+    description of a source package, its reference the maintainer's own synopsis of one line. The
+    pretraining text adds documentation in English prose. All of it is read from the archive
+    that the machine uses, with apt.
+
+    Preferences are those of a simulated rater, who goes by the overlap of a text with the reference
+    (chrF).
+
+    Licence: each text carries the licence of its package, free by Debian's guidelines; nothing
+    is shipped with this package.
+    """
+
+    Options = DebianOptions
+    downloads = True
+    fetch_options = ("documentation",)
+
+    @classmethod
+    def fetch(cls, raw: Path, documentation: list[str]) -> None:
+        """Write descriptions.parquet (as the archive has them), documentation.txt (a paragraph
+        a line) and sources.json (their SHA-256, and the versions of the packages read).
+
+        Needs no root, and leaves the machine's own package lists alone. Raises UserError if this
+        is no Debian system, or the archive or a package of it cannot be had.
+        """
+        raw.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            complaint = apt.update(folder)
+            packages = list(apt.stanzas(folder, "_Packages"))
+            table = descriptions(packages, apt.stanzas(folder, "_Translation-en"))
+            if table.empty:
+                raise UserError(
+                    "apt-get update brought no package descriptions; see that the network is up "
+                    f"and that apt's sources name a Debian archive ({complaint})"
+                )
+            versions, documents = {}, {}
+            for package in documentation_packages(documentation, packages):
+                log.info("reading %s", package)
+                with tempfile.TemporaryDirectory(dir=folder) as here:
+                    versions[package] = apt.unpack(package, folder, Path(here))
+                    prose = read_documents(Path(here))
+                    documents |= dict.fromkeys(prose)  # a dict keeps order, and each line once
+        write_table(table, raw / "descriptions.parquet", DESCRIPTIONS)
+        (raw / "documentation.txt").write_text("".join(f"{d}\n" for d in documents), "utf-8")
+        files = [raw / "descriptions.parquet", raw / "documentation.txt"]
+        facts = {
+            "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+            "versions": versions,
+        }
+        (raw / "sources.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+
+    def posts(self) -> pd.DataFrame:
+        candidates = one_per_source(self._descriptions, self.options.max_words)
+        return assign_splits(candidates, self.options.posts.model_dump(), self.options.seed)
+
+    def pretraining_text(self) -> Iterator[str]:
+        """Documentation, then descriptions; no paragraph comes twice, and none that shares
+        eight words in a row with a package whose source is in a held-out split.
+        """
+        posts, table = self.posts(), self._descriptions
+        sources = set(posts.post_id[posts.split.isin(HELD_OUT)])
+        held_out = table.source.isin(sources)
+        seen = grams_of(p for paragraphs in table.paragraphs[held_out] for p in paragraphs)
+        lines = read_lines(self.raw / "documentation.txt")
+        yield from (d for d in map(str.rstrip, lines) if grams(d).isdisjoint(seen))
+        told = set()
+        for paragraphs in table.paragraphs[~held_out]:
+            new = [p for p in paragraphs if p not in told and grams(p).isdisjoint(seen)]
+            told.update(new)
+            if new:
+                yield " ".join(new)
+
+    @cached_property
+    def _descriptions(self) -> pd.DataFrame:
+        table = read_table(self.raw / "descriptions.parquet", DESCRIPTIONS)
+        return table.assign(paragraphs=without_boilerplate(table))
+
+
+def descriptions(packages: Iterable[dict], translations: Iterable[dict]) -> pd.DataFrame:
+    """One row a binary package, with the columns of DESCRIPTIONS, sorted; the description raw.
+
+    A package without a Source field is its own source. Only packages with a long description
+    in `translations` count: archives of third parties have none.
+    """
+    source = {
+        (p["Package"], p.get("Description-md5")): p.get("Source", p["Package"]).split()[0]
+        for p in packages
+    }
+    rows = {}
+    for translation in translations:
+        package, digest = translation["Package"], translation["Description-md5"]
+        if (package, digest) in source:
+            synopsis, _, description = translation["Description-en"].partition("\n")
+            rows.setdefault(package, (source[package, digest], package, synopsis, description))
+    return pd.DataFrame(sorted(rows.values()), columns=list(DESCRIPTIONS))
+
+
+def documentation_packages(wanted: list[str], packages: Iterable[dict]) -> list[str]:
+    """`wanted`, each followed by the documentation packages it depends on (linux-doc and
+    python3-doc are empty and depend on the current one). Raises UserError for an unknown name.
+    """
+    depends = defaultdict(set)
+    for stanza in packages:
+        depends[stanza["Package"]].update(re.findall(r"[^\s,|(]+", stanza.get("Depends", "")))
+    for name in set(wanted) - set(depends):
+        raise UserError(
+            f"worlds.debian.documentation: this Debian release has no package {name!r}; "
+            "leave it out, or name another"
+        )
+    found = []
+    for name in wanted:
+        found += [name, *sorted(d for d in depends[name] if "-doc" in d and d in depends)]
+    return list(dict.fromkeys(found))
+
+
+def paragraphs(description: str) -> list[str]:
+    """The paragraphs of a long description, which are parted by lines of a single dot."""
+    blocks = re.split(r"^\s*\.\s*$", description, flags=re.MULTILINE)
+    return [paragraph for paragraph in map(flow, blocks) if paragraph]
+
+
+def without_boilerplate(table: pd.DataFrame) -> list[list[str]]:
+    """The paragraphs of each row, less those that recur in RECURS source packages, as they
+    stand or but for the package's name ("This package contains the documentation for NAME.").
+    """
+    rows = [paragraphs(text) for text in table.description]
+    names = (table.source + " " + table.package).str.lower()
+    forms = [[{p, _nameless(p, name)} for p in row] for row, name in zip(rows, names, strict=True)]
+    sources = defaultdict(set)
+    for row_forms, source in zip(forms, table.source, strict=True):
+        for form in set().union(*row_forms):
+            sources[form].add(source)
+    boilerplate = {form for form, found_in in sources.items() if len(found_in) >= RECURS}
+    return [
+        [p for p, own in zip(row, row_forms, strict=True) if own.isdisjoint(boilerplate)]
+        for row, row_forms in zip(rows, forms, strict=True)
+    ]
+
+
+def one_per_source(table: pd.DataFrame, max_words: int) -> pd.DataFrame:
+    """One post a source package: of the binary package of its name if that is neither too short
+    nor longer than `max_words`, else of the one with the shortest name that is not.
+    """
+    posts = pd.DataFrame(
+        {
+            "post_id": table.source,
+            "post": table.paragraphs.map(" ".join),
+            "reference": table.synopsis.map(flow),
+            "other": table.package != table.source,
+            "length": table.package.str.len(),
+            "package": table.package,
+        }
+    )
+    fits = posts.post.str.split().str.len().between(LEAST_WORDS, max_words)
+    summarised = posts.reference.ne("") & ~posts.reference.str.contains(NOT_A_SUMMARY)
+    best = posts[fits & summarised].sort_values(["post_id", "other", "length", "package"])
+    return best.drop_duplicates("post_id")[["post_id", "post", "reference"]]
+
+
+def assign_splits(candidates: pd.DataFrame, sizes: dict[str, int], seed: int) -> pd.DataFrame:
+    """Fill the splits one after the other, in an order drawn by hashing `seed` and post_id.
+
+    A post that shares over half of its word 8-grams with the posts of earlier splits is left
+    out. Raises ConfigError if there are fewer posts than `sizes` asks.
+    """
+    posts = candidates.set_index("post_id").post
+    order = hashed_order(posts.index, seed)
+    rest, split_of, seen, dropped = iter(order), {}, set(), 0
+    for split, size in sizes.items():
+        chosen = []
+        while len(chosen) < size and (name := next(rest, None)):
+            if nearly_repeats(posts[name], seen):
+                dropped += 1
+            else:
+                chosen.append(name)
+        if len(chosen) < size:
+            raise ConfigError(
+                f"worlds.debian.posts.{split}: {size} posts are asked and {len(chosen)} are left "
+                f"of {len(order)} ({dropped} near-duplicates); ask fewer, or raise max_words"
+            )
+        split_of |= dict.fromkeys(chosen, split)
+        seen |= grams_of(posts[name] for name in chosen)
+    log.info("left out %d posts that nearly repeat one of an earlier split", dropped)
+    table = candidates.set_index("post_id").loc[list(split_of)].reset_index()
+    return table.assign(split=table.post_id.map(split_of))
+
+
+def nearly_repeats(post: str, seen: set[str]) -> bool:
+    own = grams(post)
+    return len(own & seen) > len(own) / 2
+
+
+def grams(text: str) -> set[str]:
+    """The word 8-grams of `text`, lower-cased; all of it if it is shorter."""
+    words = text.lower().split()
+    return {" ".join(words[i : i + GRAM]) for i in range(max(1, len(words) - GRAM + 1))}
+
+
+def grams_of(texts: Iterable[str]) -> set[str]:
+    return set().union(*map(grams, texts))
+
+
+def _nameless(paragraph: str, names: str) -> str:
+    """`paragraph` without the words that are part of its package's names."""
+    return " ".join(w for w in paragraph.split() if w.lower().strip("\"'`.,:;()") not in names)

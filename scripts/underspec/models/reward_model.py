@@ -1,0 +1,92 @@
+"""The reward model: a T5 that reads post and candidate, and a linear head."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization
+from transformers.models.t5.configuration_t5 import T5Config
+from transformers.models.t5.modeling_t5 import (
+    T5ForConditionalGeneration,
+    T5Model,
+    T5PreTrainedModel,
+)
+
+from underspec.data.tokenization import PAD
+from underspec.models.fused_layers import ATTENTION
+from underspec.models.t5 import load, t5_config
+
+# Posts are decoded in groups whose candidates are of like length: most are half as long as the
+# longest.
+LENGTH_GROUPS = 2
+
+
+class RewardModel(T5PreTrainedModel):
+    """r(y; x): post x in the encoder, candidate y in the decoder, one number a candidate.
+
+    The reward is a linear function of the mean of the decoder's states over the candidate's
+    tokens (our choice: the paper does not say).
+    """
+
+    config_class = T5Config
+    base_model_prefix = "transformer"
+    _tied_weights_keys = {
+        f"transformer.{tied}": f"transformer.{source}"
+        for tied, source in T5Model._tied_weights_keys.items()
+    }
+
+    def __init__(self, config: T5Config):
+        super().__init__(config)
+        config._attn_implementation = ATTENTION  # the library's wants a copy of the post for each
+        self.transformer = T5Model(config)
+        self.head = nn.Linear(config.d_model, 1)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is getattr(self, "head", None):
+            initialization.normal_(module.weight, std=self.config.d_model**-0.5)
+            initialization.zeros_(module.bias)
+
+    def forward(self, posts: Tensor, candidates: Tensor) -> Tensor:
+        """Rewards (candidates,) of token ids `candidates` (candidates, length).
+
+        There are as many of each row of `posts` (posts, length), in the order of the posts, each
+        of which is encoded once. Padding is PAD in both, at the end.
+        """
+        mask = (posts != PAD).long()
+        encoded = self.transformer.encoder(input_ids=posts, attention_mask=mask).last_hidden_state
+        sets = candidates.view(len(posts), -1, candidates.shape[-1])
+        lengths = (sets != PAD).sum(2).amax(1)
+        order = lengths.argsort(stable=True)
+        rewards = [
+            self._judge(encoded[rows], mask[rows], sets[rows, :, : lengths[rows[-1]]].flatten(0, 1))
+            for rows in order.tensor_split(min(LENGTH_GROUPS, len(order)))
+        ]
+        return torch.cat(rewards).view(len(posts), -1)[order.argsort()].flatten()
+
+    def _judge(self, encoded: Tensor, mask: Tensor, candidates: Tensor) -> Tensor:
+        shifted = nn.functional.pad(candidates[:, :-1], (1, 0), value=PAD)
+        states = self.transformer.decoder(
+            input_ids=shifted,
+            encoder_hidden_states=encoded,
+            encoder_attention_mask=mask,
+            use_cache=False,
+        ).last_hidden_state
+        weight = (candidates != PAD).to(states.dtype)[:, :, None]
+        pooled = (states * weight).sum(1) / weight.sum(1)
+        return self.head(pooled)[:, 0].float()
+
+
+def new_reward_model(pretrain: Path, shape: dict, vocabulary: int, seed: int) -> RewardModel:
+    """The pretrain at `pretrain` with a reward head that the finetune seed `seed` draws."""
+    encoder_decoder = load(T5ForConditionalGeneration, pretrain, shape, vocabulary)
+    torch.manual_seed(seed)
+    model = RewardModel(t5_config(shape, vocabulary))
+    state = {
+        name: value
+        for name, value in encoder_decoder.state_dict().items()
+        if not name.startswith("lm_head")
+    }
+    model.transformer.load_state_dict(state)
+    return model

@@ -1,0 +1,253 @@
+"""A bundle: one file with the reward matrix of an experiment and where it comes from.
+
+Everything after the matrix is computed anew from it, without a model and without torch. It is a
+zip file of
+
+    manifest.json    what was packed, by which commit, from which weights; a SHA-256 a member
+    config.json      the experiment's merged config
+    posts.parquet    the split best_of_n of data/posts.parquet
+    samples.parquet  samples/best_of_n.parquet
+    scores.parquet   the reward matrix: a column a reward model
+    reward_models/{scale}/{name}/, evaluator/   metrics, provenance and training log, as they are
+
+Rewards come back bit for bit. The same results, packed by the same commit with the same packages,
+give the same bytes.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from underspec.analysis.reward_matrix import Metrics, check_keys, layout, read_rewards
+from underspec.artifacts import POSTS, SAMPLES, SCORES, Schema, read_table, table_in, write_table
+from underspec.errors import ArtifactError, UserError
+from underspec.provenance.archive import (
+    CURE,
+    MANIFEST,
+    from_json,
+    read_archive,
+    to_json,
+    write_archive,
+)
+from underspec.schema import NAME
+
+CONFIG, MATRIX = "config.json", "scores.parquet"
+POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
+BESIDE_WEIGHTS = ("metrics.json", "provenance.json", "training.csv")
+SCORE_NAME = re.compile(rf"evaluator|gold|{NAME}/pretrain\d+-finetune\d+")
+
+
+def pack(
+    results: Path,
+    scores: list[str],
+    config: dict,
+    commit: str | None,
+    packages: dict[str, str],
+    bundle: Path,
+) -> None:
+    """Write the bundle of the experiment that has left its artifacts in `results`.
+
+    scores: the score tables by their place below scores/, as base/pretrain0-finetune0, evaluator
+    or gold. The file appears under its name only when it is whole. Raises ArtifactError, naming
+    the file, if an artifact is missing, damaged, or about other samples.
+    """
+    posts = read_table(results / "data/posts.parquet", POSTS)
+    samples = read_table(results / "samples/best_of_n.parquet", SAMPLES)
+    members = {
+        CONFIG: to_json(config | {"extends": None, "bundle": None}),
+        POSTS_TABLE: _parquet(posts[posts["split"] == "best_of_n"]),
+        SAMPLES_TABLE: _parquet(samples),
+        MATRIX: _parquet(_matrix(results, scores, samples)),
+        **{name: _content(results / name) for name in _beside_weights(scores)},
+    }
+    provenance = {
+        "experiment": config["experiment"],
+        "commit": commit,
+        "packages": packages,
+        "weights": _weights(results, ["policy", *_folders(scores)]),
+    }
+    write_archive(members, provenance, bundle)
+
+
+def unpack(bundle: Path, scores: list[str], results: Path) -> None:
+    """Put what a bundle holds where the experiment has left it, under the folder `results`.
+
+    scores: the score tables that are needed, named as for `pack`. Everything is verified before
+    anything is written. Raises ArtifactError, naming the bundle and the member, if the bundle is
+    damaged, tampered with, of another format, or lacks one of `scores`; UserError, and leaves no
+    file behind, if `results` cannot be written.
+    """
+    members = read_archive(bundle)
+    posts, samples, matrix = _verified_tables(bundle, members)
+    if missing := [name for name in scores if name not in matrix]:
+        raise ArtifactError(
+            f"{bundle / MATRIX}: has no rewards of {missing[0]}, which the config asks for; it has "
+            f"{', '.join(matrix)}"
+        )
+    keys, rows = samples[["post_id", "sample_index"]], _rows(samples, len(matrix))
+    tables = {
+        "data/posts.parquet": (posts, POSTS),
+        "samples/best_of_n.parquet": (samples, SAMPLES),
+        **{
+            f"scores/{name}.parquet": (keys.assign(reward=rewards.to_numpy()[rows]), SCORES)
+            for name, rewards in matrix.items()
+        },
+    }
+    files = {name: members[name] for name in (MANIFEST, CONFIG, *_beside_weights(matrix))}
+    try:
+        _place(tables, files, results)
+    except OSError as error:
+        raise UserError(
+            f"{results}: {bundle} cannot be unpacked there ({error}); see that the disk "
+            "is not full, then run Snakemake again"
+        ) from None
+
+
+def bundled_config(bundle: Path) -> dict:
+    """The merged config of the experiment that a bundle holds.
+
+    Raises ArtifactError, naming the bundle and the member, if any member is damaged.
+    """
+    members = read_archive(bundle)
+    _require(bundle, members, [CONFIG])
+    return from_json(members[CONFIG], bundle / CONFIG)
+
+
+def _folders(scores: Iterable[str]) -> list[str]:
+    """Where the reward models are that gave `scores`; the gold rater is none."""
+    return [
+        "evaluator" if name == "evaluator" else f"reward_models/{name}"
+        for name in scores
+        if name != "gold"
+    ]
+
+
+def _beside_weights(scores: Iterable[str]) -> list[str]:
+    return [f"{folder}/{name}" for folder in _folders(scores) for name in BESIDE_WEIGHTS]
+
+
+def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataFrame:
+    """A column a score table. A row a distinct text of a post, in the order of the samples, if
+    the same text has the same reward everywhere (bit for bit); else a row a sample.
+    """
+    path = results / "samples/best_of_n.parquet"
+    paths = [results / "scores" / f"{name}.parquet" for name in scores]
+    _, rewards = read_rewards(paths, layout(samples, path))
+    rewards = rewards.reshape(len(scores), -1).astype(np.float32)
+    text = _distinct(samples)
+    first = np.unique(text, return_index=True)[1]
+    bits = rewards.view(np.uint32)
+    if np.array_equal(bits[:, first][:, text], bits):
+        rewards = rewards[:, first]
+    return pd.DataFrame(dict(zip(scores, rewards, strict=True)))
+
+
+def _rows(samples: pd.DataFrame, length: int) -> np.ndarray | None:
+    """(samples,) the row of each sample in a matrix of `length` rows; None if it has another."""
+    text = _distinct(samples)
+    choices = (np.arange(len(samples)), text)
+    return next((rows for rows in choices if length == rows.max() + 1), None)
+
+
+def _distinct(samples: pd.DataFrame) -> np.ndarray:
+    """(samples,) int: the same exactly for the same text of the same post, rising from 0."""
+    return samples.groupby(["post_id", "text"], sort=False).ngroup().to_numpy()
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    """Keys and texts as dictionaries, the bytes of floats sorted by their place in the number."""
+    floats = [name for name in table.columns if pd.api.types.is_float_dtype(table[name])]
+    file = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pandas(table, preserve_index=False),
+        file,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[name for name in table.columns if name not in floats],
+        column_encoding={name: "BYTE_STREAM_SPLIT" for name in floats},
+        write_statistics=False,
+    )
+    return file.getvalue()
+
+
+def _weights(results: Path, folders: Iterable[str]) -> dict[str, str]:
+    hashes = {}
+    for folder in folders:
+        files = sorted((results / folder).glob("*.safetensors"))
+        if not files:
+            raise ArtifactError(f"{results / folder}: no weights there; let Snakemake train it")
+        for path in files:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[f"{folder}/{path.name}"] = digest
+    return hashes
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}; let Snakemake make it first") from None
+
+
+def _verified_tables(
+    bundle: Path, members: dict[str, bytes]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Posts, samples and the reward matrix, after a check that all members fit each other."""
+    _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
+    posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
+    samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
+    matrix = table_in(io.BytesIO(members[MATRIX]), bundle / MATRIX, None, CURE)
+    if odd := [name for name in matrix if not SCORE_NAME.fullmatch(name)]:
+        raise ArtifactError(f"{bundle / MATRIX}: column {odd[0]} is no reward model; {CURE}")
+    layout(samples, bundle / SAMPLES_TABLE)
+    if _rows(samples, len(matrix)) is None:
+        raise ArtifactError(
+            f"{bundle / MATRIX}: its {len(matrix)} rows do not fit the samples; {CURE}"
+        )
+    beside = _beside_weights(matrix)
+    _require(bundle, members, beside)
+    known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *beside}
+    if foreign := sorted(members.keys() - known):
+        raise ArtifactError(f"{bundle / foreign[0]}: no member of such a bundle; {CURE}")
+    for name in beside:
+        if name.endswith("metrics.json"):
+            check_keys(from_json(members[name], bundle / name), Metrics, bundle / name)
+    return posts, samples, matrix
+
+
+def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:
+    for name in names:
+        if name not in members:
+            raise ArtifactError(f"{bundle / name}: missing; {CURE}")
+
+
+def _place(
+    tables: dict[str, tuple[pd.DataFrame, Schema]],
+    files: dict[str, bytes],
+    results: Path,
+) -> None:
+    """Write everything aside, then give each file its place under `results`."""
+    aside, names = results / "unfinished", [*tables, *files]
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    try:
+        for name in names:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            (results / name).parent.mkdir(parents=True, exist_ok=True)
+        for name, (table, schema) in tables.items():
+            write_table(table, aside / name, schema)
+        for name, content in files.items():
+            (aside / name).write_bytes(content)
+        for name in names:
+            os.replace(aside / name, results / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,54 @@
+"""The pages of the report: templates of reports/pages, filled and self-contained.
+
+A page opens offline and inside Snakemake's report, which shows it in a frame of its own without
+an origin: no page may fetch anything or keep anything in the browser.
+"""
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
+from markupsafe import Markup
+
+from underspec.analysis import published
+from underspec.errors import ArtifactError
+from underspec.report.plots import COLOURS, human
+
+
+def write_page(template: Path, output: Path, **values) -> None:
+    """Fill `template` and write it; whatever stands beside it can be included.
+
+    Text is escaped. Raises ArtifactError if there is no such template, jinja2.UndefinedError if it
+    asks for a value that is not given.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"human": human, "bytes": human_bytes, "embedded": embedded}
+    environment.globals |= {"colours": COLOURS, "published_parameters": published.PARAMETERS}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        page = environment.get_template(template.name)
+    except TemplateNotFound as error:
+        raise ArtifactError(
+            f"{template.parent / str(error.name)}: no such template; restore it"
+        ) from None
+    output.write_text(page.render(**values), encoding="utf-8")
+
+
+def embedded(data) -> Markup:
+    """`data` as JSON that may stand inside a script element, whatever text it holds."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def human_bytes(count: float) -> str:
+    """A size as people say it: 950 B, 41 kB, 1.2 MB."""
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,144 @@
+"""What the sample browser shows: the texts that rankers pick, and what each reward model says."""
+
+import numpy as np
+import pandas as pd
+
+from underspec.analysis.results import Results, ScaleResults
+from underspec.analysis.statistics import pick
+
+SHOWN_N = (1, 4, 16, 64)
+MOST_POSTS = 300
+
+
+def browsable(
+    results: Results, samples: np.ndarray, posts: pd.DataFrame, most: int = MOST_POSTS
+) -> dict:
+    """Posts, their candidates and every reward of these, as JSON can hold them.
+
+    samples: the texts (posts, samples); posts: post_id, post and reference in the same order.
+    A candidate is a text that some ranker picks at one of the n shown, or the policy's own sample
+    (the first one). Rewards are those above the mean of the post's samples, for reward models,
+    evaluator and gold rater alike. Of more than `most` posts, half are those on which reward
+    models part most at the largest n, on the average over scales, and half are drawn at random.
+    """
+    ns = shown(results.scales[0].ns)
+    apart = np.stack([_apart(scale, ns) for scale in results.scales])
+    kept = selection(apart[:, -1].mean(axis=0), most)
+    judges = {
+        name: above_mean(results.yardsticks[yardstick])
+        for name, yardstick in (("evaluator", "reward"), ("gold", "gold"))
+        if yardstick in results.yardsticks
+    }
+    rewards = [above_mean(scale.rewards) for scale in results.scales]
+    first = first_of_text(results.scales[0].texts)
+    picks = [_picks(scale, ns, first) for scale in results.scales]
+    return {
+        "ns": ns,
+        "posts_in_all": len(posts),
+        "scales": [_about(scale) for scale in results.scales],
+        "judges": list(judges),
+        "posts": [
+            _post(
+                posts.iloc[post],
+                samples[post],
+                [each[..., post] for each in picks],
+                [each[:, post] for each in rewards],
+                [each[post] for each in judges.values()],
+                apart[..., post],
+            )
+            for post in kept
+        ],
+    }
+
+
+def shown(ns: list[int]) -> list[int]:
+    """The n that the browser shows: those of SHOWN_N that there are, and the largest."""
+    return sorted({n for n in ns if n in SHOWN_N} | {max(ns)})
+
+
+def disagreement(texts: np.ndarray) -> np.ndarray:
+    """The share of pairs of reward models that pick different texts: 1 - mean agreement.
+
+    texts: (models, ns, posts) int; returns (ns, posts), 0 if there is one reward model only.
+    """
+    models = len(texts)
+    if models < 2:
+        return np.zeros(texts.shape[1:])
+    different = sum((texts != text).sum(axis=0) for text in texts)
+    return different / (models * (models - 1))
+
+
+def selection(apart: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
+    """Which posts to show, in their order: all, or of more than `most` half with the highest
+    value of `apart` (posts,) and the rest drawn from the others."""
+    if len(apart) <= most:
+        return np.arange(len(apart))
+    order = np.argsort(-apart, kind="stable")
+    half = most // 2
+    others = np.random.default_rng(seed).choice(order[half:], most - half, replace=False)
+    return np.sort(np.concatenate([order[:half], others]))
+
+
+def above_mean(rewards: np.ndarray) -> np.ndarray:
+    """Rewards less their mean over the samples of the post, the last axis."""
+    return rewards - rewards.mean(axis=-1, keepdims=True, dtype=np.float64)
+
+
+def first_of_text(texts: np.ndarray) -> np.ndarray:
+    """(posts, samples) the first sample of the post with the same text: duplicates are one."""
+    return (texts[:, :, None] == texts[:, None]).argmax(axis=-1)
+
+
+def _apart(scale: ScaleResults, ns: list[int]) -> np.ndarray:
+    rows = [scale.ns.index(n) for n in ns]
+    singles = [scale.choices[f"single-{model.name}"][rows] for model in scale.models]
+    return disagreement(np.stack([pick(scale.texts, choices) for choices in singles]))
+
+
+def _picks(scale: ScaleResults, ns: list[int], first: np.ndarray) -> np.ndarray:
+    """(ns, rankers, posts) the first sample with the text that each ranker picks."""
+    rows = [scale.ns.index(n) for n in ns]
+    choices = [scale.choices[ranker.name][rows] for ranker in scale.rankers]
+    return np.stack([pick(first, each) for each in choices], axis=1)
+
+
+def _about(scale: ScaleResults) -> dict:
+    seeds = [(model.pretrain_seed, model.finetune_seed) for model in scale.models]
+    rankers = [
+        {
+            "ensemble": ranker.ensemble,
+            "aggregator": ranker.aggregator,
+            "members": [scale.models.index(member) for member in ranker.members],
+        }
+        for ranker in scale.rankers
+    ]
+    name, parameters = scale.scale, scale.parameters
+    return {"name": name, "parameters": parameters, "models": seeds, "rankers": rankers}
+
+
+def _post(
+    post: pd.Series,
+    texts: np.ndarray,
+    picks: list[np.ndarray],
+    rewards: list[np.ndarray],
+    judges: list[np.ndarray],
+    apart: np.ndarray,
+) -> dict:
+    """One post; `picks`, `rewards` and `apart` by scale. The policy's sample is candidate 0."""
+    candidates = np.unique(np.concatenate([[0], *(each.ravel() for each in picks)]))
+    return {
+        "id": post["post_id"],
+        "post": post["post"],
+        "reference": post["reference"],
+        "texts": texts[candidates].tolist(),
+        "samples": candidates.tolist(),
+        "picks": [np.searchsorted(candidates, each).tolist() for each in picks],
+        "rewards": [_rounded(each[:, candidates].T) for each in rewards],
+        "judges": [_rounded(each[candidates]) for each in judges],
+        "apart": _rounded(apart),
+    }
+
+
+def _rounded(values: np.ndarray) -> list:
+    """As nested lists, to two digits after the point; no -0.0."""
+    return (np.round(values.astype(np.float64), 2) + 0.0).tolist()

@@ -1,0 +1,199 @@
+"""One training loop for every objective, on Accelerate, resumable bit for bit.
+
+A run is a pure function of its start, its data and its seeds: the batch of a step, and the
+dropout in it, depend on (seed, step) alone (and on whether it is compiled). So a checkpoint is the
+model, the optimizer and an integer, and an interrupted run ends with the weights of an
+uninterrupted one.
+"""
+
+import hashlib
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from underspec.errors import ConfigError
+from underspec.models.t5 import quicken, set_dropout
+from underspec.progress import Progress
+from underspec.random_streams import DROPOUT, stream_seed
+from underspec.training.distributed import ALONE, Placement, place, sum_over_processes, whole_model
+from underspec.training.loop import checkpoints as checkpointing
+from underspec.training.optimizers import OPTIMIZERS, SCHEDULES
+
+log = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long, how fast and how exactly to train."""
+
+    steps: int
+    batch: int  # rows a step, over all processes
+    learning_rate: float
+    warmup: int  # steps; what they do is the schedule's
+    dropout: float
+    weight_decay: float
+    optimizer: str = "adamw"  # one of OPTIMIZERS
+    schedule: str = "linear"  # one of SCHEDULES
+    precision: str = "fp32"  # or bf16: matrix products in bfloat16, weights and sums in single
+
+    def rate(self, step: int) -> float:
+        return self.learning_rate * SCHEDULES[self.schedule](step, self.steps, self.warmup)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a stage trains on. All are pure.
+
+    `batch(step, rows)` gives rows of the batch of a step; `loss(model, batch)` is a scalar, the
+    sum of the losses of its `terms(batch)` terms (tokens, or pairs). A step's loss is the mean
+    over the terms of the whole batch, however many processes share it. `settings` say which data
+    and which loss these are: with others, it is another run.
+    """
+
+    batch: Callable[[int, range], Batch]
+    loss: Callable[[nn.Module, Batch], Tensor]
+    terms: Callable[[Batch], int | Tensor]
+    settings: dict = field(default_factory=dict)
+
+
+class Interrupted(SystemExit):
+    """Training was told to stop and has saved a checkpoint; the exit code is not zero."""
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    recipe: Recipe,
+    seed: int,
+    checkpoints: Path,
+    save_seconds: float,
+    placement: Placement = ALONE,
+) -> tuple[nn.Module, list[dict]] | None:
+    """Train `model` to `recipe.steps`: the trained one and the log, a row every few steps.
+
+    In a job of several processes the first one gets them, and the others None. Goes on from the
+    newest checkpoint in the folder `checkpoints` that the same run wrote, with however many
+    processes, and saves one there every `save_seconds` and when SIGTERM or SIGINT arrives in any
+    process (then raises Interrupted). Only a run that has reached its last step returns. Raises
+    ConfigError if the batch cannot be shared equally by the processes.
+    """
+    run = checkpoints / _identity(model, objective, recipe, seed)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # else several processes on CPUs do not find each other
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+    )
+    shares = _shares(recipe.batch, accelerator, placement)
+    quicken(model)
+    set_dropout(model, recipe.dropout)
+    kind = type(model)
+    trained = place(model, accelerator, placement)
+    optimizer = OPTIMIZERS[recipe.optimizer](
+        trained.parameters(), recipe.learning_rate, recipe.weight_decay
+    )
+    trained.train()
+    step, rows = checkpointing.resume(accelerator, run, trained, optimizer)
+    progress = Progress(log, recipe.steps, step)
+    saved = time.monotonic()
+    with _stop_requested() as stop:
+        while step < recipe.steps:
+            batches = [objective.batch(step, share) for share in shares]
+            terms, stopping, due = sum_over_processes(
+                accelerator,
+                sum(map(objective.terms, batches)),
+                bool(stop),
+                time.monotonic() - saved > save_seconds,
+            )
+            torch.manual_seed(stream_seed(seed, DROPOUT, step, accelerator.process_index))
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate(step)
+            loss = _backward(accelerator, trained, objective, batches, terms)
+            nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            if step % max(1, recipe.steps // 100) == 0 or step == recipe.steps:
+                (value,) = sum_over_processes(accelerator, loss.item())
+                rows.append({"step": step, "loss": value, "rate": recipe.rate(step - 1)})
+                progress.show(step, f"step {step} of {recipe.steps}, loss {value:.3f}")
+            if due or stopping:
+                checkpointing.save(accelerator, run, step, rows, trained, optimizer)
+                saved = time.monotonic()
+            if stopping and step < recipe.steps:
+                log.warning("stopped by a signal; step %d is saved", step)
+                raise Interrupted(128 + (stop[0] if stop else signal.SIGTERM))
+    finished = whole_model(kind, trained, accelerator)
+    return (finished.eval(), rows) if finished else None
+
+
+def _shares(batch: int, accelerator: Accelerator, placement: Placement) -> list[range]:
+    """The rows of a batch that are this process's, in micro-batches."""
+    rows, left_over = divmod(batch, accelerator.num_processes)
+    if left_over:
+        raise ConfigError(
+            f"batch: {batch} rows cannot be shared by {accelerator.num_processes} processes"
+        )
+    start, size = accelerator.process_index * rows, placement.micro_batch or rows
+    return [
+        range(first, min(first + size, start + rows)) for first in range(start, start + rows, size)
+    ]
+
+
+def _backward(
+    accelerator: Accelerator,
+    model: nn.Module,
+    objective: Objective,
+    batches: list[Batch],
+    terms: float,
+) -> Tensor:
+    """Add up the gradients of `batches`; this process's part of the loss.
+
+    Gradients are averaged over processes, so that each has to contribute its part times their
+    number.
+    """
+    loss = torch.zeros((), device=accelerator.device)
+    for batch in batches:
+        batch = {name: _on(accelerator.device, value) for name, value in batch.items()}
+        with accelerator.autocast():
+            part = objective.loss(model, batch) / terms
+        accelerator.backward(part * accelerator.num_processes)
+        loss += part.detach()
+    return loss
+
+
+def _on(device: torch.device, value: Tensor) -> Tensor:
+    """`value` on `device`; the copy to a GPU overlaps with its earlier work."""
+    if device.type == "cuda":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
+
+
+def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int) -> str:
+    """A digest of what a run is: recipe, seed, data, loss and a sample of the initial weights."""
+    digest = hashlib.sha256(json.dumps([vars(recipe), seed, objective.settings]).encode())
+    for values in model.parameters():
+        digest.update(values.detach().flatten()[:4096].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _stop_requested():
+    """A list that is empty until SIGTERM or SIGINT arrives, and then holds its number."""
+    received: list[int] = []
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda got, _: received.append(got)) for number in signals]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,61 @@
+"""Reward models: Bradley-Terry over pairs, centred."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from underspec.data.tokenization import check_batchable, pad
+from underspec.models.reward_model import RewardModel
+from underspec.random_streams import examples
+from underspec.training.loop import Batch, Objective
+from underspec.training.objectives import digest
+
+
+def preference(
+    posts: list[np.ndarray],
+    chosen: list[np.ndarray],
+    rejected: list[np.ndarray],
+    batch: int,
+    seed: int,
+    centering: float,
+) -> Objective:
+    """Bradley-Terry over pairs with the paper's centring term (section 2.1).
+
+    Raises ArtifactError if a text is empty or holds padding.
+    """
+    for kind, texts in (("post", posts), ("chosen", chosen), ("rejected", rejected)):
+        check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
+
+    def make(step: int, rows: range) -> Batch:
+        pairs = examples(seed, len(posts), batch, step, rows)
+        candidates = [text[i] for i in pairs for text in (chosen, rejected)]
+        return {
+            "posts": torch.from_numpy(pad([posts[i] for i in pairs])),
+            "candidates": torch.from_numpy(pad(candidates)),
+        }
+
+    def loss(model: RewardModel, batch: Batch) -> Tensor:
+        rewards = model(**batch).view(-1, 2)
+        return bradley_terry(rewards[:, 0], rewards[:, 1], centering)
+
+    def pairs(batch: Batch) -> int:
+        return len(batch["posts"])
+
+    settings = {"centering": centering, "data": digest(posts, chosen, rejected)}
+    return Objective(make, loss, pairs, settings)
+
+
+def distinguishable(
+    posts: list[np.ndarray], chosen: list[np.ndarray], rejected: list[np.ndarray]
+) -> list[list[np.ndarray]]:
+    """Posts, chosen and rejected of the pairs whose texts differ as token ids: of equal ones a
+    reward model can learn nothing, and both have the same reward.
+    """
+    kept = [i for i in range(len(posts)) if not np.array_equal(chosen[i], rejected[i])]
+    return [[texts[i] for i in kept] for texts in (posts, chosen, rejected)]
+
+
+def bradley_terry(chosen: Tensor, rejected: Tensor, centering: float) -> Tensor:
+    """Sum of -log sigmoid(r+ - r-) + centering (r+ + r-)^2 over pairs (pairs,): a scalar."""
+    likelihood = nn.functional.logsigmoid(chosen - rejected)
+    return (centering * (chosen + rejected) ** 2 - likelihood).sum()
