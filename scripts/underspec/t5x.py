@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from underspec.errors import ArtifactError
-from underspec.imported import fits, parameter_shapes, some
-from underspec.models import first_line
+from underspec.imported import fits, parameter_shapes
+from underspec.models import first_line, some
 
 log = logging.getLogger(__name__)
 
