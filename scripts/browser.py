@@ -7,7 +7,7 @@ from underspec.analysis.results import read_results
 from underspec.analysis.reward_matrix import layout
 from underspec.artifacts import SAMPLES, read_posts, read_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.report import plots
 from underspec.report.pages import write_page
 from underspec.report.sample_browser import browsable

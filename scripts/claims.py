@@ -8,7 +8,7 @@ from underspec.analysis.quantities import from_table
 from underspec.analysis.tables import write_csv
 from underspec.artifacts import EVIDENCE, read_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.csv_files import read_csv
 from underspec.errors import ConfigError
 

@@ -7,7 +7,7 @@ from underspec.analysis import tables
 from underspec.analysis.results import read_results
 from underspec.analysis.summary import summarise
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 
 
 def disagreement_tables(

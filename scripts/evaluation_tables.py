@@ -8,7 +8,7 @@ from underspec.analysis.published import read_table1
 from underspec.analysis.results import read_results
 from underspec.analysis.summary import summarise
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 
 
 def evaluation_tables(

@@ -11,7 +11,7 @@ from underspec.analysis.tables import of_scale, write_csv
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import EVIDENCE, write_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 
 
 def evidence(

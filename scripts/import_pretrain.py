@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Annotated
 
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.tokenization import load_tokenizer
 from underspec.importers.convert import digest, t5_of
 from underspec.importers.huggingface import find, read_hub

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Annotated
 
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.published_files import bring
 from underspec.data.tokenization import import_t5, save_tokenizer
 

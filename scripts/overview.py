@@ -4,7 +4,7 @@ from typing import Annotated
 
 from underspec.analysis.bootstrap import distinct
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.report import plots
 from underspec.report.data_card import card
 from underspec.report.overview import grouped, read_claims, sizes, tally, trained_on

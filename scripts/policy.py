@@ -6,7 +6,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.artifacts import POSTS, of_split, read_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
 from underspec.models.t5 import load, save
 from underspec.training.distributed import Placement

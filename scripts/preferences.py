@@ -5,7 +5,7 @@ import pandas as pd
 
 from underspec.artifacts import PREFERENCES, SAMPLES, read_posts, read_table, write_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.gold_raters import gold_reward
 from underspec.data.preferences import label_pairs
 from underspec.data.worlds import world_class

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from underspec.artifacts import read_tokens
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.tokenization import first_sentinel, load_tokenizer
 from underspec.models.t5 import new_t5, save
 from underspec.training.distributed import Placement

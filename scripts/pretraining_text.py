@@ -3,7 +3,7 @@ import logging
 from pathlib import Path
 
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.worlds import world_class
 from underspec.errors import ArtifactError, ConfigError
 

@@ -6,7 +6,7 @@ from underspec.analysis.rerank import to_table
 from underspec.analysis.reward_matrix import read_rewards
 from underspec.artifacts import RERANK, write_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.errors import ArtifactError
 
 

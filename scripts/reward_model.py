@@ -5,7 +5,7 @@ from typing import Annotated
 
 from underspec.artifacts import PREFERENCES, of_split, read_posts, read_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
 from underspec.errors import ArtifactError
 from underspec.inference.scoring import pairwise_accuracy

@@ -5,7 +5,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.artifacts import POSTS, SAMPLES, of_split, read_table, write_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
 from underspec.inference.sampling import draw
 from underspec.models.t5 import for_inference, load

@@ -6,7 +6,7 @@ import numpy as np
 
 from underspec.artifacts import SAMPLES, SCORES, read_posts, read_table, write_table
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
 from underspec.inference.scoring import score as score_candidates
 from underspec.models.reward_model import RewardModel

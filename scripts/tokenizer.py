@@ -4,7 +4,7 @@ from pathlib import Path
 
 from underspec.artifacts import REMAKE, read_lines
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError
 

@@ -3,7 +3,7 @@ from typing import Annotated
 
 from underspec.analysis.tables import write_csv
 from underspec.command import command
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.report.training_curves import training_curves
 
 

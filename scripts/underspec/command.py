@@ -25,6 +25,8 @@ from underspec.schema import one_line
 log = logging.getLogger(__name__)
 END = "CPU seconds:"  # begins the last line on the log of a stage that ended well
 
+EXAMPLE = """'{"key": 1}' or '["a", "b"]'"""  # in the quotes of a shell
+
 # What the system says of a file, and what cures it.
 CURES = {
     errno.ENOENT: "correct its path, or let Snakemake make it first",
@@ -147,10 +149,7 @@ def _read(name: str, text: str, kind: Any) -> Any:
     try:
         return strict_json.parse(text)
     except ValueError as error:
-        raise ConfigError(f"--{name}: not JSON ({error}); write it as in {_EXAMPLE}") from None
-
-
-_EXAMPLE = """'{"key": 1}' or '["a", "b"]'"""
+        raise ConfigError(f"--{name}: not JSON ({error}); write it as in {EXAMPLE}") from None
 
 
 class _Terminal(logging.Formatter):

@@ -16,8 +16,8 @@ import torch  # noqa: E402
 
 from underspec.data.tokenization import EOS, PAD  # noqa: E402
 from underspec.inference import shared_post_t5  # noqa: E402
-from underspec.models.t5 import fused_layers
-from underspec.training.loop import optimizers
+from underspec.models import fused_layers
+from underspec.training import optimizers
 
 # Of the GPU by its name: bfloat16 products in TFLOP/s without sparsity, memory in GB/s (the
 # vendor's data sheets, SXM parts).

@@ -14,8 +14,8 @@ from underspec import artifacts
 from underspec.artifacts import STALE_SECONDS
 from underspec.errors import ArtifactError, UserError
 from underspec.models.t5 import new_t5
+from underspec.training import checkpoints
 from underspec.training.checkpoints import KEPT, resume, save
-from underspec.training.loop import checkpoints
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 

@@ -10,7 +10,7 @@ import pytest
 
 import underspec
 from underspec.command import arguments
-from underspec.config.config import sections
+from underspec.config import sections
 
 SCRIPT = '''
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from typing import Annotated
 
-from underspec.config.config import sections
+from underspec.config import sections
 from underspec.command import command
 from underspec.errors import ArtifactError
 

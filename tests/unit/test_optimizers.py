@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.optimization import Adafactor
 
-from underspec.training.loop import optimizers
+from underspec.training import optimizers
 from underspec.training.optimizers import SCHEDULES, adafactor
 
 

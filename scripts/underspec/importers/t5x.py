@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from underspec.errors import ArtifactError
-from underspec.importers.convert import fits, parameter_shapes, some
-from underspec.models.t5 import first_line
+from underspec.importers.convert import fits, parameter_shapes
+from underspec.models.t5 import first_line, some
 
 log = logging.getLogger(__name__)
 

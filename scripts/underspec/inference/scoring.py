@@ -30,8 +30,8 @@ from underspec.inference.shared_post_t5 import (
     rounded_up,
     runs_of,
 )
+from underspec.models import fused_layers
 from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import fused_layers
 from underspec.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from torch.nn.functional import linear, pad, rms_norm, scaled_dot_product_attent
 from transformers.models.t5.modeling_t5 import T5Block, T5LayerNorm, T5Stack
 
 from underspec.data.tokenization import PAD
-from underspec.models.t5 import fused_layers
+from underspec.models import fused_layers
 
 # From so many rows on, MKL's products give a row the same bits whatever the other rows are, unless
 # they have a single column or heads whose width is no multiple of four. PyTorch leaves batched ones

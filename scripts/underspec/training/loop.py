@@ -24,8 +24,8 @@ from underspec.errors import ConfigError
 from underspec.models.t5 import quicken, set_dropout
 from underspec.progress import Progress
 from underspec.random_streams import DROPOUT, stream_seed
+from underspec.training import checkpoints as checkpointing
 from underspec.training.distributed import ALONE, Placement, place, sum_over_processes, whole_model
-from underspec.training.loop import checkpoints as checkpointing
 from underspec.training.optimizers import OPTIMIZERS, SCHEDULES
 
 log = logging.getLogger(__name__)
