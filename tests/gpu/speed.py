@@ -23,8 +23,9 @@ from underspec.inference.sampling import language_model
 from underspec.inference.scoring import score
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
-from underspec.models import fused_layers, new_t5
+from underspec.models import fused_layers
 from underspec.models.operations import forward
+from underspec.models.t5 import new_t5
 from underspec.training.distributed import Placement
 from underspec.training.loop import Objective, Recipe, train
 

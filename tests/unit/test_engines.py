@@ -9,7 +9,8 @@ from underspec.inference import continuous_batching, shared_post_t5
 from underspec.inference.sampling import language_model
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
-from underspec.models import fused_layers, new_t5
+from underspec.models import fused_layers
+from underspec.models.t5 import new_t5
 
 SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 VOCABULARY, SAMPLES, LONGEST = 12, 6, 30

@@ -8,9 +8,10 @@ import torch
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from underspec.data.tokenization import PAD
-from underspec.models import fused_layers, new_t5, quicken, save, set_dropout, t5_config
+from underspec.models import fused_layers
 from underspec.models.fused_layers import ATTENTION, Norm
 from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import new_t5, quicken, save, set_dropout, t5_config
 
 SHAPE = {"d_model": 12, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120

@@ -15,7 +15,8 @@ from underspec.data.tokenization import EOS, PAD, pad
 from underspec.errors import ArtifactError
 from underspec.inference import continuous_batching, shared_post_t5
 from underspec.inference.sampling import draw
-from underspec.models import fused_layers, new_t5
+from underspec.models import fused_layers
+from underspec.models.t5 import new_t5
 
 SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 WORDS = ["<pad>", "</s>", "<unk>", *(f"w{i}" for i in range(9))]

@@ -10,8 +10,9 @@ from underspec.data.tokenization import EOS
 from underspec.errors import ArtifactError
 from underspec.inference import scoring, shared_post_t5
 from underspec.inference.scoring import pairwise_accuracy, score
-from underspec.models import fused_layers, t5_config
+from underspec.models import fused_layers
 from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import t5_config
 
 SHAPE = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120

@@ -10,7 +10,8 @@ from underspec.data.tokenization import EOS, PAD, encode, pad, train_tokenizer
 from underspec.inference import shared_post_t5
 from underspec.inference.sampling import language_model
 from underspec.inference.shared_post_t5 import Encoder, Memory, Places, attend_alike, runs_of
-from underspec.models import fused_layers, new_t5
+from underspec.models import fused_layers
+from underspec.models.t5 import new_t5
 
 README = Path(__file__).parents[2] / "README.md"
 SHAPE = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_heads": 4, "num_layers": 3}
