@@ -148,12 +148,12 @@ def test_a_judge_is_not_its_own_copy(found):
 
 
 def test_survives_its_table(found, tmp_path):
-    quantities = found[-1]
+    found = found[-1]
     path = tmp_path / "resamples.parquet"
-    write_table(quantities.to_table(quantities), path, EVIDENCE)
+    write_table(quantities.to_table(found), path, EVIDENCE)
     back = quantities.from_table(read_table(path, EVIDENCE))
-    assert back.keys() == quantities.keys()
-    for quantity, values in quantities.items():
+    assert back.keys() == found.keys()
+    for quantity, values in found.items():
         np.testing.assert_array_equal(back[quantity], values)
 
 
