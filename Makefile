@@ -20,7 +20,7 @@ STYLED := --report-stylesheet reports/report.css
 ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME/.cache" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
-.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium picture lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
+.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium pictures lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
@@ -72,7 +72,8 @@ chromium:
 test-browser: chromium report ## the report of EXPERIMENT in a real browser, wide and narrow
 	REPORT=reports/$(EXPERIMENT).html $(BIN)/pytest -m browser tests/browser
 
-picture: .venv/ready ## draw the README's picture of the DAG anew
+pictures: chromium figures .venv/ready ## renew the pictures of README and docs, from the shipped bundle
+	$(BIN)/python tests/browser/pictures.py results/$(EXPERIMENT)-bundle $(BUNDLE_REPORT)
 	$(BIN)/python tests/workflow/picture.py
 
 reference: .venv/ready ## docs/configuration.md and config.schema.json from the schema and config.yaml

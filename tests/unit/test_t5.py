@@ -13,7 +13,7 @@ from underspec.inference.shared_post_t5 import Encoder, Memory, Places, attend_a
 from underspec.models import fused_layers
 from underspec.models.t5 import new_t5
 
-README = Path(__file__).parents[2] / "README.md"
+MANUAL = Path(__file__).parents[2] / "docs"
 SHAPE = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_heads": 4, "num_layers": 3}
 VOCABULARY = 400
 KINDS = {
@@ -28,8 +28,9 @@ TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 0.15}
 
 @pytest.fixture(scope="module")
 def paragraphs():
-    """Real text, as token ids: the paragraphs of the README."""
-    text = [part for part in README.read_text().split("\n\n") if len(part.split()) > 8]
+    """Real text, as token ids: paragraphs of the manual."""
+    text = (MANUAL / "reproduce.md").read_text() + (MANUAL / "statistics.md").read_text()
+    text = [part for part in text.split("\n\n") if len(part.split()) > 8]
     return encode(train_tokenizer(text, "word", VOCABULARY), text[:12], 60)
 
 

@@ -1,11 +1,11 @@
-"""The DAG of the README, drawn from the workflow itself: `make picture` renews it."""
+"""The DAG in docs/architecture.md, drawn from the workflow itself: `make pictures` renews it."""
 
 import re
 
 import networkx
 from workflow import REPOSITORY, snakemake
 
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "docs/architecture.md"
 BLOCK = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 
 
@@ -20,4 +20,4 @@ def picture() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(BLOCK.sub(picture(), README.read_text()))
+    PAGE.write_text(BLOCK.sub(picture(), PAGE.read_text()))

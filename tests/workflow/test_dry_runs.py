@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from picture import README, picture
+from picture import PAGE, picture
 from published import paper_data
 from workflow import REPOSITORY, overlay, scheduled, snakemake
 
@@ -233,8 +233,8 @@ def test_make_names_an_experiment_that_is_not_there():
     subprocess.run(["make", "-n", "figures", "EXPERIMENT=gone"], cwd=REPOSITORY, check=True)
 
 
-def test_the_picture_in_the_readme_is_the_dag():
-    assert picture() in README.read_text(), "run: make picture"
+def test_the_picture_in_the_manual_is_the_dag():
+    assert picture() in PAGE.read_text(), "run: make picture"
 
 
 @pytest.mark.parametrize("target", ["all", "bundle"])
