@@ -15,7 +15,7 @@ from setting import Finding, at_least, at_most
 
 CHECK = Path(__file__).with_name("check.py")
 # What a bare GPU machine may lack; compiling takes a minute here and is left to `make gpu-check`.
-ABSENT = ("snakemake", "pydantic", "jsonargparse", "datasets", "papermill", "matplotlib")
+ABSENT = ("snakemake", "pydantic", "datasets", "papermill", "matplotlib")
 QUICK = ("training step", "last token", "sampler", "scoring", "resuming", "sampling, large")
 
 
