@@ -8,7 +8,7 @@ from underspec.analysis.reward_matrix import layout
 from underspec.artifacts import SAMPLES, read_posts, read_table
 from underspec.command import command
 from underspec.config import sections
-from underspec.report import plots
+from underspec.report.look import face
 from underspec.report.pages import write_page
 from underspec.report.sample_browser import browsable
 
@@ -36,7 +36,7 @@ def browser(
         by_id.loc[rows.post_ids].reset_index(),
     )
     sizes = pd.DataFrame(data["scales"]).rename(columns={"name": "scale"})
-    write_page(template, output, data=data, face=plots.face(sizes, experiment))
+    write_page(template, output, data=data, face=face(sizes, experiment))
 
 
 if __name__ == "__main__":

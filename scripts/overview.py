@@ -5,7 +5,7 @@ from typing import Annotated
 from underspec.analysis.bootstrap import distinct
 from underspec.command import command
 from underspec.config import sections
-from underspec.report import plots
+from underspec.report import look
 from underspec.report.data_card import card
 from underspec.report.overview import grouped, read_claims, sizes, tally, trained_on
 from underspec.report.pages import write_page
@@ -31,7 +31,7 @@ def overview(
     one to open with first; models: the folders of those trained; shipped: verdicts of a run of the
     same config, to compare with.
     """
-    table = plots.read(str(accuracy))
+    table = look.read(str(accuracy))
     rows = read_claims(claims)
     drawn = [
         figure | {"data": base64.b64encode(Path(figure["path"]).read_bytes()).decode()}
@@ -53,7 +53,7 @@ def overview(
         claims=grouped(rows),
         distinct=distinct(about["pretrain_seeds"]),
         figures=drawn,
-        face=plots.face(table[table.role == "reward model"], about["experiment"]),
+        face=look.face(table[table.role == "reward model"], about["experiment"]),
     )
 
 

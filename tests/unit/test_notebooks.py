@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from underspec.errors import ArtifactError
-from underspec.report import plots
+from underspec.report import look, plots
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "reports/notebooks").glob("*.ipynb"))
@@ -281,7 +281,7 @@ def test_report_text_renders_with_the_config(text, name):
     ],
 )
 def test_human_counts(count, words):
-    assert plots.human(count) == words
+    assert look.human(count) == words
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_human_counts(count, words):
 )
 def test_paper_scale(sizes, expected):
     table = pd.DataFrame(sizes.items(), columns=["scale", "parameters"])
-    assert plots.at_paper_scale(table) is expected
+    assert look.at_paper_scale(table) is expected
 
 
 def test_interval_is_symmetric():
@@ -307,9 +307,9 @@ def test_interval_is_symmetric():
 
 def test_read_names_what_is_wrong(tmp_path):
     with pytest.raises(ArtifactError, match=r"none\.csv: no such file"):
-        plots.read(tmp_path / "none.csv")
+        look.read(tmp_path / "none.csv")
     (tmp_path / "header.csv").write_text("scale,n\n")
     (tmp_path / "empty.csv").write_text("")
     for name in ("header.csv", "empty.csv"):
         with pytest.raises(ArtifactError, match=f"{name}: has no rows"):
-            plots.read(tmp_path / name)
+            look.read(tmp_path / name)

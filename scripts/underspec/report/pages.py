@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from underspec.analysis import published
 from underspec.errors import ArtifactError
-from underspec.report.plots import COLOURS, human
+from underspec.report.look import COLOURS, human
 
 
 def write_page(template: Path, output: Path, **values) -> None:

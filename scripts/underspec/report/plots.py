@@ -1,57 +1,28 @@
-"""One look for all figures, and the helpers that more than one notebook uses.
+"""The figures' drawing: panels by scale, curves against n with their intervals, legends.
 
-The figures draw the tidy tables and compute nothing but where an interval ends. One colour and
-one marker stand for one idea throughout: a reward model alone, what shares its pretrain, and
-what comes from other pretrains.
+The figures draw the tidy tables and compute nothing but where an interval ends. Marks, scales of
+colour and facets are seaborn's; what it does not have (names at the ends of lines, an axis of the
+KL) is added to its axes.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn.objects as so
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from underspec.analysis import published
-from underspec.csv_files import read_csv
-from underspec.errors import ArtifactError
+from underspec.report.look import COLOURS, GREY, MARKERS, face, scale_title
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; markers as in the paper.
-GREY = "#767676"
-COLOURS = {
-    "itself": "#D55E00",
-    "single": "#D55E00",
-    "same pretrain": "#0072B2",
-    "finetune": "#0072B2",
-    "other pretrain": "#009E73",
-    "pretrain": "#009E73",
-    "best possible": GREY,
-    "gold rater": GREY,
-}
-MARKERS = {
-    "itself": "s",
-    "single": "s",
-    "same pretrain": "o",
-    "finetune": "o",
-    "other pretrain": "^",
-    "pretrain": "^",
-    "best possible": "",
-    "gold rater": "",
-}
-DASHES = {"mean": "-", "median": ":", "min": "--", "mean_minus_stdev": "-."}
-OTHER_DASHES = (0, (6, 2))  # of an aggregator that the paper does not have
-LABELS = {
-    "single": "single reward model",
-    "finetune": "finetune ensemble",
-    "pretrain": "pretrain ensemble",
-    "mean_minus_stdev": "mean minus st. dev.",
-}
-FAINT = {"linewidth": 0.5, "alpha": 0.35, "zorder": 1}
+LINE = so.Line()
+PLAIN = so.Line(marker="")
+FAINT = so.Line(linewidth=0.5, alpha=0.35, marker="")
+BAND = so.Band(alpha=0.2, edgewidth=0)
 
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so figures look alike everywhere
@@ -88,95 +59,79 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def read(path: str) -> pd.DataFrame:
-    """Read a tidy table. Raises ArtifactError if it cannot be read or has no rows."""
-    table = read_csv(path)
-    if table.empty:
-        raise ArtifactError(f"{path}: has no rows; are there too few reward models in the grid?")
-    return table
-
-
-def human(count: float) -> str:
-    """A count of parameters as people say it: 950, 41k, 1.2M, 220M, 3B."""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= 0.9995 * size:
-            digits = 1 if count < 9.95 * size else 0
-            return f"{count / size:.{digits}f}".removesuffix(".0") + unit
-    return f"{count:.0f}"
-
-
-def scale_title(scale: str, parameters: float) -> str:
-    return f"{scale} ({human(parameters)} parameters)"
-
-
-def at_paper_scale(table: pd.DataFrame) -> bool:
-    """Whether every scale of `table` has the published number of parameters, or nearly so."""
-    smallest = table.groupby("scale").parameters.min()
-    return all(published.at_paper_scale(*each) for each in smallest.items())
-
-
 def interval(table: pd.DataFrame, value: str, standard_error: str) -> pd.DataFrame:
-    """`table` with `low` and `high`, the 95 % interval of `value` from its standard error."""
-    margin = 1.96 * table[standard_error]
-    return table.assign(low=table[value] - margin, high=table[value] + margin)
+    """`table` with `value`, and `low` and `high`, its 95 % interval from the standard error."""
+    value, margin = table[value], 1.96 * table[standard_error]
+    return table.assign(value=value, low=value - margin, high=value + margin)
+
+
+def rows_of_panels(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables that have a column `value`, as one: each is the row of panels that its label names."""
+    labelled = [table.assign(panel=label) for label, table in tables.items()]
+    return pd.concat(labelled, ignore_index=True)
+
+
+def panels(table: pd.DataFrame, x: str, by: str, share_y: str | bool = "row") -> so.Plot:
+    """`value` against `x`, in a column of panels for each scale and a row for each `panel` of the
+    table, coloured and marked by the column `by`. No mark is drawn yet.
+    """
+    order = {"col": list(table["scale"].unique()), "row": list(table["panel"].unique())}
+    return (
+        so.Plot(table, x=x, y="value", color=by, marker=by)
+        .facet(col="scale", row="panel", order=order)
+        .scale(color=COLOURS, marker=MARKERS, linestyle=None)
+        .share(y=share_y)
+        .theme(plt.rcParams)
+    )
+
+
+def n_scale(table: pd.DataFrame) -> so.Continuous:
+    """Logarithmic, with every n of the table written as an integer."""
+    ticks = so.Continuous(trans="log2").tick(at=sorted(table["n"].unique()))
+    return ticks.label(like="{x:.0f}")
+
+
+def against_n(table: pd.DataFrame, by: str, share_y: str | bool = "row") -> so.Plot:
+    """`panels` against n."""
+    return panels(table, "n", by, share_y).scale(x=n_scale(table))
 
 
 def width(scales: int) -> float:
-    """Inches of a figure with one panel a scale: three fill a page; fewer have their legend
+    """Inches of a figure with one panel per scale: three fill a page; fewer have their legend
     beside them."""
     return 1.6 + 1.8 * (scales + (scales < 3))
 
 
-def panels(
-    table: pd.DataFrame, labels: Sequence[str], experiment: str, share_rows: bool = True
+def draw(
+    plot: so.Plot, table: pd.DataFrame, experiment: str, x_label: str = "n"
 ) -> tuple[Figure, np.ndarray]:
-    """One column a scale, titled with its size, and one row a y label, all against n.
-
-    Returns the figure and its axes (rows, scales), scales in the order of `table`. Panels of a
-    row share their y axis if `share_rows`, so that scales can be compared.
+    """Draw `panels` of a table: the figure and its axes (rows, scales). Scales have their size as
+    title, rows their label, and the figure says whether it is at paper scale.
     """
-    sizes = table.groupby("scale", sort=False).parameters.first()
-    figure, axes = plt.subplots(
-        len(labels),
-        len(sizes),
-        figsize=(width(len(sizes)), 0.75 + 1.65 * len(labels)),
-        sharex=True,
-        sharey="row" if share_rows else "none",
-        squeeze=False,
-    )
+    labels = list(table["panel"].unique())
+    sizes = table.groupby("scale", sort=False)["parameters"].first()
+    figure = plt.figure(figsize=(width(len(sizes)), 0.75 + 1.65 * len(labels)))
+    plot.on(figure).plot()
+    figure.legends.clear()  # `legend` makes those that tell ideas apart, and not columns
+    axes = np.array(figure.axes).reshape(len(labels), len(sizes))
+    for axis in axes.flat:
+        axis.set(title="", ylabel="", xlabel="")
     for axis, (scale, parameters) in zip(axes[0], sizes.items(), strict=True):
         axis.set_title(scale_title(scale, parameters))
     for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(label)
     for axis in axes[-1]:
-        axis.set_xlabel("n")
-    n_axis(axes[0, 0], table.n)
+        axis.set_xlabel(x_label)
     footer(figure, table, experiment)
     return figure, axes
 
 
-def n_axis(axis: Axes, ns: pd.Series) -> None:
-    """Logarithmic n with every n of the experiment, written as an integer."""
-    ns = sorted(ns.unique())
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(ns, labels=[str(n) for n in ns])
-    axis.minorticks_off()
-
-
 def kl_axis(axis: Axes, table: pd.DataFrame) -> None:
-    """A second scale under n: the upper bound on the KL divergence from the policy, in nats."""
-    bounds = table.groupby("n").kl_bound.first()
-    second = axis.secondary_xaxis(-0.3)
-    second.set_xticks(bounds.index, labels=[f"{bound:.1f}" for bound in bounds])
-    second.minorticks_off()
-    second.spines["bottom"].set_visible(False)
-    second.tick_params(length=0, colors=GREY, labelsize=6.5)
-    second.set_xlabel("upper bound on the KL, nats", color=GREY, fontsize=6.5)
-
-
-def face(table: pd.DataFrame, experiment: str) -> str:
-    """What every figure and table says on its face: the experiment, and if it has paper size."""
-    return f"{experiment} · {'at' if at_paper_scale(table) else 'not at'} paper scale"
+    """A second row of numbers under n: the upper bound on the KL from the policy, in nats."""
+    style = {"color": GREY, "fontsize": 6.5, "ha": "center", "va": "top"}
+    for n, bound in table.groupby("n")["kl_bound"].first().items():
+        axis.text(n, -0.33, f"{bound:.1f}", transform=axis.get_xaxis_transform(), **style)
+    axis.text(0.5, -0.43, "upper bound on the KL, nats", transform=axis.transAxes, **style)
 
 
 def footer(figure: Figure, table: pd.DataFrame, experiment: str) -> None:
@@ -184,15 +139,8 @@ def footer(figure: Figure, table: pd.DataFrame, experiment: str) -> None:
 
 
 def scale_colours(scales: int) -> list[str]:
-    """One colour a scale, darker as the scale grows."""
+    """One colour per scale, darker as the scale grows."""
     return [to_hex(colour) for colour in plt.colormaps["BuPu"](np.linspace(0.45, 1, scales))]
-
-
-def curve(axis: Axes, table: pd.DataFrame, value: str, colour: str, marker: str, **style) -> None:
-    """Draw `value` against n, and the interval from `low` to `high` as a band."""
-    table = table.sort_values("n")
-    axis.plot(table.n, table[value], color=colour, marker=marker, **style)
-    axis.fill_between(table.n, table.low, table.high, color=colour, alpha=0.2, linewidth=0)
 
 
 def name_ends(axis: Axes, names: dict[str, str]) -> None:
@@ -203,7 +151,7 @@ def name_ends(axis: Axes, names: dict[str, str]) -> None:
     low, high = axis.get_ylim()
     ends = []
     for colour, name in names.items():
-        lines = [line for line in axis.lines if line.get_color() == colour]
+        lines = [line for line in axis.lines if to_hex(line.get_color()) == colour.lower()]
         if lines:
             end = max(lines, key=Line2D.get_linewidth).get_ydata()[-1]
             ends.append(((end - low) / (high - low), name, colour))

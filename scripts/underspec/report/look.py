@@ -1,0 +1,74 @@
+"""How figures, tables and pages name and colour things, the same everywhere.
+
+One colour and one marker stand for one idea: a reward model alone, what shares its pretrained
+checkpoint, and what comes from other checkpoints.
+"""
+
+import pandas as pd
+
+from underspec.analysis import published
+from underspec.csv_files import read_csv
+from underspec.errors import ArtifactError
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; markers as in the paper.
+GREY = "#767676"
+COLOURS = {
+    "itself": "#D55E00",
+    "single": "#D55E00",
+    "same pretrain": "#0072B2",
+    "finetune": "#0072B2",
+    "other pretrain": "#009E73",
+    "pretrain": "#009E73",
+    "best possible": GREY,
+    "gold rater": GREY,
+}
+MARKERS = {
+    "itself": "s",
+    "single": "s",
+    "same pretrain": "o",
+    "finetune": "o",
+    "other pretrain": "^",
+    "pretrain": "^",
+    "best possible": "",
+    "gold rater": "",
+}
+DASHES = {"mean": "-", "median": ":", "min": "--", "mean_minus_stdev": "-."}
+OTHER_DASHES = (0, (6, 2))  # of an aggregator that the paper does not have
+LABELS = {
+    "single": "single reward model",
+    "finetune": "finetune ensemble",
+    "pretrain": "pretrain ensemble",
+    "mean_minus_stdev": "mean minus st. dev.",
+}
+
+
+def read(path: str) -> pd.DataFrame:
+    """Read a tidy table. Raises ArtifactError if it cannot be read or has no rows."""
+    table = read_csv(path)
+    if table.empty:
+        raise ArtifactError(f"{path}: has no rows; are there too few reward models in the grid?")
+    return table
+
+
+def human(count: float) -> str:
+    """A count of parameters as people say it: 950, 41k, 1.2M, 220M, 3B."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * size:
+            digits = 1 if count < 9.95 * size else 0
+            return f"{count / size:.{digits}f}".removesuffix(".0") + unit
+    return f"{count:.0f}"
+
+
+def scale_title(scale: str, parameters: float) -> str:
+    return f"{scale} ({human(parameters)} parameters)"
+
+
+def at_paper_scale(table: pd.DataFrame) -> bool:
+    """Whether every scale of `table` has the published number of parameters, or nearly so."""
+    smallest = table.groupby("scale").parameters.min()
+    return all(published.at_paper_scale(*each) for each in smallest.items())
+
+
+def face(table: pd.DataFrame, experiment: str) -> str:
+    """What every figure and table says on its face: the experiment, and if it has paper size."""
+    return f"{experiment} · {'at' if at_paper_scale(table) else 'not at'} paper scale"
