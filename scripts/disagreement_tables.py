@@ -5,7 +5,6 @@ import pandas as pd
 
 from underspec.analysis import tables
 from underspec.analysis.results import read_results
-from underspec.analysis.summary import summarise
 from underspec.command import command
 from underspec.config import sections
 
@@ -18,9 +17,8 @@ def disagreement_tables(
     design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
     """
     read = read_results(results, design, evaluated=False)
-    summaries = [summarise(scale, read.yardsticks) for scale in read.scales]
     for table in (tables.figure1, tables.figure2, tables.figure3):
-        made = pd.concat([table(summary) for summary in summaries], ignore_index=True)
+        made = pd.concat([table(scale) for scale in read.scales], ignore_index=True)
         tables.write_csv(made, output / f"{table.__name__}.csv")
 
 

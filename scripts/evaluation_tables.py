@@ -6,7 +6,6 @@ import pandas as pd
 from underspec.analysis import tables
 from underspec.analysis.published import read_table1
 from underspec.analysis.results import read_results
-from underspec.analysis.summary import summarise
 from underspec.command import command
 from underspec.config import sections
 
@@ -24,10 +23,10 @@ def evaluation_tables(
     """
     read = read_results(results, design, evaluated=True)
     paper = read_table1(published)
-    summaries = [summarise(scale, read.yardsticks) for scale in read.scales]
     made = {"accuracy": tables.accuracy(read)}
     for table in (tables.figure4, tables.gold) if design["gold"] else (tables.figure4,):
-        made[table.__name__] = pd.concat([table(each) for each in summaries], ignore_index=True)
+        scales = [table(scale, read.metrics) for scale in read.scales]
+        made[table.__name__] = pd.concat(scales, ignore_index=True)
     made["table1"] = tables.table1(made["figure4"], paper)
     for name, table in made.items():
         tables.write_csv(table, output / f"{name}.csv")

@@ -3,10 +3,9 @@ from typing import Annotated
 
 from underspec.analysis import overoptimisation, supplementary_tables
 from underspec.analysis.bootstrap import draw
-from underspec.analysis.quantities import evaluator_price, to_table
+from underspec.analysis.quantities import evaluator_length_coefficient, to_table
 from underspec.analysis.quantities import evidence as find
 from underspec.analysis.results import read_results
-from underspec.analysis.summary import summarise
 from underspec.analysis.tables import of_scale, write_csv
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import EVIDENCE, write_table
@@ -32,31 +31,30 @@ def evidence(
     read = read_results(results, design | {"scales": [scale]}, evaluated=True)
     (of_this,) = read.scales
     diagnostics = read_diagnostics(results / "diagnostics.parquet", read.layout)
-    worth = dict(read.yardsticks)
+    metrics = dict(read.metrics)
     if biased := design["gold"] and length_bias:
-        worth["biased_words"] = diagnostics["words"]
-        worth["label_utility"] = read.yardsticks["gold"] + length_bias * diagnostics["words"]
+        metrics["biased_words"] = diagnostics["words"]
+        metrics["label_utility"] = metrics["gold"] + length_bias * diagnostics["words"]
     drawn = draw(of_this.models, len(read.layout.post_ids), resamples, scale)
-    found = find(of_this, worth, read.evaluator["accuracy"], drawn)
+    found = find(of_this, metrics, read.evaluator["accuracy"], drawn)
     if biased:
-        found |= evaluator_price(read.yardsticks, diagnostics["words"], drawn)
+        found |= evaluator_length_coefficient(metrics, diagnostics["words"], drawn)
     write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
 
-    summary = summarise(of_this, worth | diagnostics)
     pretrains = len(design["pretrain_seeds"])
-    curves = overoptimisation.curves(of_this, read.yardsticks)
+    curves = overoptimisation.curves(of_this, read.metrics)
     tables = {
-        "exact": supplementary_tables.exact(summary, read.yardsticks),
-        "shift": supplementary_tables.shift(summary, diagnostics, read.yardsticks),
-        "components": supplementary_tables.components(summary),
-        "paired": supplementary_tables.paired(summary, found, list(worth), pretrains),
-        "overoptimisation": of_scale(curves, summary, []),
+        "exact": supplementary_tables.exact(of_this, read.metrics),
+        "shift": supplementary_tables.shift(of_this, diagnostics, read.metrics),
+        "components": supplementary_tables.components(of_this),
+        "paired": supplementary_tables.paired(of_this, found, metrics, pretrains),
+        "overoptimisation": of_scale(curves, of_this, []),
     }
     if design["gold"]:
         fitted = overoptimisation.fit(curves)
-        tables["overoptimisation_fit"] = of_scale(fitted, summary, [])
+        tables["overoptimisation_fit"] = of_scale(fitted, of_this, [])
         tables["bias"] = supplementary_tables.bias(
-            summary, read.yardsticks, diagnostics["words"], length_bias
+            of_this, read.metrics, diagnostics["words"], length_bias
         )
     for name, table in tables.items():
         write_csv(table, output / f"{name}.csv")

@@ -13,7 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from underspec.analysis import bootstrap  # noqa: E402
+from underspec.analysis import bootstrap, intervals  # noqa: E402
 from underspec.grid import reward_models  # noqa: E402
 
 SEEDS, POSTS, RESAMPLES = [0, 1, 2, 3, 4], 30, 300
@@ -22,8 +22,7 @@ EFFECTS = {"large": (1.0, 0.3), "small": (0.2, 0.1)}  # deviations of pretrain a
 
 def means(values: np.ndarray, drawn: bootstrap.Resamples) -> np.ndarray:
     """(2, resamples) the mean of values (models, posts): posts drawn alone, and with seeds."""
-    over_posts = values @ drawn.posts.T / values.shape[1]
-    return (drawn.weights * over_posts[:, None]).sum(axis=0) / drawn.weights.sum(axis=0)
+    return drawn.total(values[:, None])[:, 0] / drawn.models.sum(axis=0)
 
 
 def coverage(grid: str, effects: str, experiments: int) -> dict[str, float]:
@@ -37,8 +36,8 @@ def coverage(grid: str, effects: str, experiments: int) -> dict[str, float]:
         values = values[:, None] + generator.normal(0, 1, POSTS)
         values = values + generator.normal(0, 1, (len(models), POSTS))
         posts, nested = means(values, bootstrap.draw(models, POSTS, RESAMPLES, "base"))
-        both = bootstrap.over_posts_and_seeds(posts, nested, len(SEEDS))
-        alone = bootstrap.over_posts(posts)
+        both = intervals.over_posts_and_seeds(posts, nested, len(SEEDS))
+        alone = intervals.over_posts(posts)
         low, high = np.percentile(nested[1:], [2.5, 97.5])
         held["posts and seeds"] += both.low < 0 < both.high
         held["percentiles of the same"] += low < 0 < high

@@ -177,18 +177,18 @@ def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
     from fake_results import DESIGN, make_results
 
     from underspec.analysis.bootstrap import draw
-    from underspec.analysis.quantities import evaluator_price, evidence
+    from underspec.analysis.quantities import evaluator_length_coefficient, evidence
     from underspec.analysis.results import read_results
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
     read = read_results(tmp_path, design, evaluated=True)
-    worth = read.yardsticks | {
-        name: read.yardsticks["gold"] for name in ("biased_words", "label_utility")
+    metrics = read.metrics | {
+        name: read.metrics["gold"] for name in ("biased_words", "label_utility")
     }
     drawn = draw(read.scales[0].models, 12, 100, "small")
-    known = evidence(read.scales[0], worth, 0.8, drawn)
-    known |= evaluator_price(worth, RNG.normal(size=worth["gold"].shape), drawn)
+    known = evidence(read.scales[0], metrics, 0.8, drawn)
+    known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
     names = {name for name, _ in known}
     ledger = claims.read_ledger(LEDGER) + claims.numbers_of_table1(TABLE1)
     for entry in ledger:

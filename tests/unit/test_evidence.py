@@ -23,7 +23,7 @@ def found(tmp_path_factory, request):
     read = read_results(folder, design, evaluated=True)
     scale = read.scales[0]
     drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
-    return tables, read, scale, drawn, quantities.evidence(scale, read.yardsticks, 0.8, drawn)
+    return tables, read, scale, drawn, quantities.evidence(scale, read.metrics, 0.8, drawn)
 
 
 def test_the_first_resample_is_what_the_tables_say(found):
@@ -52,9 +52,9 @@ def test_the_first_resample_is_what_the_tables_say(found):
         checked += 1
     for _, row in rows("figure4", n=16):
         kind = "single" if row.ensemble == "single" else f"{row.ensemble} {row.aggregator}"
-        for yardstick in ("reward", "win_rate"):
-            estimate = quantities[f"{yardstick} of {kind}", 16][:, 0]
-            assert estimate == pytest.approx([row[yardstick]] * 2, **close)
+        for metric in ("reward", "win_rate"):
+            estimate = quantities[f"{metric} of {kind}", 16][:, 0]
+            assert estimate == pytest.approx([row[metric]] * 2, **close)
             checked += 1
     assert checked == 3 * 4 + 2 * 3 + 4 + 2 * 5
     accuracy = tables["accuracy"].query("scale == @scale.scale").accuracy
@@ -66,7 +66,7 @@ def test_the_first_resample_is_what_the_tables_say(found):
 def test_posts_alone_leave_the_reward_models_as_they_are(found):
     """A resample of the posts gives what posts repeated so often would give."""
     _, read, scale, drawn, quantities = found
-    reward, pretrain = read.yardsticks["reward"], scale.choices["pretrain-finetune0-min"][-1]
+    reward, pretrain = read.metrics["reward"], scale.choices["pretrain-finetune0-min"][-1]
     worth = np.take_along_axis(reward, pretrain[:, None], axis=1)[:, 0]
     if len([r for r in scale.rankers if r.ensemble == "pretrain" and r.aggregator == "min"]) == 1:
         np.testing.assert_allclose(
@@ -98,7 +98,7 @@ def by_hand(read, scale, drawn, resample, kind, aggregator):
     for members in ensembles:
         rewards = scale.rewards[[scale.models.index(model) for model in members]]
         index = best_of_n(aggregate(rewards, aggregator), [16])[0]
-        reward = np.take_along_axis(read.yardsticks["reward"], index[:, None], axis=1)[:, 0]
+        reward = np.take_along_axis(read.metrics["reward"], index[:, None], axis=1)[:, 0]
         worth.append(reward @ weights / len(weights))
     return np.mean(worth) if worth else np.nan
 
@@ -125,7 +125,7 @@ def test_pairs_count_as_often_as_both_were_drawn(found):
     )
     values = quantities["agreement, same pretrain", 4][1]
     for resample in range(31):
-        weights, total, number = drawn.models[resample], 0.0, 0
+        weights, total, number = drawn.models[:, 1, resample], 0.0, 0
         for i, first in enumerate(scale.models):
             for j, second in enumerate(scale.models[:i]):
                 if first.pretrain_seed == second.pretrain_seed:
@@ -141,7 +141,7 @@ def test_a_judge_is_not_its_own_copy(found):
     _, _, scale, drawn, quantities = found
     seeds = np.array([model.pretrain_seed for model in scale.models])
     for resample, value in enumerate(quantities["reward by same pretrain", 4][1]):
-        weights = drawn.models[resample] > 0
+        weights = drawn.models[:, 1, resample] > 0
         distinct = [weights[seeds == seed].sum() for seed in set(seeds)]
         exists = max(distinct) > 1 and sum(count > 0 for count in distinct) > 1
         assert np.isnan(value) != exists
@@ -159,7 +159,7 @@ def test_survives_its_table(found, tmp_path):
 
 def test_the_gold_rater_chooses_by_gold(found):
     _, read, _, drawn, quantities = found
-    gold, reward = read.yardsticks["gold"], read.yardsticks["reward"]
+    gold, reward = read.metrics["gold"], read.metrics["reward"]
     chosen = reward[np.arange(len(gold)), gold.argmax(axis=1)]
     for values in quantities["reward of gold rater", 16]:  # no seeds vary it
         np.testing.assert_allclose(values, drawn.posts @ chosen / 12, rtol=1e-4)
@@ -173,15 +173,17 @@ def test_without_an_evaluator_there_is_no_worth(found):
     assert "share of variance" in names
 
 
-def test_the_evaluators_price_of_a_word_in_repeated_posts(found):
+def test_the_evaluators_length_coefficient_in_repeated_posts(found):
     _, read, _, drawn, _ = found
-    words = np.random.default_rng(1).integers(3, 30, read.yardsticks["gold"].shape)
-    ((_, found_price),) = quantities.evaluator_price(read.yardsticks, words, drawn).items()
+    words = np.random.default_rng(1).integers(3, 30, read.metrics["gold"].shape)
+    ((_, coefficient),) = quantities.evaluator_length_coefficient(
+        read.metrics, words, drawn
+    ).items()
     counts = drawn.posts[5].astype(int)
-    repeated = {name: np.repeat(v, counts, axis=0) for name, v in read.yardsticks.items()}
+    repeated = {name: np.repeat(v, counts, axis=0) for name, v in read.metrics.items()}
     one = bootstrap.draw(MODELS, counts.sum(), 1, "small")
-    ((_, again),) = quantities.evaluator_price(
+    ((_, again),) = quantities.evaluator_length_coefficient(
         repeated, np.repeat(words, counts, axis=0), one
     ).items()
-    assert found_price[0, 5] == pytest.approx(again[0, 0])
-    assert isinstance(found_price, np.ndarray) and found_price.shape == (2, 31)
+    assert coefficient[0, 5] == pytest.approx(again[0, 0])
+    assert isinstance(coefficient, np.ndarray) and coefficient.shape == (2, 31)

@@ -100,7 +100,7 @@ def test_exact_and_first_meet_where_all_samples_are_in(folder):
 
 def test_exact_of_the_evaluators_reward_by_brute_force(folder):
     results = read_results(folder, DESIGN, evaluated=True)
-    scale, reward = results.scales[0], results.yardsticks["reward"]
+    scale, reward = results.scales[0], results.metrics["reward"]
     generator = np.random.default_rng(0)
     drawn = []
     for _ in range(3000):
@@ -131,7 +131,7 @@ def test_shift_is_the_mean_over_choices(folder):
 
 def test_paired_tests_are_scipys(folder):
     results = read_results(folder, DESIGN, evaluated=True)
-    scale, reward = results.scales[0], results.yardsticks["reward"]
+    scale, reward = results.scales[0], results.metrics["reward"]
 
     def worth(name):
         return reward[np.arange(POSTS), scale.choices[name][-1]].astype(float)
@@ -161,7 +161,7 @@ def test_holm_by_its_definition():
     assert holm(p) == pytest.approx([0.08, 0.04, 0.5, 0.06])
 
 
-def test_the_price_of_a_word_is_that_of_the_evaluator(folder):
+def test_the_length_coefficient_is_that_of_the_evaluator(folder):
     table = read(folder, "bias").set_index("ensemble")
     resamples = pd.read_parquet(folder / "evidence/small/resamples.parquet")
     price = resamples[resamples.quantity == "price of a word, evaluator"].iloc[0]["value"]

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from underspec.analysis import exact_best_of_n
 from underspec.analysis.rerank import best_of_n
-from underspec.analysis.statistics import pick, standing
+from underspec.analysis.statistics import pick, ranks
 
 RNG = np.random.default_rng(0)
 # Few values, so that ties are common.
@@ -67,8 +67,8 @@ def test_duplicates_change_nothing():
 
 
 @given(REWARDS)
-def test_standing_by_loops(rewards):
-    below, up_to = standing(rewards)
+def test_ranks_by_loops(rewards):
+    below, up_to = ranks(rewards)
     for post, sample in np.ndindex(rewards.shape):
         assert below[post, sample] == (rewards[post] < rewards[post, sample]).sum()
         assert up_to[post, sample] == (rewards[post] <= rewards[post, sample]).sum()

@@ -1,52 +1,91 @@
-"""A nested bootstrap as counts: posts, pretrain seeds, and finetune seeds within a pretrain.
+"""How a statistic averages over posts and reward models: each post by itself, or in resamples.
 
-An interval over posts says how these reward models would do on other posts. It tells nothing of
-other seeds, which are what the paper is about. So whole pretrains are drawn with replacement, then
-finetunes within each pretrain that was drawn, then posts, the same posts for every ranker and
-scale (paired). Ours: the paper's intervals are over posts alone.
+The nested bootstrap draws whole pretrains with replacement, then finetunes within each pretrain
+that was drawn, then posts, the same posts for every ranker and scale (paired). Ours: the paper's
+intervals are over posts alone.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from underspec.analysis.statistics import NORMAL_95, bootstrap_weights
 from underspec.grid import RewardModel
-
-ROUNDING = 1e-6  # of means in single precision, relative to the numbers they are means of
 
 
 @dataclass(frozen=True)
-class Resamples:
-    """How often each resample holds what; the first resample is the data as they are.
+class Weights:
+    """What every statistic takes: how often each resample holds each post and reward model.
 
-    posts: (resamples, posts) float32; drawn: (resamples, pretrains, models) int, the reward
-    models within each of the drawn pretrains; pretrain: (models,) the index of a model's pretrain.
+    posts: (resamples, posts); None stands for one resample per post, which holds that post alone.
+    models: (models, draws, resamples); a draw is one way to draw seeds, so most have one.
+    Statistics are computed in the precision of the weights.
     """
 
-    posts: np.ndarray
+    posts: np.ndarray | None
+    models: np.ndarray
+
+    def mean(self, values: np.ndarray, held: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """Means over posts: (..., posts) to (..., resamples), or those that are `held`.
+
+        Double precision stays double precision, whatever the weights are.
+        """
+        if self.posts is None:
+            return values[..., held].astype(self.models.dtype, copy=False)
+        posts, dtype = values.shape[-1], self.posts.dtype
+        flat = values.reshape(-1, posts)
+        if np.result_type(flat, dtype) == dtype:
+            means = flat.astype(dtype, copy=False) @ self._shares[:, held]
+        else:
+            means = flat @ self.posts[held].T / posts
+        return means.reshape(*values.shape[:-1], -1)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sums over models of means over posts: (models, ns, posts) to (draws, ns, resamples)."""
+        alike = self.models[:, :, 0]
+        if (self.models == alike[:, :, None]).all():  # then the models first: far fewer means
+            return self.mean(np.tensordot(alike.T, values, axes=1))
+        return over_models(self.models, self.mean(values))
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        return self.posts.T / self.posts.dtype.type(self.posts.shape[1])
+
+
+def over_models(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """(draws, ns, resamples), the sum over models of means (models, ns, resamples), weighted."""
+    return np.einsum("mdr,mnr->dnr", weights, means)
+
+
+def each_post(models: int, posts: int) -> Weights:
+    """Each post by itself under the reward models as they are: for standard errors over posts."""
+    return Weights(None, np.broadcast_to(1.0, (models, 1, posts)))
+
+
+def resampled_posts(models: int, posts: int, resamples: int = 0) -> Weights:
+    """The data, then seeded resamples of the posts, under the reward models as they are."""
+    counts = _after_the_data(posts, resamples)
+    return Weights(counts, np.broadcast_to(1.0, (models, 1, len(counts))))
+
+
+@dataclass(frozen=True)
+class Resamples(Weights):
+    """Resamples of posts and seeds, in single precision; the first resample is the data.
+
+    models: (models, 2, resamples), the reward models as they are and as drawn; drawn: (resamples,
+    pretrains, models) int, the reward models within each of the drawn pretrains; pretrain:
+    (models,) the index of a model's pretrain.
+    """
+
     drawn: np.ndarray
     pretrain: np.ndarray
-
-    @property
-    def models(self) -> np.ndarray:
-        """(resamples, models) how often each reward model was drawn."""
-        return self.drawn.sum(axis=1)
 
     @property
     def pretrains(self) -> np.ndarray:
         """(resamples, pretrains) how often each pretrain was drawn."""
         which = self.pretrain[self.drawn.argmax(axis=2)]
         return (which[:, :, None] == np.arange(self.drawn.shape[1])).sum(axis=1)
-
-    @property
-    def weights(self) -> np.ndarray:
-        """(models, 2, resamples) how often each reward model counts: as they are, and as drawn."""
-        drawn = self.models.T
-        return np.stack(
-            [np.broadcast_to(drawn[:, :1], drawn.shape), drawn], axis=1, dtype=np.float32
-        )
 
 
 def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> Resamples:
@@ -61,12 +100,13 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
     which = generator.integers(len(names), size=(resamples, len(names)))
     sizes = members.sum(axis=1)
     drawn = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])
+    drawn = np.concatenate([members[None], drawn])
+    counts = drawn.sum(axis=1).T
     return Resamples(
-        np.concatenate([np.ones((1, posts)), bootstrap_weights(posts, resamples)]).astype(
-            "float32"
-        ),
-        np.concatenate([members[None], drawn]),
-        pretrain,
+        posts=_after_the_data(posts, resamples).astype(np.float32),
+        models=np.stack([np.ones_like(counts), counts], axis=1, dtype=np.float32),
+        drawn=drawn,
+        pretrain=pretrain,
     )
 
 
@@ -75,65 +115,13 @@ def distinct(pretrains: int) -> int:
     return math.comb(2 * pretrains - 1, pretrains)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate, and the bounds of its 95% interval; NaN where the data cannot give bounds."""
-
-    estimate: float
-    low: float
-    high: float
+def _after_the_data(posts: int, resamples: int) -> np.ndarray:
+    return np.concatenate([np.ones((1, posts)), bootstrap_weights(posts, resamples)])
 
 
-def over_posts(resamples: np.ndarray, size: float = 0.0) -> Interval:
-    """Estimate and normal interval from resamples of the posts (resamples,), the data first.
-
-    The bounds are NaN where it does not vary (see `_varies`).
-    """
-    estimate, error = float(resamples[0]), math.sqrt(_variance(resamples[1:]))
-    if not _varies(error, estimate, size):
-        return Interval(estimate, math.nan, math.nan)
-    return Interval(estimate, estimate - NORMAL_95 * error, estimate + NORMAL_95 * error)
-
-
-def _variance(resamples: np.ndarray) -> float:
-    """Of the resamples in which the statistic exists; 0 if there are none."""
-    finite = resamples[np.isfinite(resamples)]
-    return float(finite.var()) if len(finite) else 0.0
-
-
-def _varies(error: float, estimate: float, size: float) -> bool:
-    """Whether a statistic varies over resamples by more than its rounding. `size` is that of the
-    numbers it is a difference of: they are means in single precision.
-    """
-    return error > ROUNDING * max(abs(estimate), abs(size))
-
-
-def over_posts_and_seeds(
-    posts: np.ndarray, nested: np.ndarray, pretrains: int, size: float = 0.0
-) -> Interval:
-    """A t interval around the estimate with the variance of the nested bootstrap.
-
-    posts, nested: the statistic in each resample (resamples,), the data first, with posts alone
-    and with posts and seeds drawn; pretrains: how many there are.
-    What the nested variance has above that over posts is the seeds' part. A bootstrap of P
-    pretrains finds (P - 1) / P of it, and knows it from P - 1 degrees of freedom only: the part is
-    scaled up, and Satterthwaite's formula gives the degrees of the sum. Percentiles would be too
-    narrow with five pretrains, and shifted for an ensemble, which is poorer in every resample than
-    it is. Resamples in which the statistic does not exist (NaN: say, no second pretrain was drawn)
-    are left out. The bounds are NaN with a single pretrain, which says nothing of other seeds; for
-    a statistic that is the same in every resample but for rounding (see `_varies`), as that it does
-    not vary is not known; and where fewer than two resamples of the seeds have it.
-    """
-    from scipy.special import stdtrit  # slow to import
-
-    estimate = float(nested[0])
-    variance = _variance(posts[1:])
-    seeds = max(0.0, _variance(nested[1:]) - variance)
-    known = np.isfinite(nested[1:]).sum() > 1
-    if pretrains < 2 or not known or not _varies(math.sqrt(variance + seeds), estimate, size):
-        return Interval(estimate, math.nan, math.nan)
-    seeds *= pretrains / (pretrains - 1)
-    total = variance + seeds
-    freedom = (pretrains - 1) * (total / seeds) ** 2 if seeds else math.inf
-    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
-    return Interval(estimate, estimate - reach, estimate + reach)
+def bootstrap_weights(posts: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """(resamples, posts) how often each bootstrap resample holds each post; rows sum to posts."""
+    drawn = np.random.default_rng(seed).integers(posts, size=(resamples, posts))
+    drawn += np.arange(resamples)[:, None] * posts
+    counts = np.bincount(drawn.ravel(), minlength=resamples * posts)
+    return counts.reshape(resamples, posts).astype(np.float64)

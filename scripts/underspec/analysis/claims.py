@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from underspec.analysis.bootstrap import distinct, over_posts, over_posts_and_seeds
+from underspec.analysis.bootstrap import distinct
+from underspec.analysis.intervals import NORMAL_95, over_posts, over_posts_and_seeds
 from underspec.analysis.published import at_paper_scale
 from underspec.analysis.quantities import Quantity
-from underspec.analysis.statistics import NORMAL_95
 from underspec.errors import ArtifactError, ConfigError
 from underspec.yaml_map import read_yaml
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from underspec.analysis.rerank import best_of_n
-from underspec.analysis.statistics import standing
+from underspec.analysis.statistics import ranks
 
 
 def chances(rewards: np.ndarray, ns: list[int]) -> np.ndarray:
@@ -22,7 +22,7 @@ def chances(rewards: np.ndarray, ns: list[int]) -> np.ndarray:
     Samples that tie share their chance, which is what "ties go to the lower index" gives on
     average over orders.
     """
-    below, up_to = standing(rewards)
+    below, up_to = ranks(rewards)
     size = rewards.shape[1]
     among_lowest = np.stack([_share_of_sets(size, n) for n in ns])
     return (among_lowest[:, up_to] - among_lowest[:, below]) / (up_to - below)

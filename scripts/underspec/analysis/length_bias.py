@@ -18,7 +18,7 @@ def sums_of_products(reward: np.ndarray, gold: np.ndarray, words: np.ndarray) ->
     return stacked @ stacked.transpose(0, 2, 1)
 
 
-def price_of_a_word(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def length_coefficient(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """b / a, in gold utility, and the unexplained share, of summed products (..., 3, 3).
 
     NaN where gold and words do not vary apart, or the reward does not follow gold at all.

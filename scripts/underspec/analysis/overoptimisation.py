@@ -1,37 +1,36 @@
 """How reward grows with the distance from the policy: by the ranker itself, evaluator and gold.
 
 All in standard deviations of the policy's samples within a post, above their mean, over all orders
-of the samples (`exact`).
+of the samples (see `exact_best_of_n`).
 """
 
 import numpy as np
 import pandas as pd
 
-from underspec.analysis.ensembles import aggregate
 from underspec.analysis.exact_best_of_n import chances, expected
+from underspec.analysis.intervals import mean_and_error
 from underspec.analysis.results import ScaleResults
-from underspec.analysis.statistics import kl_bound, mean_and_error
+from underspec.analysis.statistics import kl_bound
 
 AGGREGATOR = "mean"
 FITTED = "gold"
 
 
-def curves(results: ScaleResults, yardsticks: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Columns ensemble, by (proxy: the ranker's own reward; or a yardstick), n, kl_bound, gain and
+def curves(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Columns ensemble, by (proxy: the ranker's own reward; or a metric), n, kl_bound, gain and
     standard_error over posts; ensembles are aggregated by their mean."""
     ns = between(results.ns[-1])
     kinds: dict[str, list[np.ndarray]] = {}
     for ranker in results.rankers:
         if ranker.aggregator in (None, AGGREGATOR):
-            members = [results.models.index(model) for model in ranker.members]
-            proxy = aggregate(results.rewards[members], ranker.aggregator)
-            values = np.stack([proxy, *yardsticks.values()])
+            proxy = results.rewards_of(ranker)
+            values = np.stack([proxy, *metrics.values()])
             gains = expected(chances(proxy, ns), _in_policy_units(values))
             kinds.setdefault(ranker.ensemble, []).append(gains)
     tables = []
     for ensemble, gains in kinds.items():
         mean, error = mean_and_error(np.mean(gains, axis=0))
-        for by, *row in zip(["proxy", *yardsticks], mean, error, strict=True):
+        for by, *row in zip(["proxy", *metrics], mean, error, strict=True):
             columns = dict(zip(("gain", "standard_error"), row, strict=True))
             tables.append(pd.DataFrame({"ensemble": ensemble, "by": by, "n": ns, **columns}))
     table = pd.concat(tables, ignore_index=True)
@@ -65,10 +64,10 @@ def fit(curves: pd.DataFrame) -> pd.DataFrame:
         distance = np.sqrt(curve["kl_bound"].to_numpy())
         terms = np.stack([distance, -(distance**2)], axis=1)
         (alpha, beta), *_ = np.linalg.lstsq(terms, curve["gain"].to_numpy(), rcond=None)
-        left = curve["gain"].to_numpy() - terms @ (alpha, beta)
+        residual = curve["gain"].to_numpy() - terms @ (alpha, beta)
         peak = (alpha / (2 * beta)) ** 2 if alpha > 0 and beta > 0 else np.nan
         rows.append(
             {"ensemble": ensemble, "alpha": alpha, "beta": beta, "peak_kl": peak}
-            | {"residual": float(np.sqrt(np.mean(left**2)))}
+            | {"residual": float(np.sqrt(np.mean(residual**2)))}
         )
     return pd.DataFrame(rows, columns=["ensemble", "alpha", "beta", "peak_kl", "residual"])

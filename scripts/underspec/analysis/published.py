@@ -8,7 +8,7 @@ from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
 
 PARAMETERS = {"base": 220e6, "large": 770e6, "xl": 3e9, "xxl": 11e9}
-WORTH = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
+METRICS = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
 KIND = ["scale", "ensemble", "aggregator"]
 
 
@@ -23,6 +23,6 @@ def at_paper_scale(scale: str, parameters: float) -> bool:
 def read_table1(path: Path) -> pd.DataFrame:
     """The paper's Table 1. Raises ArtifactError, naming the file, if it is not that table."""
     try:
-        return read_csv(path)[[*KIND, *WORTH]].astype(dict.fromkeys(WORTH, float))
+        return read_csv(path)[[*KIND, *METRICS]].astype(dict.fromkeys(METRICS, float))
     except (ArtifactError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: not the published Table 1 ({error}); restore it") from None

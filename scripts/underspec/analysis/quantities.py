@@ -1,21 +1,23 @@
 """What the claims compare, at one scale: each quantity in the data and in every resample.
 
-A quantity has a name, which the ledger of claims uses, and an n (0 where there is none). Its value
+A quantity has a name, which the claims file uses, and an n (0 where there is none). Its value
 is an array (2, resamples): posts drawn with the reward models as they are, and posts and seeds
 drawn; the first resample is the data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from underspec.analysis.bootstrap import Resamples
+from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.ensembles import AGGREGATORS, standardise
-from underspec.analysis.length_bias import price_of_a_word, sums_of_products
+from underspec.analysis.length_bias import length_coefficient, sums_of_products
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import ScaleResults
-from underspec.analysis.statistics import JUDGES, PAIRS, pick, relations
+from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, value_of_choices
+from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
 BOTH = 2  # posts alone, and posts and seeds
@@ -24,36 +26,40 @@ POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's
 
 def evidence(
     results: ScaleResults,
-    yardsticks: Mapping[str, np.ndarray],
+    metrics: Mapping[str, np.ndarray],
     evaluator_accuracy: float,
-    resamples: Resamples,
+    weights: Resamples,
 ) -> dict[Quantity, np.ndarray]:
-    """Every quantity of one scale, (2, resamples) each; those its grid lacks are absent."""
-    found = _accuracy(results, evaluator_accuracy, resamples)
-    singles = [results.choices[f"single-{model.name}"] for model in results.models]
-    relation = relations(results.models)
-    centred = standardise(results.rewards).astype(np.float32)
-    for kind, rewards in (("reward", results.rewards), ("gain", centred)):
-        picked = [pick(rewards, choices) for choices in singles]
-        names = [f"{kind} by {judge}" for judge in JUDGES]
-        found |= _by_n(names, _judged(picked, relation, resamples), results.ns)
-        if kind == "reward":
-            found |= _by_n(["share of variance"], _share(picked, resamples)[None], results.ns)
-    texts = np.stack([pick(results.texts, choices) for choices in singles])
-    names = [f"agreement, {pair}" for pair in PAIRS]
-    found |= _by_n(names, _agreement(texts, relation, resamples), results.ns)
-    found |= _worth(results, yardsticks, resamples)
+    """Every quantity of one scale, (2, resamples) each; those its grid lacks are absent.
+
+    metrics: (posts, samples) by name.
+    """
+
+    def by_judge(name: str, rewards: np.ndarray) -> dict[Quantity, np.ndarray]:
+        values = over_rankers(rewards_by_judge(results, rewards, weights), weights.models)
+        return _by_n([f"{name} by {judge}" for judge in JUDGES], values, results.ns)
+
+    centred = standardise(results.rewards)
+    share = over_rankers(shares_of_variance(results, weights)[:, None], weights.models)
+    pairs = [f"agreement, {pair}" for pair in PAIRS]
+    found = _accuracy(results, evaluator_accuracy, weights)
+    found |= by_judge("reward", results.rewards)
+    found |= _by_n(["share of variance"], share, results.ns)
+    found |= by_judge("gain", centred.astype(np.float32))
+    found |= _by_n(pairs, agreement(results, weights), results.ns)
+    found |= _values(results, metrics, centred, weights)
     return {quantity: values for quantity, values in found.items() if np.isfinite(values[0, 0])}
 
 
-def evaluator_price(
-    yardsticks: Mapping[str, np.ndarray], words: np.ndarray, resamples: Resamples
+def evaluator_length_coefficient(
+    metrics: Mapping[str, np.ndarray], words: np.ndarray, weights: Resamples
 ) -> dict[Quantity, np.ndarray]:
-    """What the evaluator pays for a word (see `bias`); there is one evaluator, so no seeds vary."""
-    products = sums_of_products(yardsticks["reward"], yardsticks["gold"], words)
-    drawn = np.tensordot(resamples.posts.astype(np.float64), products, axes=1)
-    price, _ = price_of_a_word(drawn)
-    return {("price of a word, evaluator", 0): np.stack([price] * BOTH)}
+    """The evaluator's length coefficient (see `length_bias`); there is one evaluator, so no seeds
+    vary."""
+    products = sums_of_products(metrics["reward"], metrics["gold"], words)
+    drawn = np.tensordot(weights.posts.astype(np.float64), products, axes=1)
+    coefficient, _ = length_coefficient(drawn)
+    return {("price of a word, evaluator", 0): np.stack([coefficient] * BOTH)}
 
 
 def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
@@ -93,159 +99,81 @@ def _by_n(names: list[str], values: np.ndarray, ns: list[int]) -> dict[Quantity,
     }
 
 
-def _mean_over_posts(values: np.ndarray, resamples: Resamples) -> np.ndarray:
-    """(..., posts) to (..., resamples)."""
-    flat = values.reshape(-1, values.shape[-1]).astype(np.float32, copy=False)
-    means = flat @ (resamples.posts.T / np.float32(values.shape[-1]))
-    return means.reshape(*values.shape[:-1], -1)
-
-
 def _accuracy(
-    results: ScaleResults, evaluator_accuracy: float, resamples: Resamples
+    results: ScaleResults, evaluator_accuracy: float, weights: Resamples
 ) -> dict[Quantity, np.ndarray]:
-    accuracy = np.array([metrics["accuracy"] for metrics in results.metrics])
-    weights = resamples.weights
-    drawn = np.where(weights > 0, accuracy[:, None, None], np.nan)
+    accuracy = np.array([training["accuracy"] for training in results.training])
+    models = weights.models
+    drawn = np.where(models > 0, accuracy[:, None, None], np.nan)
     highest = np.nanmax(drawn, axis=0)
     return {
         ("parameters", 0): np.full(highest.shape, float(results.parameters)),
-        ("posts", 0): np.full(highest.shape, float(resamples.posts.shape[1])),
-        ("accuracy", 0): np.tensordot(accuracy, weights, axes=1) / weights.sum(axis=0),
+        ("posts", 0): np.full(highest.shape, float(weights.posts.shape[1])),
+        ("accuracy", 0): np.tensordot(accuracy, models, axes=1) / models.sum(axis=0),
         ("highest accuracy", 0): highest,
         ("accuracy range", 0): highest - np.nanmin(drawn, axis=0),
         ("accuracy of the evaluator", 0): np.full(highest.shape, evaluator_accuracy),
     }
 
 
-def _judged(picked: list[np.ndarray], relation: np.ndarray, resamples: Resamples) -> np.ndarray:
-    """Figure 1: the reward of choices by each kind of judge, (judges, 2, ns, resamples).
-
-    picked: of each ranker the reward of its choices under every reward model (models, ns, posts).
-    As in the figure, over the rankers that have every kind of judge the grid has.
-    """
-    weights = resamples.weights
-    exists = relation.any(axis=(0, 2))
-    total, rankers = 0.0, 0.0
-    for rewards, judges, weight in zip(picked, relation, weights, strict=True):
-        means = _mean_over_posts(rewards, resamples)
-        number = np.tensordot(judges.astype(np.float32), weights, axes=1)
-        counts = weight * (number[exists] > 0).all(axis=0)
-        sums = np.stack([_weighted(weights[judge], means[judge]) for judge in judges])
-        number = np.where(number > 0, number, 1)[:, :, None]
-        total += counts[:, None] * sums / number
-        rankers += counts[:, None]
-    judged = _ratio(total, np.broadcast_to(rankers, total.shape))
-    judged[~exists] = np.nan
-    return judged
-
-
-def _weighted(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Sum over models: (models, 2, resamples) and (models, ns, resamples) to (2, ns, resamples)."""
-    return np.einsum("mdr,mnr->dnr", weights, means)
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    undefined = np.full(numerator.shape, np.nan)
-    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
-
-
-def _share(picked: list[np.ndarray], resamples: Resamples) -> np.ndarray:
-    """Figure 3: the share of variance that per-model offsets explain, (2, ns, resamples)."""
-    weights = resamples.weights
-    models = weights.sum(axis=0)[:, None]
-    total = 0.0
-    for rewards, weight in zip(picked, weights, strict=True):
-        centred = rewards - rewards.mean(axis=(0, 2), keepdims=True)
-        means = _mean_over_posts(centred, resamples)
-        grand = _weighted(weights, means) / models
-        between = _weighted(weights, means**2) - models * grand**2
-        squares = _weighted(weights, _mean_over_posts(centred**2, resamples)) - models * grand**2
-        share = np.divide(between, squares, out=np.zeros_like(squares), where=squares > 0)
-        total += weight[:, None] * share
-    return total / models
-
-
-def _agreement(texts: np.ndarray, relation: np.ndarray, resamples: Resamples) -> np.ndarray:
-    """Figure 2: the share of pairs that pick the same text, (pairs, 2, ns, resamples)."""
-    weights = resamples.weights
-    agreeing = np.zeros((len(PAIRS), BOTH, texts.shape[1], weights.shape[-1]))
-    number = np.zeros((len(PAIRS), BOTH, 1, weights.shape[-1]))
-    for model in range(len(texts) - 1):
-        equal = _mean_over_posts(texts[model + 1 :] == texts[model], resamples)
-        pairs = weights[model] * weights[model + 1 :]
-        for kind, mask in enumerate(relation[model, 1:, model + 1 :]):
-            agreeing[kind] += _weighted(pairs[mask], equal[mask])
-            number[kind] += pairs[mask].sum(axis=0)[:, None]
-    return _ratio(agreeing, np.broadcast_to(number, agreeing.shape))
-
-
-def _worth(
-    results: ScaleResults, yardsticks: Mapping[str, np.ndarray], resamples: Resamples
+def _values(
+    results: ScaleResults,
+    metrics: Mapping[str, np.ndarray],
+    centred: np.ndarray,
+    weights: Resamples,
 ) -> dict[Quantity, np.ndarray]:
-    """Figure 4 and Table 1 at the largest n: what the choices of each kind of ranker are worth.
+    """The value, by each metric, of what each kind of ranker chooses at the largest n.
 
-    An ensemble is put together anew from the reward models that a resample drew. The gold rater,
-    where there is one, is a kind as well: what it would choose.
+    The gold rater, where there is one, is a kind as well: what it would choose.
     """
-    if not yardsticks:
+    if not metrics:
         return {}
-    n, values = results.ns[-1], np.stack(list(yardsticks.values()))
-    weights = resamples.weights
-    singles = [results.choices[f"single-{model.name}"][-1:] for model in results.models]
-    means = np.stack([_mean_over_posts(pick(values, each)[:, 0], resamples) for each in singles])
-    kinds = {"single": _weighted(weights, means).swapaxes(0, 1) / weights.sum(axis=0)}
-    if "gold" in yardsticks:
-        best = _mean_over_posts(pick(values, best_of_n(yardsticks["gold"], [n]))[:, 0], resamples)
-        kinds["gold rater"] = np.stack([best] * BOTH, axis=1)
-    centred = standardise(results.rewards)[:, :, :n]
+    n, values = results.ns[-1], np.stack(list(metrics.values()))
+    single_precision = values.astype(np.float32)
+    singles = zip((choices[-1:] for choices in results.singles), weights.models, strict=True)
+    kinds = {"single": value_of_choices(single_precision, singles, weights)[:, :, 0]}
+    if "gold" in metrics:
+        rater = best_of_n(metrics["gold"], [n]), np.ones_like(weights.models[0])
+        kinds["gold rater"] = value_of_choices(single_precision, [rater], weights)[:, :, 0]
     for ensemble in ("finetune", "pretrain"):
-        rankers = [ranker for ranker in results.rankers if ranker.ensemble == ensemble]
-        groups = [[results.models.index(m) for m in ms] for ms in {r.members: 0 for r in rankers}]
-        aggregators = list({ranker.aggregator: 0 for ranker in rankers})
-        if groups:
-            worth = _ensembles(ensemble, groups, aggregators, centred, values, resamples)
-            kinds |= {
-                f"{ensemble} {name}": row for name, row in zip(aggregators, worth, strict=True)
-            }
+        of_kind = [ranker for ranker in results.rankers if ranker.ensemble == ensemble]
+        aggregators = list(dict.fromkeys(ranker.aggregator for ranker in of_kind))
+        if of_kind:
+            drawn = _ensembles(results, of_kind, aggregators, centred[:, :, :n], weights)
+            found = value_of_choices(values, drawn, weights)
+            kinds |= {f"{ensemble} {name}": found[:, :, i] for i, name in enumerate(aggregators)}
     return {
-        (f"{yardstick} of {kind}", n): row
-        for kind, worth in kinds.items()
-        for yardstick, row in zip(yardsticks, worth, strict=True)
+        (f"{metric} of {kind}", n): row
+        for kind, found in kinds.items()
+        for metric, row in zip(metrics, found, strict=True)
     }
 
 
 def _ensembles(
-    ensemble: str,
-    groups: list[list[int]],
+    results: ScaleResults,
+    rankers: list[Ranker],
     aggregators: list[str],
     centred: np.ndarray,
-    values: np.ndarray,
-    resamples: Resamples,
-) -> np.ndarray:
-    """(aggregators, yardsticks, 2, resamples) the mean over the ensembles of a kind that a
-    resample has; groups: the reward models of each ensemble."""
-    number = len(resamples.posts)
-    total = np.zeros((number, BOTH, len(aggregators), len(values)))
-    ensembles = np.zeros((number, BOTH))
-    for group in groups:
-        same = np.arange(number), np.ones((number, len(group)), np.int64)
-        for drawn, (rows, counts) in enumerate((same, _redrawn(ensemble, group, resamples))):
-            np.add.at(ensembles, (rows, drawn), 1)
-            different, which = np.unique(counts, axis=0, return_inverse=True)
-            for i, members in enumerate(different):
-                mine = rows[which == i]
-                choices = _choose(np.repeat(group, members), aggregators, centred)
-                worth = pick(values, choices).swapaxes(0, 1)
-                means = worth @ resamples.posts[mine].T / worth.shape[-1]
-                np.add.at(total, (mine, drawn), means.transpose(2, 0, 1))
-    return _ratio(total, np.broadcast_to(ensembles[..., None, None], total.shape)).transpose(
-        2, 3, 1, 0
-    )
+    weights: Resamples,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every ensemble of the reward models that some resample drew, reassembled from these.
+
+    centred: (models, posts, samples), the standardised rewards of the samples they choose among.
+    Yields what each chooses (aggregators, posts), and how often each resample holds
+    it (2, resamples): the ensemble as it is, and those with the members drawn.
+    """
+    for group in dict.fromkeys(ranker.members for ranker in rankers):
+        group = [results.models.index(model) for model in group]
+        rows, counts = _redrawn(rankers[0].ensemble, group, weights)
+        different, which = np.unique(counts, axis=0, return_inverse=True)
+        for i, members in enumerate(different):
+            held = np.bincount(rows[which == i], minlength=len(weights.posts))
+            as_it_is = np.full_like(held, (members == 1).all())
+            choices = _choose(np.repeat(group, members), aggregators, centred)
+            yield choices, np.stack([as_it_is, held])
 
 
-def _redrawn(
-    ensemble: str, group: list[int], resamples: Resamples
-) -> tuple[np.ndarray, np.ndarray]:
+def _redrawn(ensemble: str, group: list[int], weights: Resamples) -> tuple[np.ndarray, np.ndarray]:
     """The resamples that hold an ensemble, some more than once, and the members it then has.
 
     A pretrain ensemble has as many of each pretrain as were drawn, with its own finetune seed; a
@@ -253,8 +181,8 @@ def _redrawn(
     drawn within. Returns (ensembles,) and (ensembles, members), how often each member is in it.
     """
     if ensemble == "pretrain":
-        return np.arange(len(resamples.posts)), resamples.pretrains[:, resamples.pretrain[group]]
-    members = resamples.drawn[:, :, group]
+        return np.arange(len(weights.posts)), weights.pretrains[:, weights.pretrain[group]]
+    members = weights.drawn[:, :, group]
     rows, slots = np.nonzero(members.sum(axis=2))
     return rows, members[rows, slots]
 

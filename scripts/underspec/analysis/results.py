@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from underspec.analysis.ensembles import aggregate
 from underspec.analysis.rerank import from_table
 from underspec.analysis.reward_matrix import Layout, read_metrics, read_rewards, read_samples
 from underspec.analysis.statistics import win_probability
@@ -19,7 +20,7 @@ class ScaleResults:
 
     parameters: of a reward model; rewards: (models, posts, samples); texts: (posts, samples) int,
     equal where the texts of a post are; choices: sample indices (ns, posts) by ranker name;
-    metrics: one dict a reward model, in the order of `models`.
+    training: what the training of each reward model reported, in the order of `models`.
     """
 
     scale: str
@@ -30,21 +31,31 @@ class ScaleResults:
     rewards: np.ndarray
     texts: np.ndarray
     choices: dict[str, np.ndarray]
-    metrics: list[dict]
+    training: list[dict]
+
+    @property
+    def singles(self) -> list[np.ndarray]:
+        """The choices (ns, posts) of each reward model by itself, in the order of `models`."""
+        return [self.choices[f"single-{model.name}"] for model in self.models]
+
+    def rewards_of(self, ranker: Ranker) -> np.ndarray:
+        """What a ranker ranks by: its reward (posts, samples), aggregated if it is an ensemble."""
+        members = [self.models.index(model) for model in ranker.members]
+        return aggregate(self.rewards[members], ranker.aggregator)
 
 
 @dataclass(frozen=True)
 class Results:
-    """All scales, and the yardsticks they share.
+    """All scales, and the metrics they share.
 
-    layout: which samples. yardsticks: what a sample is worth (posts, samples): its `reward` by the
+    layout: which samples. metrics: of every sample (posts, samples), its `reward` by the
     evaluator, its `win_rate` under the evaluator, and its `gold` score where the world has one.
-    evaluator: its metrics. Both are empty where results were read without an evaluator.
+    evaluator: what its training reported. Both are empty where results were read without one.
     """
 
     scales: list[ScaleResults]
     layout: Layout
-    yardsticks: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
     evaluator: dict
 
 
@@ -62,11 +73,11 @@ def read_results(results: Path, design: Mapping, evaluated: bool) -> Results:
     names = ["evaluator", "gold"] if design["gold"] else ["evaluator"]
     paths = [results / "scores" / f"{name}.parquet" for name in names]
     _, (reward, *gold) = read_rewards(paths, layout)
-    yardsticks = {"reward": reward, "win_rate": win_probability(reward)}
+    metrics = {"reward": reward, "win_rate": win_probability(reward)}
     if gold:
-        yardsticks["gold"] = gold[0]
-    metrics = read_metrics(results / "evaluator" / "metrics.json")
-    return Results(scales, layout, yardsticks, metrics)
+        metrics["gold"] = gold[0]
+    evaluator = read_metrics(results / "evaluator" / "metrics.json")
+    return Results(scales, layout, metrics, evaluator)
 
 
 def _read_scale(
@@ -84,8 +95,8 @@ def _read_scale(
         table = read_table(path, RERANK)
         choices[ranker.name] = from_table(table, path, layout.post_ids, ns).sample_index
     folder = results / "reward_models" / scale
-    metrics = [read_metrics(folder / model.name / "metrics.json", scale) for model in models]
-    parameters = metrics[0]["parameters"]
+    training = [read_metrics(folder / model.name / "metrics.json", scale) for model in models]
+    parameters = training[0]["parameters"]
     return ScaleResults(
-        scale, parameters, models, every_ranker, ns, rewards, texts, choices, metrics
+        scale, parameters, models, every_ranker, ns, rewards, texts, choices, training
     )

@@ -1,20 +1,21 @@
-"""The statistics of the paper's figures and table, on arrays.
+"""The statistics of the paper's figures and table, on arrays, each written once.
 
-Shapes: rewards are (models, posts, samples), choices (sample indices) are (ns, posts).
-What a figure draws is a mean over posts; its standard error and interval reflect the finite
-sample of posts only ("confidence intervals reflect finite-sample variance", Figures 1 and 2):
-values are averaged over rankers within a post first.
+Shapes: rewards are (models, posts, samples), choices (sample indices) are (ns, posts). Every
+statistic takes weights over posts and reward models (`bootstrap.Weights`) and has their axes,
+(..., draws, ns, resamples): a figure asks for each post by itself, a claim for resamples. A
+statistic of one ranker is averaged over rankers by `over_rankers`, within a resample.
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
+from underspec.analysis.bootstrap import Weights, over_models
 from underspec.grid import RewardModel
 
 JUDGES = ("itself", "same pretrain", "other pretrain")
 PAIRS = ("same pretrain", "other pretrain")
-NORMAL_95 = 1.959964
 
 
 def kl_bound(n: int) -> float:
@@ -37,88 +38,109 @@ def relations(models: list[RewardModel]) -> np.ndarray:
     return np.stack([itself, same & ~itself, ~same], axis=1)
 
 
-def judged(rewards: np.ndarray, relation: np.ndarray) -> np.ndarray:
-    """Figure 1 for one ranker: the mean reward of its choices under each kind of judge.
+def rewards_by_judge(rewards: np.ndarray, relation: np.ndarray, weights: Weights) -> np.ndarray:
+    """Figure 1 for one ranker: the mean reward of its choices under each kind of reward model.
 
     rewards: (models, ns, posts), of the ranker's choices under every reward model; relation:
-    (judges, models) bool. Returns (judges, ns, posts), NaN where there is no such judge.
+    (judges, models) bool, as `relations` gives it. Returns (judges, draws, ns, resamples), in units
+    of reward, NaN where there is no such reward model.
     """
-    number = relation.sum(axis=1, keepdims=True)
-    weights = relation / np.where(number, number, np.nan)
-    return np.stack(
-        [
-            np.tensordot(row[mask], rewards[mask], axes=1) if mask.any() else rewards[0] * np.nan
-            for row, mask in zip(weights, relation, strict=True)
-        ]
-    )
+    means = weights.mean(rewards)
+    sums = [over_models(weights.models[judge], means[judge]) for judge in relation]
+    number = np.tensordot(relation.astype(means.dtype), weights.models, axes=1)
+    return _ratio(np.stack(sums), number[:, :, None])
 
 
-def agreement(texts: np.ndarray, relation: np.ndarray) -> np.ndarray:
-    """Figure 2: the share of pairs of reward models whose best-of-n texts coincide, by post.
+def agreement(texts: np.ndarray, relation: np.ndarray, weights: Weights) -> np.ndarray:
+    """Figure 2: the share of pairs of reward models whose best-of-n texts coincide.
 
-    texts: (models, ns, posts) int, the text that each reward model picks; relation: as
-    `relations` gives it. Returns (PAIRS, ns, posts), NaN where there is no such pair.
+    texts: (models, ns, posts) int, the text that each reward model picks; relation: (models,
+    judges, models) bool. A pair counts as often as both were drawn. Returns (PAIRS, draws, ns,
+    resamples), NaN where there is no such pair.
     """
-    agreeing = np.zeros((len(PAIRS), *texts.shape[1:]))
-    number = np.zeros(len(PAIRS))
-    for model in range(len(texts) - 1):
-        equal = texts[model + 1 :] == texts[model]
-        later = relation[model, 1:, model + 1 :]
-        for pair, mask in enumerate(later):
-            agreeing[pair] += equal[mask].sum(axis=0)
-        number += later.sum(axis=1)
-    return agreeing / np.where(number, number, np.nan)[:, None, None]
+    models, draws, resamples = weights.models.shape
+    agreeing = np.zeros((len(PAIRS), draws, texts.shape[1], resamples))
+    number = np.zeros((len(PAIRS), draws, 1, resamples))
+    for model in range(models - 1):
+        equal = weights.mean(texts[model + 1 :] == texts[model])
+        pairs = weights.models[model] * weights.models[model + 1 :]
+        for kind, mask in enumerate(relation[model, 1:, model + 1 :]):
+            agreeing[kind] += over_models(pairs[mask], equal[mask])
+            number[kind] += pairs[mask].sum(axis=0)[:, None]
+    return _ratio(agreeing, number)
 
 
-def anova_share(rewards: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def share_of_variance(rewards: np.ndarray, weights: Weights) -> np.ndarray:
     """Figure 3 for one ranker: the share of the variance that per-model offsets explain.
 
     rewards: (models, ns, posts), X[i, m] of section 2.2 at each n. One-way analysis of variance
     with the reward models as groups: sum of squares between groups / total sum of squares.
-    weights: (resamples, posts), how often each resample of the posts holds each post (left out:
-    every post once). Returns (ns, resamples), or (ns,) without weights; 0 where nothing varies.
+    Returns (draws, ns, resamples); 0 where nothing varies.
     """
-    if weights is None:
-        return anova_share(rewards, np.ones((1, rewards.shape[-1])))[:, 0]
-    models, ns, posts = rewards.shape
-    centred = rewards - rewards.mean(axis=(0, 2), dtype=np.float64, keepdims=True)
-    # One matrix product for all sums: of the rewards of each model, and of all squares.
-    terms = np.concatenate([centred, (centred**2).sum(axis=0, keepdims=True)])
-    sums = (terms.reshape(-1, posts) @ weights.T).reshape(models + 1, ns, -1)
-    group_means, squares = sums[:-1] / posts, sums[-1]
-    grand_means = group_means.mean(axis=0)
-    between = posts * ((group_means - grand_means) ** 2).sum(axis=0)
-    total = squares - models * posts * grand_means**2
+    rewards = rewards.astype(weights.models.dtype, copy=False)
+    centred = rewards - rewards.mean(axis=(0, 2), keepdims=True)
+    means = weights.mean(centred)
+    number = weights.models.sum(axis=0)[:, None]
+    of_grand_mean = number * (over_models(weights.models, means) / number) ** 2
+    between = over_models(weights.models, means**2) - of_grand_mean
+    squares = weights.total(centred**2)
+    total = squares - of_grand_mean
     varies = total > 1e-12 * squares
     return np.divide(between, total, out=np.zeros_like(total), where=varies)
 
 
-def bootstrap_weights(posts: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """(resamples, posts) how often each bootstrap resample holds each post; rows sum to posts."""
-    drawn = np.random.default_rng(seed).integers(posts, size=(resamples, posts))
-    drawn += np.arange(resamples)[:, None] * posts
-    counts = np.bincount(drawn.ravel(), minlength=resamples * posts)
-    return counts.reshape(resamples, posts).astype(np.float64)
+def value_of_choices(
+    values: np.ndarray, rankers: Iterable[tuple[np.ndarray, np.ndarray]], weights: Weights
+) -> np.ndarray:
+    """Figure 4 and Table 1: the values of what rankers of one kind choose, a mean over rankers.
+
+    values: (metrics, posts, samples), in the unit of each metric; rankers: of each, its choices
+    (ns, posts) and how often each resample holds it (draws, resamples). Returns (metrics, draws,
+    ns, resamples), NaN where a resample holds no such ranker.
+    """
+    total = None
+    for choices, count in rankers:
+        held = count.any(axis=0)
+        held = slice(None) if held.all() else np.flatnonzero(held)
+        means = weights.mean(pick(values, choices), held)[:, None]
+        if total is None:
+            draws, resamples = count.shape
+            total = np.zeros((len(values), draws, len(choices), resamples), means.dtype)
+            number = np.zeros((draws, 1, resamples), means.dtype)
+        total[..., held] += count[:, None, held] * means
+        number[..., held] += count[:, None, held]
+    return _ratio(total, number)
 
 
-def standing(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many samples of its post each sample outdoes, and how many it at least equals.
+def over_rankers(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """A mean over the rankers that have every kind of value that any ranker has.
+
+    values: (rankers, kinds, draws, ns, resamples), NaN where a ranker lacks a kind; counts:
+    (rankers, draws, resamples). Returns (kinds, draws, ns, resamples), so that all kinds compare
+    the same choices (in the workshop grid: those of the pretrain finetuned many times).
+    """
+    has = ~np.isnan(values[:, :, :, 0])
+    counts = (counts * has[:, has.any(axis=(0, 2, 3))].all(axis=1))[:, None, :, None]
+    total = (counts * np.where(counts > 0, values, 0)).sum(axis=0)
+    return _ratio(total, counts.sum(axis=0))
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    undefined = np.full_like(numerator, np.nan)
+    denominator = np.broadcast_to(denominator, numerator.shape)
+    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+
+
+def ranks(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many samples of its post each sample outranks, and how many it at least equals.
 
     rewards: (posts, samples), finite; returns two of (posts, samples) int. The second count
     includes the sample itself, so their difference is the number of samples that tie with it.
     """
-    order = np.argsort(rewards, axis=1)
-    ascending = np.take_along_axis(rewards, order, axis=1)
-    size = rewards.shape[1]
-    rises = ascending[:, 1:] != ascending[:, :-1]
-    first, last = np.zeros(rewards.shape, np.int64), np.full(rewards.shape, size - 1)
-    first[:, 1:] = np.where(rises, np.arange(1, size), 0)
-    last[:, :-1] = np.where(rises, np.arange(size - 1), size - 1)
-    first = np.maximum.accumulate(first, axis=1)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    below, up_to = np.empty_like(first), np.empty_like(last)
-    np.put_along_axis(below, order, first, axis=1)
-    np.put_along_axis(up_to, order, last + 1, axis=1)
+    below, up_to = np.zeros((2, *rewards.shape), np.int32)
+    for other in rewards.T[:, :, None]:
+        below += rewards > other
+        up_to += rewards >= other
     return below, up_to
 
 
@@ -129,43 +151,27 @@ def win_probability(rewards: np.ndarray) -> np.ndarray:
     any of the policy's samples of the post, the sample itself included; ties count one half.
     The win rate (section 3, Table 1) is the mean of it over the choices of a ranker.
     """
-    below, up_to = standing(rewards)
+    below, up_to = ranks(rewards)
     return (below + up_to) / 2 / rewards.shape[1]
 
 
-def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard error over posts: (..., posts) to two of (...); one post has no error."""
-    posts = values.shape[-1]
-    mean = values.mean(axis=-1)
-    if posts < 2:
-        return mean, np.full_like(mean, np.nan)
-    return mean, values.std(axis=-1, ddof=1) / math.sqrt(posts)
-
-
-def percentile_interval(resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bootstrap's 95% percentile interval: (..., resamples) to low and high (...); NaN where
-    all resamples are the same, as with one post: that says nothing of others."""
-    low, high = np.percentile(resamples, [2.5, 97.5], axis=-1)
-    varies = np.ptp(resamples, axis=-1) > 0
-    return np.where(varies, low, np.nan), np.where(varies, high, np.nan)
-
-
 def variance_components(rewards: np.ndarray, pretrain: np.ndarray) -> dict[str, np.ndarray]:
-    """Where the variance of X[m, i] lies: pretrain, finetune within pretrain, post, and the rest.
+    """Where the variance of X[m, i] lies: pretrain, finetune within pretrain, post, and the
+    residual.
 
     rewards: (models, ns, posts) of one ranker's choices; pretrain: (models,) which pretrain a
     model has. Returns four of (ns,), in squared units of reward, unbiased and so perhaps below 0:
     the analysis-of-variance estimators of a nested random-effects model with a random post,
-    X = mean + pretrain + finetune + post + rest (Searle, Casella and McCulloch, 1992, chapters 3
-    and 4); the numbers of finetunes may differ. NaN where a grid cannot tell (one pretrain, or none
-    finetuned twice). Ours: the paper's share (Figure 3) is one-way.
+    X = mean + pretrain + finetune + post + residual (Searle, Casella and McCulloch, 1992, chapters
+    3 and 4); the numbers of finetunes may differ. NaN where a grid cannot tell (one pretrain, or
+    none finetuned twice). Ours: the paper's share (Figure 3) is one-way.
     """
     models, _, posts = rewards.shape
     rewards = rewards.astype(np.float64)
     by_model, by_post = rewards.mean(axis=2), rewards.mean(axis=0)
     grand = by_post.mean(axis=1)
-    left = rewards - by_model[:, :, None] - by_post + grand[:, None]
-    rest = _ratio_or_nan((left**2).sum(axis=(0, 2)), (models - 1) * (posts - 1))
+    residual = rewards - by_model[:, :, None] - by_post + grand[:, None]
+    residual = _ratio_or_nan((residual**2).sum(axis=(0, 2)), (models - 1) * (posts - 1))
     between_posts = ((by_post - grand[:, None]) ** 2).sum(axis=1)
     between_posts = _ratio_or_nan(models * between_posts, posts - 1)
     groups = [by_model[pretrain == group] for group in np.unique(pretrain)]
@@ -178,9 +184,9 @@ def variance_components(rewards: np.ndarray, pretrain: np.ndarray) -> dict[str, 
     typical_size = _ratio_or_nan(models - (sizes**2).sum() / models, len(groups) - 1)
     return {
         "pretrain": (between - within) / typical_size,
-        "finetune": within - rest / posts,
-        "post": (between_posts - rest) / models,
-        "rest": rest,
+        "finetune": within - residual / posts,
+        "post": (between_posts - residual) / models,
+        "rest": residual,
     }
 
 

@@ -1,35 +1,34 @@
 """Tidy tables beside the paper's: exact best-of-n, shift, components, paired tests, bias."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from underspec.analysis import exact_best_of_n as orders
-from underspec.analysis.bootstrap import over_posts_and_seeds
-from underspec.analysis.ensembles import aggregate
-from underspec.analysis.length_bias import price_of_a_word, sums_of_products
+from underspec.analysis import statistics
+from underspec.analysis.bootstrap import each_post, resampled_posts
+from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
+from underspec.analysis.intervals import mean_and_error, over_posts_and_seeds
+from underspec.analysis.length_bias import length_coefficient, sums_of_products
 from underspec.analysis.quantities import Quantity
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import (
     JUDGES,
     PAIRS,
-    agreement,
-    anova_share,
-    judged,
-    mean_and_error,
+    over_rankers,
     pick,
     relations,
     variance_components,
 )
-from underspec.analysis.summary import Summary
 from underspec.analysis.tables import by_kind, of_scale, tidy
 
 ORDERS = 16  # random orders of the samples, where there is no closed form
 
 
-def exact(summary: Summary, yardsticks: dict[str, np.ndarray]) -> pd.DataFrame:
+def exact(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame:
     """The paper's first n samples beside the mean over all orders of the samples.
 
     Columns statistic, n, first and exact, each with its standard error over posts, and
@@ -37,24 +36,24 @@ def exact(summary: Summary, yardsticks: dict[str, np.ndarray]) -> pd.DataFrame:
     times as many posts the first would need. Agreement and the share of variance are means over
     ORDERS orders.
     """
-    results = summary.results
-    by_judge, by_yardstick = _expected(results, yardsticks)
+    weights = each_post(*results.rewards.shape[:2])
+    judged, by_metric = _expected(results, metrics)
+    by_judge = rewards_by_judge(results, results.rewards, weights)
     pairs, share = _over_orders(results)
-    complete = summary.has_judge.all(axis=1)
-    complete = complete if complete.any() else slice(None)
     parts = [
-        ([f"reward by {judge}" for judge in JUDGES], summary.judged[complete].mean(axis=0))
-        + (by_judge[complete].mean(axis=0),),
-        ([f"agreement, {pair}" for pair in PAIRS], summary.agreement, pairs),
+        ([f"reward by {judge}" for judge in JUDGES],)
+        + tuple(over_rankers(each, weights.models)[:, 0] for each in (by_judge, judged)),
+        ([f"agreement, {pair}" for pair in PAIRS], agreement(results, weights)[:, 0], pairs),
     ]
-    for name in yardsticks:
-        names = [f"{name} of {' '.join(dict.fromkeys(kind))}" for kind in summary.worth[name]]
-        parts.append((names, np.stack(list(summary.worth[name].values())), by_yardstick[name]))
+    for name, metric in metrics.items():
+        axes, first = by_kind(results, metric)
+        names = [f"{name} of {' '.join(dict.fromkeys(kind))}" for kind in axes["kind"]]
+        parts.append((names, first, by_metric[name]))
     tables = [_compared(*part, results.ns) for part in parts]
-    share = {"first": summary.share.mean(axis=0), "exact": share}
-    tables.append(tidy({"statistic": ["share of variance"], "n": results.ns}, **share))
+    shares = {"first": _share(results), "exact": share}
+    tables.append(tidy({"statistic": ["share of variance"], "n": results.ns}, **shares))
     table = pd.concat(tables, ignore_index=True).dropna(subset="exact")
-    return of_scale(table, summary, ["statistic", "n"])
+    return of_scale(table, results, ["statistic", "n"])
 
 
 def _compared(names: list[str], first: np.ndarray, exact: np.ndarray, ns: list[int]):
@@ -72,39 +71,47 @@ def _compared(names: list[str], first: np.ndarray, exact: np.ndarray, ns: list[i
     )
 
 
-def _expected(results: ScaleResults, yardsticks: dict[str, np.ndarray]):
-    """Figure 1's rewards (rankers, judges, ns, posts), and by yardstick (kinds, ns, posts)."""
-    relation = relations(results.models)
-    values = np.stack(list(yardsticks.values()))
-    by_judge, worth = [], {}
+def _expected(results: ScaleResults, metrics: dict[str, np.ndarray]):
+    """Figure 1's rewards (rankers, judges, 1, ns, posts), and by metric (kinds, ns, posts)."""
+    weights = each_post(*results.rewards.shape[:2])
+    relation = dict(zip(results.models, relations(results.models), strict=True))
+    values = np.stack(list(metrics.values()))
+    by_judge, by_kind = [], {}
     for ranker in results.rankers:
-        members = [results.models.index(model) for model in ranker.members]
-        chances = orders.chances(aggregate(results.rewards[members], ranker.aggregator), results.ns)
+        chances = orders.chances(results.rewards_of(ranker), results.ns)
         if ranker.aggregator is None:
             rewards = orders.expected(chances, results.rewards)
-            by_judge.append(judged(rewards, relation[members[0]]))
+            judges = relation[ranker.members[0]]
+            by_judge.append(statistics.rewards_by_judge(rewards, judges, weights))
         kind = (ranker.ensemble, ranker.aggregator)
-        worth.setdefault(kind, []).append(orders.expected(chances, values))
-    means = np.stack([np.mean(group, axis=0) for group in worth.values()], axis=1)
-    return np.stack(by_judge), dict(zip(yardsticks, means, strict=True))
+        by_kind.setdefault(kind, []).append(orders.expected(chances, values))
+    means = np.stack([np.mean(group, axis=0) for group in by_kind.values()], axis=1)
+    return np.stack(by_judge), dict(zip(metrics, means, strict=True))
 
 
 def _over_orders(results: ScaleResults) -> tuple[np.ndarray, np.ndarray]:
     """Means over orders of agreement (pairs, ns, posts) and the share of variance (ns,)."""
-    relation = relations(results.models)
+    weights = each_post(*results.rewards.shape[:2])
     agreeing, share = [], []
     for order in orders.orders(*results.texts.shape, ORDERS):
-        choices = [orders.best_of_n_in(order, rewards, results.ns) for rewards in results.rewards]
-        texts = np.stack([pick(results.texts, each) for each in choices])
-        agreeing.append(agreement(texts, relation))
-        share.append(
-            np.mean([anova_share(pick(results.rewards, each)) for each in choices], axis=0)
-        )
+        choices = {
+            f"single-{model.name}": orders.best_of_n_in(order, rewards, results.ns)
+            for model, rewards in zip(results.models, results.rewards, strict=True)
+        }
+        reordered = replace(results, choices=choices)
+        agreeing.append(agreement(reordered, weights)[:, 0])
+        share.append(_share(reordered))
     return np.mean(agreeing, axis=0), np.mean(share, axis=0)
 
 
+def _share(results: ScaleResults) -> np.ndarray:
+    """(ns,) Figure 3's share of variance, a mean over rankers."""
+    weights = resampled_posts(*results.rewards.shape[:2])
+    return shares_of_variance(results, weights).mean(axis=0)[0, :, 0]
+
+
 def shift(
-    summary: Summary, diagnostics: dict[str, np.ndarray], yardsticks: dict[str, np.ndarray]
+    results: ScaleResults, diagnostics: dict[str, np.ndarray], metrics: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """Each diagnostic of the chosen samples, by kind of ranker, against n, with its error.
 
@@ -112,94 +119,84 @@ def shift(
     """
     tables = []
     for name, values in diagnostics.items():
-        axes, of_kinds = by_kind(summary, name)
-        if "gold" in yardsticks:
-            gold = pick(values, best_of_n(yardsticks["gold"], summary.results.ns))
+        axes, of_kinds = by_kind(results, values)
+        if "gold" in metrics:
+            gold = pick(values, best_of_n(metrics["gold"], results.ns))
             axes["kind"] = [*axes["kind"], ("gold rater",) * 2]
             of_kinds = np.concatenate([of_kinds, gold[None]])
         mean, error = mean_and_error(of_kinds)
         table = tidy(axes, value=mean, standard_error=error).assign(diagnostic=name)
         tables.append(table)
     keys = ["diagnostic", "n", "ensemble", "aggregator"]
-    return of_scale(pd.concat(tables, ignore_index=True), summary, keys)
+    return of_scale(pd.concat(tables, ignore_index=True), results, keys)
 
 
-def components(summary: Summary) -> pd.DataFrame:
+def components(results: ScaleResults) -> pd.DataFrame:
     """Variance components of the choices' rewards, a mean over rankers, beside Figure 3's share.
 
     Columns component, n, variance and share (of the sum of all four); the component `one-way` is
     the paper's share, which per-model offsets explain.
     """
-    results = summary.results
     pretrain = np.array([model.pretrain_seed for model in results.models])
     found = [
-        variance_components(
-            pick(results.rewards, results.choices[f"single-{model.name}"]), pretrain
-        )
-        for model in results.models
+        variance_components(pick(results.rewards, choices), pretrain) for choices in results.singles
     ]
     names = list(found[0])
     variance = np.stack([np.mean([each[name] for each in found], axis=0) for name in names])
-    one_way = summary.share.mean(axis=0, keepdims=True)
+    one_way = _share(results)[None]
     table = tidy(
         {"component": [*names, "one-way"], "n": results.ns},
         variance=np.concatenate([variance, np.full_like(one_way, np.nan)]),
         share=np.concatenate([variance / variance.sum(axis=0), one_way]),
     )
-    return of_scale(table, summary, ["component", "n"])
+    return of_scale(table, results, ["component", "n"])
 
 
 def paired(
-    summary: Summary, evidence: dict[Quantity, np.ndarray], yardsticks: list[str], pretrains: int
+    results: ScaleResults,
+    evidence: dict[Quantity, np.ndarray],
+    metrics: dict[str, np.ndarray],
+    pretrains: int,
 ) -> pd.DataFrame:
     """Kinds of rankers against each other at the largest n, post by post.
 
-    Columns yardstick, aggregator, better, worse, difference, standard_error, t and wilcoxon (the
-    two-sided p-values over posts, of the paired t test and of Wilcoxon's signed ranks), t_holm
-    (over all rows of the scale), and low and high: the 95% interval over posts and seeds.
+    Columns yardstick (the metric), aggregator, better, worse, difference, standard_error, t and
+    wilcoxon (the two-sided p-values over posts, of the paired t test and of Wilcoxon's signed
+    ranks), t_holm (over all rows of the scale), and low and high: the 95% interval over posts and
+    seeds.
     """
     from scipy import stats  # slow to import
 
-    n = summary.results.ns[-1]
-    aggregators = dict.fromkeys(r.aggregator for r in summary.results.rankers if r.aggregator)
+    n = results.ns[-1]
+    aggregators = dict.fromkeys(r.aggregator for r in results.rankers if r.aggregator)
+    pairs = [("pretrain", "single"), ("finetune", "single"), ("pretrain", "finetune")]
     rows = []
-    for yardstick, aggregator in itertools.product(yardsticks, aggregators):
-        kinds = {"single": "single", "finetune": f"finetune {aggregator}"}
-        kinds |= {"pretrain": f"pretrain {aggregator}"}
-        for better, worse in (
-            ("pretrain", "single"),
-            ("finetune", "single"),
-            ("pretrain", "finetune"),
-        ):
-            quantities = [(f"{yardstick} of {kinds[kind]}", n) for kind in (better, worse)]
-            if not all(quantity in evidence for quantity in quantities):
+    for name, metric in metrics.items():
+        axes, values = by_kind(results, metric)
+        values = dict(zip(axes["kind"], values[:, -1], strict=True))
+        for aggregator, pair in itertools.product(aggregators, pairs):
+            kinds = [(each, "single" if each == "single" else aggregator) for each in pair]
+            if not all(kind in values for kind in kinds):
                 continue
-            first, second = (
-                summary.worth[yardstick][kind, "single" if kind == "single" else aggregator][-1]
-                for kind in (better, worse)
-            )
-            sides = [evidence[quantity] for quantity in quantities]
+            first, second = (values[kind] for kind in kinds)
+            sides = [evidence[f"{name} of {' '.join(dict.fromkeys(kind))}", n] for kind in kinds]
             size = max(abs(side[0, 0]) for side in sides)
             interval = over_posts_and_seeds(*np.subtract(*sides), pretrains, size)
-            differs = bool((first != second).any())
+            p_values = {"t": 1.0, "wilcoxon": 1.0}
+            if (first != second).any():
+                p_values["t"] = stats.ttest_rel(first, second).pvalue
+                p_values["wilcoxon"] = stats.wilcoxon(first, second, method="asymptotic").pvalue
             rows.append(
-                {"yardstick": yardstick, "aggregator": aggregator, "better": better, "worse": worse}
-                | {
-                    "difference": (first - second).mean(),
-                    "standard_error": stats.sem(first - second),
-                }
-                | {"t": stats.ttest_rel(first, second).pvalue if differs else 1.0}
-                | {
-                    "wilcoxon": stats.wilcoxon(first, second, method="asymptotic").pvalue
-                    if differs
-                    else 1.0
-                }
+                {"yardstick": name, "aggregator": aggregator, "better": pair[0], "worse": pair[1]}
+                | {"difference": (first - second).mean()}
+                | {"standard_error": stats.sem(first - second)}
+                | p_values
                 | {"low": interval.low, "high": interval.high}
             )
     table = pd.DataFrame(rows)
     if len(table):
         table.insert(7, "t_holm", holm(table["t"].to_numpy()))
-    return of_scale(table, summary, [])
+    return of_scale(table, results, [])
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -212,25 +209,23 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def bias(
-    summary: Summary, yardsticks: dict[str, np.ndarray], words: np.ndarray, planted: float
+    results: ScaleResults, metrics: dict[str, np.ndarray], words: np.ndarray, planted: float
 ) -> pd.DataFrame:
-    """What rewards pay for a word and how much of them is error (see `length_bias`).
+    """How rewards depend on length, and how much of them is error (see `length_bias`).
 
-    Columns ensemble, aggregator, ranker, price and planted (gold utility a word, the reward's and
-    the labels'), and unexplained (share of the variance within posts).
+    Columns ensemble, aggregator, ranker, price (the reward's length coefficient) and planted (the
+    labels'), both in gold utility per word, and unexplained (share of the variance within posts).
     """
-    results = summary.results
-    judges = {("evaluator", "single", "evaluator"): yardsticks["reward"]}
+    rewards = {("evaluator", "single", "evaluator"): metrics["reward"]}
     for ranker in results.rankers:
-        members = [results.models.index(model) for model in ranker.members]
         key = (ranker.ensemble, ranker.aggregator or "single", ranker.name)
-        judges[key] = aggregate(results.rewards[members], ranker.aggregator)
+        rewards[key] = results.rewards_of(ranker)
     rows = []
-    for (ensemble, aggregator, name), rewards in judges.items():
-        products = sums_of_products(rewards, yardsticks["gold"], words).sum(axis=0)
-        price, unexplained = price_of_a_word(products)
+    for (ensemble, aggregator, name), reward in rewards.items():
+        products = sums_of_products(reward, metrics["gold"], words).sum(axis=0)
+        coefficient, unexplained = length_coefficient(products)
         rows.append(
             {"ensemble": ensemble, "aggregator": aggregator, "ranker": name}
-            | {"price": float(price), "planted": planted, "unexplained": float(unexplained)}
+            | {"price": float(coefficient), "planted": planted, "unexplained": float(unexplained)}
         )
-    return of_scale(pd.DataFrame(rows), summary, [])
+    return of_scale(pd.DataFrame(rows), results, [])

@@ -11,18 +11,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from underspec.analysis.published import KIND, WORTH
-from underspec.analysis.results import Results
+from underspec.analysis.bootstrap import each_post, resampled_posts
+from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
+from underspec.analysis.intervals import NORMAL_95, mean_and_error, percentile_interval
+from underspec.analysis.published import KIND, METRICS
+from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import (
     JUDGES,
-    NORMAL_95,
     PAIRS,
     kl_bound,
-    mean_and_error,
-    percentile_interval,
+    over_rankers,
+    value_of_choices,
 )
-from underspec.analysis.summary import Summary
 from underspec.artifacts import appearing_whole
+
+RESAMPLES = 1000  # of the posts, for Figure 3
 
 
 def accuracy(results: Results) -> pd.DataFrame:
@@ -30,81 +33,83 @@ def accuracy(results: Results) -> pd.DataFrame:
     rows = [
         {"scale": scale.scale, "role": "reward model", "reward_model": model.name}
         | {"pretrain_seed": model.pretrain_seed, "finetune_seed": model.finetune_seed}
-        | _training(metrics)
+        | _training(training)
         for scale in results.scales
-        for model, metrics in zip(scale.models, scale.metrics, strict=True)
+        for model, training in zip(scale.models, scale.training, strict=True)
     ]
-    metrics = results.evaluator
-    seeds = {key: metrics.get(key) for key in ("pretrain_seed", "finetune_seed")}
-    evaluator = {"scale": metrics["scale"], "role": "evaluator", "reward_model": "evaluator"}
-    table = pd.DataFrame([*rows, evaluator | seeds | _training(metrics)])
+    training = results.evaluator
+    seeds = {key: training.get(key) for key in ("pretrain_seed", "finetune_seed")}
+    evaluator = {"scale": training["scale"], "role": "evaluator", "reward_model": "evaluator"}
+    table = pd.DataFrame([*rows, evaluator | seeds | _training(training)])
     return table.astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
 
 
-def figure1(summary: Summary) -> pd.DataFrame:
+def figure1(results: ScaleResults) -> pd.DataFrame:
     """The reward of a ranker's choices under itself and others, against n (Figure 1).
 
-    Ranker 'all' is the mean over the rankers that have every kind of judge, so that its curves
-    compare the same choices (in the workshop grid: those of the pretrain finetuned many times).
+    Ranker 'all' is the mean over rankers (see `statistics.over_rankers`).
     """
-    complete = summary.has_judge.all(axis=1)
-    every = summary.judged[complete if complete.any() else slice(None)].mean(axis=0)
-    values = np.concatenate([every[None], summary.judged])
-    axes = {"ranker": _rankers(summary), "judge": JUDGES, "n": summary.results.ns}
-    table = tidy(axes, **_with_interval("reward", values)).dropna(subset="reward")
-    return of_scale(table, summary, ["n", "ranker", "judge"])
+    weights = each_post(*results.rewards.shape[:2])
+    values = rewards_by_judge(results, results.rewards, weights)
+    values = np.concatenate([over_rankers(values, weights.models)[None], values])
+    axes = {"ranker": _rankers(results), "judge": JUDGES, "n": results.ns}
+    table = tidy(axes, **_with_interval("reward", values[:, :, 0])).dropna(subset="reward")
+    return of_scale(table, results, ["n", "ranker", "judge"])
 
 
-def figure2(summary: Summary) -> pd.DataFrame:
+def figure2(results: ScaleResults) -> pd.DataFrame:
     """How often two reward models pick the same text, against n > 1 (Figure 2)."""
-    axes = {"pair": PAIRS, "n": summary.results.ns}
-    table = tidy(axes, **_with_interval("agreement", summary.agreement))
+    values = agreement(results, each_post(*results.rewards.shape[:2]))[:, 0]
+    axes = {"pair": PAIRS, "n": results.ns}
+    table = tidy(axes, **_with_interval("agreement", values))
     table["chance"] = 1 / table["n"]
     table = table[table["n"] > 1].dropna(subset="agreement")
-    return of_scale(table, summary, ["n", "pair"])
+    return of_scale(table, results, ["n", "pair"])
 
 
-def figure3(summary: Summary) -> pd.DataFrame:
+def figure3(results: ScaleResults) -> pd.DataFrame:
     """The share of variance that per-model offsets explain, against n (Figure 3).
 
     The interval is a percentile bootstrap over posts.
     """
-    resamples = summary.share_resamples
-    resamples = np.concatenate([resamples.mean(axis=0, keepdims=True), resamples])
-    share = np.concatenate([summary.share.mean(axis=0, keepdims=True), summary.share])
-    low, high = percentile_interval(resamples)
-    axes = {"ranker": _rankers(summary), "n": summary.results.ns}
-    return of_scale(tidy(axes, share=share, low=low, high=high), summary, ["n", "ranker"])
+    weights = resampled_posts(*results.rewards.shape[:2], RESAMPLES)
+    shares = shares_of_variance(results, weights)[:, 0]
+    shares = np.concatenate([shares.mean(axis=0, keepdims=True), shares])
+    low, high = percentile_interval(shares[..., 1:])
+    axes = {"ranker": _rankers(results), "n": results.ns}
+    table = tidy(axes, share=shares[..., 0], low=low, high=high)
+    return of_scale(table, results, ["n", "ranker"])
 
 
-def figure4(summary: Summary) -> pd.DataFrame:
+def figure4(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame:
     """Reward by the evaluator and win rate over the policy, against n (Figure 4).
 
     Several ensembles of a kind are averaged within a post first.
     """
-    axes, reward = by_kind(summary, "reward")
-    _, win_rate = by_kind(summary, "win_rate")
+    axes, reward = by_kind(results, metrics["reward"])
+    _, win_rate = by_kind(results, metrics["win_rate"])
     table = tidy(axes, **with_error("reward", reward), **with_error("win_rate", win_rate))
     table["kl_bound"] = table["n"].map(kl_bound)
-    return of_scale(table, summary, ["n", "ensemble", "aggregator"])
+    return of_scale(table, results, ["n", "ensemble", "aggregator"])
 
 
-def gold(summary: Summary) -> pd.DataFrame:
+def gold(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame:
     """The gold reward of every choice, of the policy and of the best possible choice."""
-    axes, values = by_kind(summary, "gold")
-    best = summary.best_possible["gold"].astype(np.float64)
+    axes, values = by_kind(results, metrics["gold"])
+    best = np.maximum.accumulate(metrics["gold"], axis=1, dtype=np.float64)
+    best = best[:, np.asarray(results.ns) - 1].T
     axes["kind"] = [*axes["kind"], ("best possible",) * 2, ("policy",) * 2]
     mean, error = mean_and_error(np.concatenate([values, best[None], best[None]]))
     table = tidy(axes, gold=mean, standard_error=error)
     table = table[(table["ensemble"] != "policy") | (table["n"] == 1)]
-    return of_scale(table, summary, ["n", "ensemble", "aggregator"])
+    return of_scale(table, results, ["n", "ensemble", "aggregator"])
 
 
 def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Figure 4 at the largest n, beside the numbers of the paper's Table 1 at scales it has."""
     ours = figure4[figure4["n"] == figure4["n"].max()]
-    theirs = published.rename(columns={name: f"published_{name}" for name in WORTH})
-    return ours[["parameters", *KIND, *WORTH]].merge(theirs, how="left", on=KIND)
+    theirs = published.rename(columns={name: f"published_{name}" for name in METRICS})
+    return ours[["parameters", *KIND, *METRICS]].merge(theirs, how="left", on=KIND)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -113,17 +118,27 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(unfinished, index=False, float_format="%.6g")
 
 
-def _training(metrics: dict) -> dict:
-    return {key: metrics[key] for key in ("parameters", "accuracy", "pairs")}
+def _training(reported: dict) -> dict:
+    return {key: reported[key] for key in ("parameters", "accuracy", "pairs")}
 
 
-def _rankers(summary: Summary) -> list[str]:
-    return ["all", *(f"single-{model.name}" for model in summary.results.models)]
+def _rankers(results: ScaleResults) -> list[str]:
+    return ["all", *(f"single-{model.name}" for model in results.models)]
 
 
-def by_kind(summary: Summary, yardstick: str) -> tuple[dict, np.ndarray]:
-    worth = summary.worth[yardstick]
-    return {"kind": list(worth), "n": summary.results.ns}, np.stack(list(worth.values()))
+def by_kind(results: ScaleResults, metric: np.ndarray) -> tuple[dict, np.ndarray]:
+    """The axes `kind` and `n`, and the value of the choices at each post (kinds, ns, posts).
+
+    metric: (posts, samples). A kind is (ensemble, aggregator); a single reward model is
+    ("single", "single").
+    """
+    weights = each_post(1, len(metric))
+    kinds: dict[tuple[str, str], list] = {}
+    for ranker in results.rankers:
+        kind = ranker.ensemble, ranker.aggregator or "single"
+        kinds.setdefault(kind, []).append((results.choices[ranker.name], weights.models[0]))
+    values = [value_of_choices(metric[None], rankers, weights)[0, 0] for rankers in kinds.values()]
+    return {"kind": list(kinds), "n": results.ns}, np.stack(values)
 
 
 def tidy(axes: dict[str, Sequence], **columns: np.ndarray) -> pd.DataFrame:
@@ -155,8 +170,8 @@ def _with_interval(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: mean, "standard_error": error, "low": mean - reach, "high": mean + reach}
 
 
-def of_scale(table: pd.DataFrame, summary: Summary, keys: list[str]) -> pd.DataFrame:
+def of_scale(table: pd.DataFrame, results: ScaleResults, keys: list[str]) -> pd.DataFrame:
     """Put scale, parameters and `keys` first, then the other columns as they stand."""
-    first = {"scale": summary.results.scale, "parameters": summary.results.parameters}
-    rest = [column for column in table.columns if column not in keys]
-    return table[[*keys, *rest]].assign(**first)[[*first, *keys, *rest]]
+    first = {"scale": results.scale, "parameters": results.parameters}
+    others = [column for column in table.columns if column not in keys]
+    return table[[*keys, *others]].assign(**first)[[*first, *keys, *others]]

@@ -25,9 +25,9 @@ def browsable(
     apart = np.stack([_apart(scale, ns) for scale in results.scales])
     kept = selection(apart[:, -1].mean(axis=0), most)
     judges = {
-        name: above_mean(results.yardsticks[yardstick])
-        for name, yardstick in (("evaluator", "reward"), ("gold", "gold"))
-        if yardstick in results.yardsticks
+        name: above_mean(results.metrics[metric])
+        for name, metric in (("evaluator", "reward"), ("gold", "gold"))
+        if metric in results.metrics
     }
     rewards = [above_mean(scale.rewards) for scale in results.scales]
     first = first_of_text(results.scales[0].texts)
