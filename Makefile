@@ -1,5 +1,6 @@
 # Each target does its own set-up. PYTHON is the interpreter to make the environment with (3.11 or
-# newer); PIP_ARGS go to pip (for example the index that holds CPU builds of torch).
+# newer); PIP_ARGS go to pip (for example the index that holds CPU builds of torch). VERBOSE=1 shows
+# every job in full, where a run otherwise shows how far it is.
 PYTHON ?= python3
 PIP_ARGS ?=
 CORES ?= 2
@@ -11,7 +12,8 @@ BIN := .venv/bin
 OVERLAY = $(or $(wildcard experiments/$(EXPERIMENT).yaml),$(error EXPERIMENT=$(EXPERIMENT): there is no experiments/$(EXPERIMENT).yaml))
 CONFIGFILE = $(if $(filter miniature,$(EXPERIMENT)),,--configfile $(OVERLAY))
 FORECAST = $(if $(wildcard docs/benchmarks/$(EXPERIMENT)-stages.csv),forecast)
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(CONFIGFILE)
+FULL := $(if $(VERBOSE),--printshellcmds)
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FULL) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
@@ -46,7 +48,7 @@ bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the r
 
 figures: .venv-figures/ready ## every figure and the report from BUNDLE, without torch
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(LIGHT)/python scripts/unlock.py $(FROM_BUNDLE)
-	$(LIGHT)/snakemake --cores $(CORES) --rerun-incomplete $(FROM_BUNDLE)
+	$(LIGHT)/snakemake --cores $(CORES) $(FULL) --rerun-incomplete $(FROM_BUNDLE)
 	$(LIGHT)/snakemake $(FROM_BUNDLE) --report $(BUNDLE_REPORT) $(STYLED)
 	@echo
 	@echo "Report: $(BUNDLE_REPORT)"

@@ -127,9 +127,6 @@ rule checksums:
         "python {SCRIPTS}/checksums.py {params.paths} {params.settings} --log {log}"
 
 
-STAGES_ELSEWHERE = shipped(f"docs/benchmarks/{config['experiment']}-stages.csv")
-
-
 if Path(STAGES_ELSEWHERE).exists():
 
     # What `make run` asks for besides: one line on the terminal, when the policy has been trained.

@@ -19,7 +19,7 @@ def forecast(*, benchmarks: Path, first: Path, reference: Path, cores: int, outp
         f"{times:.1f} times as long as in {reference}"
     )
     if minutes >= 1:
-        log.info("%s", said)
+        log.warning("%s", said)  # a run shows no other messages of its stages
     output.write_text(said + "\n", encoding="utf-8")
 
 

@@ -25,6 +25,8 @@ from underspec.schema import one_line
 log = logging.getLogger(__name__)
 END = "CPU seconds:"  # begins the last line on the log of a stage that ended well
 
+CLEAR_LINE = "\r\033[K"  # of a terminal, where a run may show its status
+
 EXAMPLE = """'{"key": 1}' or '["a", "b"]'"""  # in the quotes of a shell
 
 # What the system says of a file, and what cures it.
@@ -49,12 +51,12 @@ gc.disable()
 def command(stage: Callable[..., None]) -> None:
     """Run `stage` with the arguments on the command line (see `arguments`) and exit.
 
-    `--log` names a file that takes every message; the terminal shows progress and warnings, marked
-    with the name of the job: the path of its log, from the folder logs/ on. The last line on the
-    log says how much CPU time went into start-up and imports (all that was used before `stage`
-    began) and into the whole process. The log of an attempt that failed before is kept, as `LOG.1`
-    and so on. What the user can cure is one line; tracebacks stand on the log alone, if there is
-    one.
+    `--log` names a file that takes every message; the terminal shows progress and warnings (only
+    warnings, if UNDERSPEC_TERMINAL is WARNING), marked with the name of the job: the path of its
+    log, from the folder logs/ on. The last line on the log says how much CPU time went into
+    start-up and imports (all that was used before `stage` began) and into the whole process. The
+    log of an attempt that failed before is kept, as `LOG.1` and so on. What the user can cure is
+    one line; tracebacks stand on the log alone, if there is one.
     """
     gc.freeze()
     gc.enable()
@@ -65,7 +67,7 @@ def command(stage: Callable[..., None]) -> None:
         path = common.log if first else None
         job = _job(common.log) or stage.__name__
         with told_of_files():
-            _log_to(path, job, logging.INFO if first else logging.WARNING)
+            _log_to(path, job, os.environ.get("UNDERSPEC_TERMINAL", "INFO") if first else "WARNING")
     except UserError as error:
         sys.exit(f"[{stage.__name__}] {error}")
     startup = time.process_time()
@@ -179,11 +181,12 @@ def _job(log: Path | None) -> str | None:
     return "/".join(parts[parts.index("logs") + 1 :]) if "logs" in parts else None
 
 
-def _log_to(path: Path | None, label: str, level: int) -> None:
+def _log_to(path: Path | None, label: str, level: str) -> None:
     terminal = logging.StreamHandler()
     terminal.setLevel(level)
     formatter = _Terminal if path else logging.Formatter
-    terminal.setFormatter(formatter(f"[{label}] %(message)s"))
+    clear = CLEAR_LINE if "UNDERSPEC_TERMINAL" in os.environ and sys.stderr.isatty() else ""
+    terminal.setFormatter(formatter(f"{clear}[{label}] %(message)s"))
     handlers: list[logging.Handler] = [terminal]
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,15 @@ BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "evaluator"
 
 def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
     folder = fresh_copy(tmp_path)
-    Run(folder, cluster, *SMOKE, "--set-resources", *GPU).succeeds(1800)
+    run = Run(folder, cluster, *SMOKE, "--set-resources", *GPU)
+    run.succeeds(1800)
+    submitted = re.findall(r"SLURM jobid (\d+) \(log: \S*/rule_(\w+)", log(folder))
+    said = run.log.read_text()
+    assert re.search(r"^ *\d+ of \d+ jobs  pretrain done \(6 jobs, ", said, re.MULTILINE)
+    assert "jobid" not in said
     done = snakemake(folder, *SMOKE, "--report", "reports/smoke.html")
     assert done.returncode == 0, done.stderr
     assert (folder / "reports/smoke.html").stat().st_size > 100_000
-    submitted = re.findall(r"SLURM jobid (\d+) \(log: \S*/rule_(\w+)", log(folder))
     assert {rule for _, rule in submitted} >= BY_SLURM
     completed = wait(lambda: accounted(cluster, submitted), 60, "accounting of all jobs")
     assert {rule for job, rule in submitted if "gres/gpu=1" in completed[job]} == {"policy"}
@@ -59,7 +63,9 @@ def test_a_training_on_two_nodes_follows_that_of_one_process(cluster, tmp_path):
 
 
 def log(folder):
-    return (folder / "snakemake.log").read_text()
+    """What Snakemake says in full."""
+    (path,) = (folder / ".snakemake/log").glob("*.snakemake.log")
+    return path.read_text()
 
 
 def accounted(cluster, submitted) -> dict[str, str]:

@@ -64,11 +64,15 @@ FINE = ("--mood", "fine", "--output", "out.json")
 def run(tmp_path):
     (tmp_path / "stage.py").write_text(SCRIPT)
 
-    def run(*arguments):
+    def run(*arguments, **environment):
         return subprocess.run(
             [sys.executable, str(tmp_path / "stage.py"), *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(underspec.__file__).parents[1])},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(underspec.__file__).parents[1]),
+                **environment,
+            },
             capture_output=True,
             text=True,
         )
@@ -91,6 +95,14 @@ def test_arguments_arrive_in_their_types(run, tmp_path):
     assert "in mood fine" in logged
     assert "a detail" in logged
     assert "CPU seconds" in logged.splitlines()[-1]
+
+
+def test_a_run_has_only_warnings_on_the_terminal(run, tmp_path):
+    quiet = {"UNDERSPEC_TERMINAL": "WARNING"}
+    assert run(*FINE, "--log", "stage.log", **quiet).stderr == ""
+    assert "in mood fine" in (tmp_path / "stage.log").read_text()
+    wrong = run("--mood", "wrong", "--output", "out.json", "--log", "stage.log", **quiet)
+    assert wrong.stderr == "[stage] results/posts.parquet: no such file\n"
 
 
 def test_the_user_s_error_is_one_line_here_and_in_the_log(run, tmp_path):

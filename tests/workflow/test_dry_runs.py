@@ -233,8 +233,21 @@ def test_make_names_an_experiment_that_is_not_there():
     subprocess.run(["make", "-n", "figures", "EXPERIMENT=gone"], cwd=REPOSITORY, check=True)
 
 
+@pytest.mark.parametrize("target", ["run", "report", "bundle", "figures"])
+def test_make_shows_jobs_in_full_on_demand(target):
+    for given, shown in ([], False), (["VERBOSE=1"], True):
+        done = subprocess.run(
+            ["make", "-n", target, *given],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (" --printshellcmds " in done.stdout) == shown
+
+
 def test_the_picture_in_the_manual_is_the_dag():
-    assert picture() in PAGE.read_text(), "run: make picture"
+    assert picture() in PAGE.read_text(), "run: make pictures"
 
 
 @pytest.mark.parametrize("target", ["all", "bundle"])

@@ -159,7 +159,7 @@ def test_a_training_of_two_processes_is_started_by_its_rule(tmp_path):
     folder = copy_repository(tmp_path / "repository")
     arguments = overlay(tmp_path, {"compute": {"pretrain": {"base": {"gpus": 2}}}})
     pretrain = RESULTS / "pretrain/base/seed0"
-    done = snakemake(folder, str(pretrain), *arguments)
+    done = snakemake(folder, str(pretrain), *arguments, "--printshellcmds")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / pretrain / "model.safetensors").exists()
     assert "torch.distributed.run" in done.stderr + done.stdout

@@ -1,7 +1,10 @@
-"""What the terminal says of a failed job, and the lock of a run that is over or not: real runs."""
+"""What the terminal says of a run and of a failed job, and the lock of a run that is over or not:
+real runs.
+"""
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -20,6 +23,71 @@ LOG = RESULTS / "logs/pretrain/base/seed0.log"
 LOCKS = Path(".snakemake/locks")
 
 
+TOKENIZER = str(RESULTS / "data/tokenizer")
+BLOCK = "rule tokenizer:\n    input: results/smoke/data/pretraining/0.txt"
+
+
+def in_full(folder: Path) -> str:
+    """The last of Snakemake's own logs."""
+    return max((folder / ".snakemake/log").glob("*.snakemake.log")).read_text()
+
+
+@pytest.mark.slow
+def test_a_run_is_a_line_for_each_rule_and_its_log_has_everything(tmp_path):
+    folder = copy_repository(tmp_path)
+    done = snakemake(folder, TOKENIZER, *SMOKE)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()[1:]  # the first is of before the workflow is read
+    assert lines[0] == "Jobs: 2, cores: 2, logs: results/smoke/logs/"
+    assert re.fullmatch(r"1 of 2 jobs  pretraining_text done \(\d+ s\)", lines[1])
+    assert re.fullmatch(r"2 of 2 jobs  tokenizer done \(\d+ s\)", lines[2])
+    assert [line.split(":")[0] for line in lines[3:]] == ["Complete log(s)", "Elapsed time"]
+    assert BLOCK in in_full(folder) and "2 of 2 steps" in in_full(folder)
+    assert "500 documents" in (folder / RESULTS / "logs/pretraining_text/0.log").read_text()
+
+
+@pytest.mark.slow
+def test_one_flag_shows_everything_and_a_dry_run_shows_its_jobs(tmp_path):
+    folder = copy_repository(tmp_path)
+    dry = snakemake(folder, TOKENIZER, *SMOKE, "--dry-run")
+    assert BLOCK in dry.stdout + dry.stderr and "Job stats:" in dry.stdout + dry.stderr
+    full = snakemake(folder, TOKENIZER, *SMOKE, "--printshellcmds").stderr
+    assert BLOCK in full and "python scripts/tokenizer.py" in full
+    assert "[pretraining_text/0] 500 documents" in full
+    missing = [line for line in in_full(folder).splitlines() if line not in full.splitlines()]
+    assert not [line for line in missing if not re.fullmatch(r"\[.* \d{4}\]", line)]
+
+
+@pytest.mark.slow
+def test_a_terminal_has_a_live_line(tmp_path):
+    folder = copy_repository(tmp_path)
+    try:
+        ours, theirs = pty.openpty()
+    except OSError:
+        pytest.skip("this machine has no pseudo-terminals")
+    process = subprocess.Popen(
+        command(PRETRAIN, *SMOKE),
+        cwd=folder,
+        env={**environment(), "TERM": "xterm", "COLUMNS": "60"},
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+    while part := read(ours):
+        said += part
+    assert process.wait() == 0
+    assert b"\r\033[K3 of 4 jobs  running: pretrain base 0 (" in said
+    assert b"\r\033[K\033[33m4 of 4 jobs  pretrain done (" in said
+
+
+def read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # closed by the last process that had it
+        return b""
+
+
 def causes(done: subprocess.CompletedProcess) -> list[str]:
     return re.findall(r"^pretrain base 0 failed: (.*)$", done.stderr, re.MULTILINE)
 
@@ -34,7 +102,9 @@ def test_each_failed_attempt_has_its_cause_and_its_log_on_the_terminal(tmp_path)
     assert done.returncode == 1
     first, second = causes(done)
     assert first == second
-    assert re.fullmatch(rf"unexpected error in pretrain: ValueError: .* \(log: {LOG}\)", first)
+    assert re.fullmatch(rf"\S*/0\.npy: not a whole \.npy file .* \(log: {LOG}\)", first)
+    assert done.stderr.count("Error in rule pretrain:") == 2
+    assert "CalledProcessError" not in done.stderr and "CalledProcessError" in in_full(folder)
 
     # What never begins leaves the log of the attempt before it, which says nothing of this one.
     launcher = ["--set-resources", "pretrain:launcher=no-such-launcher"]
