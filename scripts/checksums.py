@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from underspec.analysis.tables import write_csv
 from underspec.checksums import checksums as checksums_of
 from underspec.command import command
+from underspec.csv_files import write_csv
 
 
 def checksums(*, files: list[str], output: Path) -> None:

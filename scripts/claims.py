@@ -5,11 +5,10 @@ import pandas as pd
 from underspec.analysis.claims import Found, numbers_of_table1, read_ledger, verdicts
 from underspec.analysis.published import read_table1
 from underspec.analysis.quantities import from_table
-from underspec.analysis.tables import write_csv
 from underspec.artifacts import EVIDENCE, read_table
 from underspec.command import command
 from underspec.config import sections
-from underspec.csv_files import read_csv
+from underspec.csv_files import read_csv, write_csv
 from underspec.errors import ConfigError
 
 

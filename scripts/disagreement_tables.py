@@ -7,6 +7,7 @@ from underspec.analysis import tables
 from underspec.analysis.results import read_results
 from underspec.command import command
 from underspec.config import sections
+from underspec.csv_files import write_csv
 
 
 def disagreement_tables(
@@ -19,7 +20,7 @@ def disagreement_tables(
     read = read_results(results, design, evaluated=False)
     for table in (tables.figure1, tables.figure2, tables.figure3):
         made = pd.concat([table(scale) for scale in read.scales], ignore_index=True)
-        tables.write_csv(made, output / f"{table.__name__}.csv")
+        write_csv(made, output / f"{table.__name__}.csv")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from underspec.analysis.published import read_table1
 from underspec.analysis.results import read_results
 from underspec.command import command
 from underspec.config import sections
+from underspec.csv_files import write_csv
 
 
 def evaluation_tables(
@@ -29,7 +30,7 @@ def evaluation_tables(
         made[table.__name__] = pd.concat(scales, ignore_index=True)
     made["table1"] = tables.table1(made["figure4"], paper)
     for name, table in made.items():
-        tables.write_csv(table, output / f"{name}.csv")
+        write_csv(table, output / f"{name}.csv")
 
 
 if __name__ == "__main__":

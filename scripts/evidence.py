@@ -6,11 +6,12 @@ from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import evaluator_length_coefficient, to_table
 from underspec.analysis.quantities import evidence as find
 from underspec.analysis.results import read_results
-from underspec.analysis.tables import of_scale, write_csv
+from underspec.analysis.tables import of_scale
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import EVIDENCE, write_table
 from underspec.command import command
 from underspec.config import sections
+from underspec.csv_files import write_csv
 
 
 def evidence(

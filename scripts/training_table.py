@@ -1,9 +1,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from underspec.analysis.tables import write_csv
 from underspec.command import command
 from underspec.config import sections
+from underspec.csv_files import write_csv
 from underspec.report.training_curves import training_curves
 
 

@@ -1,10 +1,10 @@
-"""Reading the tables that are CSV files: names are text, even if they look like numbers."""
+"""The tables that are CSV files: names are text, even if they look like numbers."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from underspec.artifacts import MAKE, REMAKE
+from underspec.artifacts import MAKE, REMAKE, appearing_whole
 from underspec.errors import ArtifactError
 
 # The columns of all tables that hold text. A scale may be called 007, 1e3 or NA: nothing here is
@@ -33,3 +33,9 @@ def read_csv(path: Path | str) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtifactError(f"{path}: not a whole CSV file ({cause}); {REMAKE}") from None
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write six significant digits; the file appears under its name only when it is whole."""
+    with appearing_whole(path) as unfinished:
+        table.to_csv(unfinished, index=False, float_format="%.6g")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from underspec import artifacts
-from underspec.analysis.tables import write_csv
 from underspec.artifacts import (
     POSTS,
     SCORES,
@@ -22,6 +21,7 @@ from underspec.artifacts import (
     write_flat_array,
     write_table,
 )
+from underspec.csv_files import write_csv
 from underspec.errors import ArtifactError
 from underspec.provenance.archive import write_archive
 

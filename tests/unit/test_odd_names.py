@@ -16,8 +16,7 @@ from test_evidence_tables import LEDGER, OF_GOLD, TABLES, run_evidence
 from test_notebooks import NOTEBOOKS, ROOT, check_written, run_here, small_tables
 
 from claims import claims
-from underspec.analysis.tables import write_csv
-from underspec.csv_files import TEXT, read_csv
+from underspec.csv_files import TEXT, read_csv, write_csv
 from underspec.report import plots
 from underspec.report.overview import read_claims
 

@@ -6,7 +6,6 @@ pretrain) are absent.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,6 @@ from underspec.analysis.statistics import (
     over_rankers,
     value_of_choices,
 )
-from underspec.artifacts import appearing_whole
 
 RESAMPLES = 1000  # of the posts, for Figure 3
 
@@ -110,12 +108,6 @@ def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     ours = figure4[figure4["n"] == figure4["n"].max()]
     theirs = published.rename(columns={name: f"published_{name}" for name in METRICS})
     return ours[["parameters", *KIND, *METRICS]].merge(theirs, how="left", on=KIND)
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write six significant digits; the file appears under its name only when it is whole."""
-    with appearing_whole(path) as unfinished:
-        table.to_csv(unfinished, index=False, float_format="%.6g")
 
 
 def _training(reported: dict) -> dict:

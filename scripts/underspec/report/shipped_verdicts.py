@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.analysis.tables import write_csv
 from underspec.config.config import OF_THE_MACHINE, read_config, validate
-from underspec.csv_files import read_csv
+from underspec.csv_files import read_csv, write_csv
 from underspec.errors import ArtifactError, UserError
 from underspec.report.overview import directions
 
