@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.analysis.claims import Found, numbers_of_table1, read_ledger, verdicts
+from underspec.analysis.claims import Found, numbers_of_table1, read_claims, verdicts
 from underspec.analysis.published import read_table1
 from underspec.analysis.quantities import from_table
 from underspec.artifacts import EVIDENCE, read_table
@@ -22,7 +22,7 @@ def claims(
     claims: Path,
     tables: list[Path],
 ) -> None:
-    """Write the verdict on every claim of the ledger, and each of `tables` over all scales.
+    """Write the verdict on every claim of the claims file, and each of `tables` over all scales.
 
     evidence: a folder for each scale, of the scale's name, with a table of each one's name.
     """
@@ -32,7 +32,7 @@ def claims(
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence
     }
-    entries = read_ledger(ledger) + numbers_of_table1(read_table1(published))
+    entries = read_claims(ledger) + numbers_of_table1(read_table1(published))
     write_csv(verdicts(entries, Found(found, best_of_n, pretrains)), claims)
     for path in tables:
         parts = [read_csv(folder / path.name) for folder in evidence]

@@ -152,7 +152,7 @@ def test_rounding_decides_nothing(low):
 
 
 def test_the_ledger_is_whole():
-    ledger = claims.read_ledger(LEDGER)
+    ledger = claims.read_claims(LEDGER)
     ids = [entry.id for entry in ledger]
     assert len(set(ids)) == len(ids)
     assert all(entry.place and (entry.published or entry.ours) for entry in ledger)
@@ -190,7 +190,7 @@ def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
     known = evidence(read.scales[0], metrics, 0.8, drawn)
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
     names = {name for name, _ in known}
-    ledger = claims.read_ledger(LEDGER) + claims.numbers_of_table1(TABLE1)
+    ledger = claims.read_claims(LEDGER) + claims.numbers_of_table1(TABLE1)
     for entry in ledger:
         sides = [entry.equals] if entry.equals else [entry.more, entry.less]
         for side in itertools.chain(*map(claims.listed, sides)):
@@ -220,15 +220,15 @@ def test_a_bad_ledger_is_refused_by_name(tmp_path, entry, message):
     path = tmp_path / "ledger.yaml"
     path.write_text(yaml.safe_dump([entry]))
     with pytest.raises(ArtifactError, match=r"ledger\.yaml: ") as caught:
-        claims.read_ledger(path)
+        claims.read_claims(path)
     assert message in str(caught.value)
 
 
 def test_a_ledger_that_is_no_yaml_is_refused(tmp_path):
     path = tmp_path / "ledger.yaml"
     path.write_text("- {id: [")
-    with pytest.raises(ArtifactError, match="not a ledger of claims"):
-        claims.read_ledger(path)
+    with pytest.raises(ArtifactError, match="not a claims file"):
+        claims.read_claims(path)
 
 
 def test_the_table_has_its_columns_even_if_empty():
@@ -241,5 +241,5 @@ def test_a_ledger_that_cannot_be_read_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "ledger.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ArtifactError, match=r"ledger\.yaml: ") as caught:
-        claims.read_ledger(path)
+        claims.read_claims(path)
     assert "\n" not in str(caught.value)

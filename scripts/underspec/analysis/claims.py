@@ -1,4 +1,4 @@
-"""The ledger of the paper's claims, and the verdict of an experiment on each of them."""
+"""The claims file, and the verdict of an experiment on each of the paper's claims."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from underspec.analysis.bootstrap import distinct
 from underspec.analysis.intervals import NORMAL_95, over_posts, over_posts_and_seeds
-from underspec.analysis.published import at_paper_scale
+from underspec.analysis.published import at_paper_scale, kind_name
 from underspec.analysis.quantities import Quantity
 from underspec.errors import ArtifactError, ConfigError
+from underspec.schema import Section
 from underspec.yaml_map import read_yaml
 
 COLUMNS = ["id", "kind", "claim", "place", "ours", "scale", "published", "more", "less"]
@@ -21,11 +22,7 @@ COLUMNS += ["estimate", "low", "high", "verdict", "reason"]
 COLUMNS += ["posts_low", "posts_high", "these_models", "distinct_resamples"]
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Term(Strict):
+class Term(Section):
     """A quantity; n and scale are the claim's unless given here."""
 
     quantity: str
@@ -34,7 +31,7 @@ class Term(Strict):
     scale: str | None = None
 
 
-class Range(Strict):
+class Range(Section):
     """The highest of some quantities minus the lowest."""
 
     range: list[str]
@@ -43,8 +40,8 @@ class Range(Strict):
 Side = float | str | Term | Range
 
 
-class Claim(Strict):
-    """An entry of the ledger, whose head says what the keys mean."""
+class Claim(Section):
+    """An entry of the claims file, whose head says what the keys mean."""
 
     id: str
     claim: str
@@ -94,8 +91,8 @@ class Found:
         return {None: 0, "largest": above_one[-1], "smallest": above_one[0]}.get(n, n)
 
 
-def read_ledger(path: Path) -> list[Claim]:
-    """The claims of the ledger. Raises ArtifactError, naming the file and the entry's key."""
+def read_claims(path: Path) -> list[Claim]:
+    """The claims of the claims file. Raises ArtifactError, naming the file and the entry's key."""
     try:
         claims = [Claim.model_validate(entry) for entry in read_yaml(path)]
     except ValidationError as error:
@@ -104,7 +101,7 @@ def read_ledger(path: Path) -> list[Claim]:
         entry = first["input"] if not first["loc"] else key
         raise ArtifactError(f"{path}: {entry}: {first['msg']}") from None
     except (ConfigError, TypeError) as error:
-        raise ArtifactError(f"{path}: not a ledger of claims ({error}); restore it") from None
+        raise ArtifactError(f"{path}: not a claims file ({error}); restore it") from None
     for claim in claims:
         if (claim.equals is None) == (claim.more is None or claim.less is None):
             raise ArtifactError(f"{path}: {claim.id}: needs either `more` and `less`, or `equals`")
@@ -115,11 +112,7 @@ def numbers_of_table1(published: pd.DataFrame) -> list[Claim]:
     """A claim for every number of the published Table 1."""
     claims = []
     for row in published.to_dict("records"):
-        kind = (
-            row["ensemble"]
-            if row["ensemble"] == "single"
-            else f"{row['ensemble']} {row['aggregator']}"
-        )
+        kind = kind_name(row["ensemble"], row["aggregator"])
         for name, label in (("reward", "Evaluator's reward"), ("win_rate", "Win rate")):
             reach = NORMAL_95 * row[f"{name}_standard_error"]
             claims.append(
@@ -156,30 +149,30 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
         about |= {"ours": claim.ours}
         about |= {"scale": scale, "published": _text(published, scale)}
         try:
-            judged = (
+            measured = (
                 _number(claim, scale, found) if claim.equals else _direction(claim, scale, found)
             )
         except Missing as missing:
             if claim.ours:
                 continue
-            judged = {"verdict": "undecided", "reason": f"this experiment has {missing}"}
-        reason = judged["reason"] + (f"; {claim.note}" if claim.note else "")
-        yield about | judged | {"reason": reason}
+            measured = {"verdict": "undecided", "reason": f"this experiment has {missing}"}
+        reason = measured["reason"] + (f"; {claim.note}" if claim.note else "")
+        yield about | measured | {"reason": reason}
 
 
 def _direction(claim: Claim, scale: str, found: Found) -> dict:
     more = np.minimum.reduce([_side(each, claim, scale, found) for each in listed(claim.more)])
     less = np.maximum.reduce([_side(each, claim, scale, found) for each in listed(claim.less)])
     size = max(abs(more[0, 0]), abs(less[0, 0]))
-    judged = _measured(more - less, found, size)
-    verdict = _side_of_0(judged["low"], judged["high"])
+    measured = _measured(more - less, found, size)
+    verdict = _side_of_0(measured["low"], measured["high"])
     where = {"supported": "lies above 0", "contradicted": "lies below 0", "undecided": "holds 0"}
-    return judged | {
+    return measured | {
         "more": float(more[0, 0]),
         "less": float(less[0, 0]),
         "verdict": verdict,
-        "reason": _no_interval(judged["low"], found) or f"the interval {where[verdict]}",
-        "these_models": _side_of_0(judged["posts_low"], judged["posts_high"]),
+        "reason": _no_interval(measured["low"], found) or f"the interval {where[verdict]}",
+        "these_models": _side_of_0(measured["posts_low"], measured["posts_high"]),
     }
 
 
@@ -189,15 +182,15 @@ def _side_of_0(low: float, high: float) -> str:
 
 
 def _number(claim: Claim, scale: str, found: Found) -> dict:
-    judged = _measured(found.quantity(claim.equals, claim.n, scale), found)
+    measured = _measured(found.quantity(claim.equals, claim.n, scale), found)
     if not found.at_paper_scale(scale):
         reason = "models of another size: shown for orientation"
-        return judged | {"verdict": "undecided", "reason": reason}
-    if reason := _no_interval(judged["low"], found):
-        return judged | {"verdict": "undecided", "reason": reason}
+        return measured | {"verdict": "undecided", "reason": reason}
+    if reason := _no_interval(measured["low"], found):
+        return measured | {"verdict": "undecided", "reason": reason}
     low, high = claim.published[scale]
-    meets = judged["low"] <= high and judged["high"] >= low
-    return judged | {
+    meets = measured["low"] <= high and measured["high"] >= low
+    return measured | {
         "verdict": "supported" if meets else "contradicted",
         "reason": f"the intervals {'meet' if meets else 'do not meet'}",
     }

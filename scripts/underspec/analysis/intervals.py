@@ -39,15 +39,17 @@ class Interval:
     high: float
 
 
+def _around(estimate: float, reach: float) -> Interval:
+    return Interval(estimate, estimate - reach, estimate + reach)
+
+
 def over_posts(resamples: np.ndarray, size: float = 0.0) -> Interval:
     """Estimate and normal interval from resamples of the posts (resamples,), the data first.
 
     The bounds are NaN where it does not vary (see `_varies`).
     """
     estimate, error = float(resamples[0]), math.sqrt(_variance(resamples[1:]))
-    if not _varies(error, estimate, size):
-        return Interval(estimate, math.nan, math.nan)
-    return Interval(estimate, estimate - NORMAL_95 * error, estimate + NORMAL_95 * error)
+    return _around(estimate, NORMAL_95 * error if _varies(error, estimate, size) else math.nan)
 
 
 def _variance(resamples: np.ndarray) -> float:
@@ -86,9 +88,8 @@ def over_posts_and_seeds(
     seeds = max(0.0, _variance(nested[1:]) - variance)
     known = np.isfinite(nested[1:]).sum() > 1
     if pretrains < 2 or not known or not _varies(math.sqrt(variance + seeds), estimate, size):
-        return Interval(estimate, math.nan, math.nan)
+        return _around(estimate, math.nan)
     seeds *= pretrains / (pretrains - 1)
     total = variance + seeds
     freedom = (pretrains - 1) * (total / seeds) ** 2 if seeds else math.inf
-    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
-    return Interval(estimate, estimate - reach, estimate + reach)
+    return _around(estimate, float(stdtrit(freedom, 0.975)) * math.sqrt(total))

@@ -20,15 +20,15 @@ def curves(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFram
     """Columns ensemble, by (proxy: the ranker's own reward; or a metric), n, kl_bound, gain and
     standard_error over posts; ensembles are aggregated by their mean."""
     ns = between(results.ns[-1])
-    kinds: dict[str, list[np.ndarray]] = {}
-    for ranker in results.rankers:
-        if ranker.aggregator in (None, AGGREGATOR):
-            proxy = results.rewards_of(ranker)
-            values = np.stack([proxy, *metrics.values()])
-            gains = expected(chances(proxy, ns), _in_policy_units(values))
-            kinds.setdefault(ranker.ensemble, []).append(gains)
     tables = []
-    for ensemble, gains in kinds.items():
+    for (ensemble, aggregator), rankers in results.kinds.items():
+        if aggregator not in ("single", AGGREGATOR):
+            continue
+        gains = []
+        for ranker in rankers:
+            proxy = results.rewards_of(ranker)
+            values = _in_policy_units(np.stack([proxy, *metrics.values()]))
+            gains.append(expected(chances(proxy, ns), values))
         mean, error = mean_and_error(np.mean(gains, axis=0))
         for by, *row in zip(["proxy", *metrics], mean, error, strict=True):
             columns = dict(zip(("gain", "standard_error"), row, strict=True))

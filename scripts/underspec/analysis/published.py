@@ -12,6 +12,11 @@ METRICS = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_err
 KIND = ["scale", "ensemble", "aggregator"]
 
 
+def kind_name(ensemble: str, aggregator: str) -> str:
+    """A kind of ranker as quantities name it: "single", "pretrain mean", ..."""
+    return ensemble if ensemble == "single" else f"{ensemble} {aggregator}"
+
+
 def at_paper_scale(scale: str, parameters: float) -> bool:
     """Whether a model has the published number of parameters of its scale, or nearly so.
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from underspec.analysis.bootstrap import Weights, each_post
 from underspec.analysis.ensembles import aggregate
 from underspec.analysis.rerank import from_table
 from underspec.analysis.reward_matrix import Layout, read_metrics, read_rewards, read_samples
@@ -32,6 +34,19 @@ class ScaleResults:
     texts: np.ndarray
     choices: dict[str, np.ndarray]
     training: list[dict]
+
+    @cached_property
+    def each_post(self) -> Weights:
+        """Each post by itself under the reward models as they are, for errors over posts."""
+        return each_post(*self.rewards.shape[:2])
+
+    @cached_property
+    def kinds(self) -> dict[tuple[str, str], list[Ranker]]:
+        """Rankers by (ensemble, aggregator); a single reward model is ("single", "single")."""
+        kinds = {}
+        for ranker in self.rankers:
+            kinds.setdefault((ranker.ensemble, ranker.aggregator or "single"), []).append(ranker)
+        return kinds
 
     @property
     def singles(self) -> list[np.ndarray]:

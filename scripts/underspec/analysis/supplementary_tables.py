@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from underspec.analysis import exact_best_of_n as orders
 from underspec.analysis import statistics
-from underspec.analysis.bootstrap import each_post, resampled_posts
+from underspec.analysis.bootstrap import resampled_posts
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
+from underspec.analysis.exact_best_of_n import best_of_n_in, chances, expected, orders
 from underspec.analysis.intervals import mean_and_error, over_posts_and_seeds
 from underspec.analysis.length_bias import length_coefficient, sums_of_products
+from underspec.analysis.published import kind_name
 from underspec.analysis.quantities import Quantity
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import ScaleResults
@@ -36,19 +37,18 @@ def exact(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame
     times as many posts the first would need. Agreement and the share of variance are means over
     ORDERS orders.
     """
-    weights = each_post(*results.rewards.shape[:2])
-    judged, by_metric = _expected(results, metrics)
-    by_judge = rewards_by_judge(results, results.rewards, weights)
+    weights = results.each_post
+    by_judge, by_metric = _expected(results, metrics)
+    first = rewards_by_judge(results, results.rewards, weights)
+    first, exact = (over_rankers(each, weights.models)[:, 0] for each in (first, by_judge))
     pairs, share = _over_orders(results)
     parts = [
-        ([f"reward by {judge}" for judge in JUDGES],)
-        + tuple(over_rankers(each, weights.models)[:, 0] for each in (by_judge, judged)),
+        ([f"reward by {judge}" for judge in JUDGES], first, exact),
         ([f"agreement, {pair}" for pair in PAIRS], agreement(results, weights)[:, 0], pairs),
     ]
-    for name, metric in metrics.items():
-        axes, first = by_kind(results, metric)
-        names = [f"{name} of {' '.join(dict.fromkeys(kind))}" for kind in axes["kind"]]
-        parts.append((names, first, by_metric[name]))
+    for (name, metric), exact in zip(metrics.items(), by_metric, strict=True):
+        names = [f"{name} of {kind_name(*kind)}" for kind in results.kinds]
+        parts.append((names, by_kind(results, metric)[1], exact))
     tables = [_compared(*part, results.ns) for part in parts]
     shares = {"first": _share(results), "exact": share}
     tables.append(tidy({"statistic": ["share of variance"], "n": results.ns}, **shares))
@@ -72,34 +72,32 @@ def _compared(names: list[str], first: np.ndarray, exact: np.ndarray, ns: list[i
 
 
 def _expected(results: ScaleResults, metrics: dict[str, np.ndarray]):
-    """Figure 1's rewards (rankers, judges, 1, ns, posts), and by metric (kinds, ns, posts)."""
-    weights = each_post(*results.rewards.shape[:2])
+    """Figure 1's rewards (rankers, judges, 1, ns, posts), and (metrics, kinds, ns, posts)."""
     relation = dict(zip(results.models, relations(results.models), strict=True))
     values = np.stack(list(metrics.values()))
-    by_judge, by_kind = [], {}
-    for ranker in results.rankers:
-        chances = orders.chances(results.rewards_of(ranker), results.ns)
-        if ranker.aggregator is None:
-            rewards = orders.expected(chances, results.rewards)
-            judges = relation[ranker.members[0]]
-            by_judge.append(statistics.rewards_by_judge(rewards, judges, weights))
-        kind = (ranker.ensemble, ranker.aggregator)
-        by_kind.setdefault(kind, []).append(orders.expected(chances, values))
-    means = np.stack([np.mean(group, axis=0) for group in by_kind.values()], axis=1)
-    return np.stack(by_judge), dict(zip(metrics, means, strict=True))
+    by_judge, by_kind = [], []
+    for rankers in results.kinds.values():
+        of_kind = []
+        for ranker in rankers:
+            chance = chances(results.rewards_of(ranker), results.ns)
+            of_kind.append(expected(chance, values))
+            if ranker.aggregator is None:
+                rewards, judges = expected(chance, results.rewards), relation[ranker.members[0]]
+                by_judge.append(statistics.rewards_by_judge(rewards, judges, results.each_post))
+        by_kind.append(np.mean(of_kind, axis=0))
+    return np.stack(by_judge), np.stack(by_kind, axis=1)
 
 
 def _over_orders(results: ScaleResults) -> tuple[np.ndarray, np.ndarray]:
     """Means over orders of agreement (pairs, ns, posts) and the share of variance (ns,)."""
-    weights = each_post(*results.rewards.shape[:2])
     agreeing, share = [], []
-    for order in orders.orders(*results.texts.shape, ORDERS):
+    for order in orders(*results.texts.shape, ORDERS):
         choices = {
-            f"single-{model.name}": orders.best_of_n_in(order, rewards, results.ns)
+            f"single-{model.name}": best_of_n_in(order, rewards, results.ns)
             for model, rewards in zip(results.models, results.rewards, strict=True)
         }
         reordered = replace(results, choices=choices)
-        agreeing.append(agreement(reordered, weights)[:, 0])
+        agreeing.append(agreement(reordered, results.each_post)[:, 0])
         share.append(_share(reordered))
     return np.mean(agreeing, axis=0), np.mean(share, axis=0)
 
@@ -172,14 +170,13 @@ def paired(
     pairs = [("pretrain", "single"), ("finetune", "single"), ("pretrain", "finetune")]
     rows = []
     for name, metric in metrics.items():
-        axes, values = by_kind(results, metric)
-        values = dict(zip(axes["kind"], values[:, -1], strict=True))
+        values = dict(zip(results.kinds, by_kind(results, metric)[1][:, -1], strict=True))
         for aggregator, pair in itertools.product(aggregators, pairs):
             kinds = [(each, "single" if each == "single" else aggregator) for each in pair]
             if not all(kind in values for kind in kinds):
                 continue
             first, second = (values[kind] for kind in kinds)
-            sides = [evidence[f"{name} of {' '.join(dict.fromkeys(kind))}", n] for kind in kinds]
+            sides = [evidence[f"{name} of {kind_name(*kind)}", n] for kind in kinds]
             size = max(abs(side[0, 0]) for side in sides)
             interval = over_posts_and_seeds(*np.subtract(*sides), pretrains, size)
             p_values = {"t": 1.0, "wilcoxon": 1.0}

@@ -5,23 +5,18 @@ Every column that is a mean over posts has its standard error beside it; low and
 pretrain) are absent.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from underspec.analysis.bootstrap import each_post, resampled_posts
+from underspec.analysis.bootstrap import resampled_posts
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.intervals import NORMAL_95, mean_and_error, percentile_interval
 from underspec.analysis.published import KIND, METRICS
 from underspec.analysis.results import Results, ScaleResults
-from underspec.analysis.statistics import (
-    JUDGES,
-    PAIRS,
-    kl_bound,
-    over_rankers,
-    value_of_choices,
-)
+from underspec.analysis.statistics import JUDGES, PAIRS, kl_bound, over_rankers, value_of_choices
 
 RESAMPLES = 1000  # of the posts, for Figure 3
 
@@ -47,7 +42,7 @@ def figure1(results: ScaleResults) -> pd.DataFrame:
 
     Ranker 'all' is the mean over rankers (see `statistics.over_rankers`).
     """
-    weights = each_post(*results.rewards.shape[:2])
+    weights = results.each_post
     values = rewards_by_judge(results, results.rewards, weights)
     values = np.concatenate([over_rankers(values, weights.models)[None], values])
     axes = {"ranker": _rankers(results), "judge": JUDGES, "n": results.ns}
@@ -57,7 +52,7 @@ def figure1(results: ScaleResults) -> pd.DataFrame:
 
 def figure2(results: ScaleResults) -> pd.DataFrame:
     """How often two reward models pick the same text, against n > 1 (Figure 2)."""
-    values = agreement(results, each_post(*results.rewards.shape[:2]))[:, 0]
+    values = agreement(results, results.each_post)[:, 0]
     axes = {"pair": PAIRS, "n": results.ns}
     table = tidy(axes, **_with_interval("agreement", values))
     table["chance"] = 1 / table["n"]
@@ -121,16 +116,14 @@ def _rankers(results: ScaleResults) -> list[str]:
 def by_kind(results: ScaleResults, metric: np.ndarray) -> tuple[dict, np.ndarray]:
     """The axes `kind` and `n`, and the value of the choices at each post (kinds, ns, posts).
 
-    metric: (posts, samples). A kind is (ensemble, aggregator); a single reward model is
-    ("single", "single").
+    metric: (posts, samples).
     """
-    weights = each_post(1, len(metric))
-    kinds: dict[tuple[str, str], list] = {}
-    for ranker in results.rankers:
-        kind = ranker.ensemble, ranker.aggregator or "single"
-        kinds.setdefault(kind, []).append((results.choices[ranker.name], weights.models[0]))
-    values = [value_of_choices(metric[None], rankers, weights)[0, 0] for rankers in kinds.values()]
-    return {"kind": list(kinds), "n": results.ns}, np.stack(values)
+    weights = results.each_post
+    values = []
+    for rankers in results.kinds.values():
+        chosen = [(results.choices[ranker.name], weights.models[0]) for ranker in rankers]
+        values.append(value_of_choices(metric[None], chosen, weights)[0, 0])
+    return {"kind": list(results.kinds), "n": results.ns}, np.stack(values)
 
 
 def tidy(axes: dict[str, Sequence], **columns: np.ndarray) -> pd.DataFrame:
@@ -138,16 +131,10 @@ def tidy(axes: dict[str, Sequence], **columns: np.ndarray) -> pd.DataFrame:
 
     The axis `kind` of (ensemble, aggregator) pairs becomes these two columns.
     """
-    index = pd.MultiIndex.from_product(
-        [range(len(values)) for values in axes.values()], names=list(axes)
-    )
-    table = pd.DataFrame({name: np.ravel(values) for name, values in columns.items()})
-    for name, values in axes.items():
-        taken = [values[code] for code in index.get_level_values(name)]
-        if name == "kind":
-            table["ensemble"], table["aggregator"] = zip(*taken, strict=True)
-        else:
-            table[name] = taken
+    table = pd.DataFrame(itertools.product(*axes.values()), columns=list(axes))
+    table = table.assign(**{name: np.ravel(values) for name, values in columns.items()})
+    if "kind" in table:
+        table["ensemble"], table["aggregator"] = zip(*table.pop("kind"), strict=True)
     return table
 
 
