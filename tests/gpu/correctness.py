@@ -19,7 +19,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.data.tokenization import EOS
 from underspec.inference import continuous_batching
-from underspec.inference.sampling import language_model
+from underspec.inference.sampling import policy_decoder
 from underspec.inference.scoring import score
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task, uniforms
@@ -273,7 +273,7 @@ def drawn(
     """Tokens (posts, samples, longest) and log-probabilities (posts, samples), on the CPU."""
     task = Task(
         Encoder(policy.encoder, max(map(len, posts))),
-        language_model(policy, temperature),
+        policy_decoder(policy, temperature),
         [str(i) for i in range(len(posts))],
         posts,
         samples,
@@ -282,7 +282,7 @@ def drawn(
     )
     found = torch.zeros(len(posts), samples, longest, dtype=torch.long)
     log_probs = torch.zeros(len(posts), samples)
-    for places, tokens, likely in continuous_batching.drawn(task):
+    for places, tokens, likely in continuous_batching.generate(task):
         found[places], log_probs[places] = tokens.cpu(), likely.cpu()
     return found, log_probs
 
@@ -366,7 +366,7 @@ def distribution(setting: Setting) -> Iterator[Finding]:
         with arithmetic_of(setting):
             task = Task(
                 Encoder(policy.encoder, len(post)),
-                language_model(policy),
+                policy_decoder(policy),
                 [str(i) for i in range(60)],
                 [post] * 60,
                 count // 60,
@@ -374,7 +374,7 @@ def distribution(setting: Setting) -> Iterator[Finding]:
                 seed=0,
             )
             ours = torch.cat(
-                [tokens.flatten(0, 1).cpu() for _, tokens, _ in continuous_batching.drawn(task)]
+                [tokens.flatten(0, 1).cpu() for _, tokens, _ in continuous_batching.generate(task)]
             )
         torch.manual_seed(0)
         theirs = policy.generate(

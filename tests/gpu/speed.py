@@ -19,7 +19,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.data.tokenization import EOS, PAD
 from underspec.inference import continuous_batching
-from underspec.inference.sampling import language_model
+from underspec.inference.sampling import policy_decoder
 from underspec.inference.scoring import score
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
@@ -245,7 +245,7 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
     def task() -> Task:
         return Task(
             Encoder(policy.encoder, max(map(len, posts))),
-            language_model(policy),
+            policy_decoder(policy),
             [str(i) for i in range(len(posts))],
             posts,
             setting.samples,
@@ -256,7 +256,8 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
     def ours() -> float:
         with arithmetic_of(setting):
             return sum(
-                counted(tokens.flatten(0, 1)) for _, tokens, _ in continuous_batching.drawn(task())
+                counted(tokens.flatten(0, 1))
+                for _, tokens, _ in continuous_batching.generate(task())
             )
 
     def generate() -> float:
@@ -292,7 +293,7 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
     share = None
     if setting.peaks:
         least = bytes_read(
-            setting, scale, list(map(len, posts)), continuous_batching.rows_at_once(task())
+            setting, scale, list(map(len, posts)), continuous_batching.max_slots(task())
         )
         seconds = len(posts) * setting.samples * setting.longest / fast
         share = 100 * least / seconds / (setting.peaks[1] * 1e9)
