@@ -22,7 +22,7 @@ from underspec.analysis.statistics import (
     percentile_interval,
 )
 from underspec.analysis.summary import Summary
-from underspec.artifacts import appearing_whole
+from underspec.artifacts import atomic
 
 
 def accuracy(results: Results) -> pd.DataFrame:
@@ -109,7 +109,7 @@ def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write six significant digits; the file appears under its name only when it is whole."""
-    with appearing_whole(path) as unfinished:
+    with atomic(path) as unfinished:
         table.to_csv(unfinished, index=False, float_format="%.6g")
 
 

@@ -22,7 +22,7 @@ from transformers.models.t5.modeling_t5 import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from underspec.artifacts import MAKE, REMAKE, unfinished_name
+from underspec.artifacts import MAKE, REMAKE, atomic
 from underspec.data.tokenization import EOS, PAD
 from underspec.errors import ArtifactError
 from underspec.machine import processor
@@ -167,7 +167,7 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def quicken(model: nn.Module) -> None:
+def use_fused_norms(model: nn.Module) -> None:
     """Put our own norms into the T5 `model`, with its weights: the same function."""
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -204,18 +204,9 @@ def save(
     about: dict,
     metrics: dict | None = None,
 ) -> None:
-    """Write the model as a Hugging Face folder with its training log, provenance and metrics.
-
-    The folder appears under its name only when it is whole; a second copy of the job, which
-    writes the same, does no harm.
+    """Write the model atomically as a Hugging Face folder with its training log, provenance and
+    metrics. `rows` are empty for an imported model.
     """
-    unfinished = unfinished_name(folder)
-    model.save_pretrained(unfinished)
-    if rows:  # else it was imported, and not trained here
-        with (unfinished / "training.csv").open("w", newline="") as file:
-            table = csv.DictWriter(file, rows[0], lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
     provenance = {
         **about,
         "parameters": parameters(model),
@@ -224,14 +215,17 @@ def save(
         "device": str(model.device),
         **({"trained_on": computing(model.device)} if rows else {}),
     }
-    (unfinished / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-    if metrics is not None:
-        (unfinished / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        unfinished.rename(folder)
-    except OSError:  # the second copy was faster
-        shutil.rmtree(unfinished)
+    with atomic(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        if rows:
+            with (unfinished / "training.csv").open("w", newline="") as file:
+                table = csv.DictWriter(file, rows[0], lineterminator="\n")
+                table.writeheader()
+                table.writerows(rows)
+        (unfinished / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+        if metrics is not None:
+            (unfinished / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def computing(device: torch.device) -> dict:
