@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from underspec import parquet_files
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, first_line
 
 MAKE = "let Snakemake make it first"
 REMAKE = "delete it and run Snakemake again"
@@ -208,7 +208,7 @@ def read_tokens(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; {MAKE}") from None
     except (OSError, ValueError, EOFError, SyntaxError) as error:  # a header is Python's syntax
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         raise ArtifactError(f"{path}: not a whole .npy file ({cause}); {REMAKE}") from error
     kind = getattr(tokens, "dtype", None)
     if kind not in (np.uint16, np.uint32) or tokens.ndim != 1 or not len(tokens):

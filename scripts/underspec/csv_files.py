@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from underspec.artifacts import MAKE, REMAKE
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, first_line
 
 # The columns of all tables that hold text. A scale may be called 007, 1e3 or NA: nothing here is
 # guessed to be a number, or missing. What is open in such a column is "".
@@ -31,5 +31,5 @@ def read_csv(path: Path | str) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise ArtifactError(f"{path}: has no rows, not even names of columns; {REMAKE}") from None
     except (OSError, ValueError) as error:
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         raise ArtifactError(f"{path}: not a whole CSV file ({cause}); {REMAKE}") from None

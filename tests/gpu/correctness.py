@@ -24,7 +24,7 @@ from underspec.inference.scoring import score
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task, uniforms
 from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import new_t5, set_dropout, t5_config, use_fused_norms
+from underspec.models.t5 import new_t5, set_dropout, t5_config, use_fast_norms
 from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Interrupted, Objective, Recipe, train
 from underspec.training.objectives.denoising import denoising
@@ -58,7 +58,7 @@ def gradients(
 ) -> tuple[float, list[Tensor]]:
     """The loss of a step's `rows`, and its gradients on the CPU; no dropout."""
     model = copy.deepcopy(model).to(device).train()
-    use_fused_norms(model)
+    use_fast_norms(model)
     set_dropout(model, 0.0)
     batch = objective.batch(0, rows)
     terms = objective.terms(batch)

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from underspec.artifacts import atomic, stale, unfinished_name
 from underspec.checksums import sha256
-from underspec.errors import ArtifactError, UserError
+from underspec.errors import ArtifactError, UserError, first_line
 
 log = logging.getLogger(__name__)
 # PyTorch warns at every checkpoint of a single process.
@@ -153,4 +153,4 @@ def _cause(error: BaseException) -> str:
     """The cause in one line; a CheckpointException holds one error per process."""
     if isinstance(error, CheckpointException):
         error, _ = next(iter(error.failures.values()))
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

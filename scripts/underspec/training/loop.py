@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from underspec.errors import ConfigError
-from underspec.models.t5 import set_dropout, use_fused_norms
+from underspec.models.t5 import set_dropout, use_fast_norms
 from underspec.progress import Progress
 from underspec.random_streams import DROPOUT, stream_seed
 from underspec.training import checkpoints as checkpointing
@@ -101,7 +101,7 @@ def train(
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
     )
     micro_batches = _micro_batches(recipe.batch, accelerator, layout)
-    use_fused_norms(model)
+    use_fast_norms(model)
     set_dropout(model, recipe.dropout)
     kind = type(model)
     trained = distribute(model, accelerator, layout)
