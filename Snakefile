@@ -5,7 +5,7 @@
     snakemake --cores 2 --configfile experiments/debian.yaml       real text
     snakemake --cores 2 --config bundle=bundles/miniature.zip      from a bundle: nothing is trained
 
-Read on in rules/, in the order of the includes: that is the order the data flows.
+Continue in rules/, in the order of the includes, which is the order in which data flows.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ include: "rules/compute.smk"
 include: "rules/watch.smk"
 
 
-if not config["bundle"]:  # which holds what these make, as far as it is read after them
+if not config["bundle"]:  # a bundle holds what later stages read of these rules' outputs
 
     include: "rules/data.smk"
     include: "rules/pretrain.smk"

@@ -1,7 +1,7 @@
-# A bundle is one file with the reward matrix and where it comes from.
-# In: the reward matrix and what is read beside it after it; or, if `bundle` of the config names a
-# bundle, that one.
-# Out: bundles/{experiment}.zip; or all of those artifacts, config.json and manifest.json.
+# A bundle is one file with the reward matrix and its provenance.
+# In: the reward matrix and the other artifacts that later stages read; or the bundle that `bundle`
+# in the config names.
+# Out: bundles/{experiment}.zip; or those artifacts, config.json and manifest.json.
 
 BUNDLED = {
     "tables": [

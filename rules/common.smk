@@ -1,5 +1,5 @@
-# Shared by all rules: the checked config, the grid, where things are, and how a script is called.
-# Reads the files of the config; makes nothing.
+# Shared by all rules: the validated config, the grid, paths, and how a script is called.
+# Reads the config files; makes nothing.
 import json
 import os
 import re
@@ -7,8 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-# Beside the Snakefile, wherever the results go (--directory). Relative, because Snakemake compares
-# the paths of inputs, and a checkout may move.
+# The folder of the Snakefile, wherever results go (--directory). Relative, because Snakemake
+# compares input paths and a checkout may move.
 HERE = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = shlex.quote(str(HERE / "scripts"))
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
@@ -21,8 +21,8 @@ from underspec.provenance.fingerprint import fingerprint
 from underspec.config.sources import checkpoint_of, pretrains
 from underspec.data.worlds import world_class
 
-# Read once more: Snakemake's own reading knows no `extends`, drops a key that stands twice, and
-# leaves the numbers of --config as text.
+# Read the config again: Snakemake's own reader does not know `extends`, silently drops duplicate
+# keys, and leaves numbers given by --config as text.
 try:
     config = validate(
         read_config(
@@ -34,9 +34,10 @@ try:
 except UserError as error:
     raise WorkflowError(f"config: {error}")
 if config["bundle"]:
-    config["experiment"] += "-bundle"  # what was trained here is never written over
+    config["experiment"] += "-bundle"  # never overwrites results that were trained here
 
-# Snakemake called by its path, from an environment that is not activated, runs its own Python.
+# If Snakemake is called by its path and its environment is not activated, jobs still use its
+# Python.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH")]))
 
 RESULTS = f"results/{config['experiment']}"
@@ -65,12 +66,12 @@ wildcard_constraints:
 
 
 def made(path):
-    """Where an artifact of this experiment is."""
+    """The path of an artifact of this experiment."""
     return f"{RESULTS}/{path}"
 
 
 def code(script, *modules):
-    """A digest of what a script runs; comments and docstrings do not change it."""
+    """A digest of the code that a script runs; comments and docstrings do not change it."""
     scripts = HERE / "scripts"
     return fingerprint(scripts, *(scripts / f"{name}.py" for name in (script, *modules)))
 
@@ -80,7 +81,7 @@ def world_code(script, package="worlds", world=config["world"]):
 
 
 def as_options(values):
-    """Options of a script: text as it is, everything else as JSON."""
+    """Command-line options of a script: text unchanged, everything else as JSON."""
     return " ".join(
         f"--{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
         for name, value in values.items()
@@ -89,7 +90,7 @@ def as_options(values):
 
 def paths(wildcards, input, output):
     """A param: the named inputs and outputs as options of the same names. A single output needs no
-    name: it is `--output`. What there is none of is left out.
+    name: it becomes `--output`. Empty inputs are left out.
     """
     single = {"output": output[0]} if len(output) == 1 else {}
     named = dict(input.items()) | (dict(output.items()) or single)
@@ -103,12 +104,12 @@ def paths(wildcards, input, output):
 
 
 def settings(*names, **values):
-    """A param: options that follow from the config and from the wildcards, those of `names` and
-    whatever functions of the wildcards make of them.
+    """A param: options from the config and the wildcards. `names` are wildcards to pass on;
+    `values` may be functions of the wildcards.
 
-    It is a param beside `paths`, because Snakemake does not compare params whose functions take
-    inputs or outputs: in one, a changed setting would rerun nothing. As a function's result, it may
-    hold braces.
+    Settings and `paths` must be two params: Snakemake does not compare params whose functions take
+    inputs or outputs, so in a single param a changed setting would rerun nothing. The result may
+    contain braces because a function returns it.
     """
 
     def param(wildcards):
@@ -125,14 +126,14 @@ def settings(*names, **values):
 
 
 def checkpoints(wildcards, output):
-    """A param: where a training's checkpoints are. Outside of its output, which Snakemake deletes
-    when a job fails.
+    """A param: the folder of a training's checkpoints. It is outside the job's output because
+    Snakemake deletes that when a job fails.
     """
     return made(f"checkpoints/{Path(output[0]).relative_to(RESULTS)}")
 
 
 def world_options(*keys, world=config["world"]):
-    """The options of a world; only those named, if any is."""
+    """The options of a world; if keys are given, only those."""
     options = config["worlds"][world]
     return {key: options[key] for key in keys} if keys else options
 
@@ -142,7 +143,7 @@ def fetch_options(wildcards):
 
 
 def raw(world=config["world"]):
-    """A world's raw files, if it has any."""
+    """A world's raw files, if it downloads any."""
     return made(f"data/raw/{world}") if world_class(world).downloads else []
 
 
@@ -151,12 +152,12 @@ def pretraining_tokens():
 
 
 def shape_of(scale=None):
-    """The shape of a scale; of the one that the wildcard names, if none is given."""
+    """The shape of a scale; by default, of the scale in the wildcards."""
     return lambda wildcards: config["models"][scale or scale_of(wildcards)]["shape"]
 
 
 def recipe_of(*place):
-    """A recipe; `{scale}` in its place is what the wildcard names."""
+    """The recipe under these config keys; `{scale}` stands for the scale in the wildcards."""
     return lambda wildcards: recipe(
         config, *(key.format(**dict(wildcards.items())) for key in place)
     )
@@ -172,7 +173,7 @@ def pretrain_folder():
 
 
 def compared_samples():
-    """The samples that a simulated rater compares, in a world without human preferences."""
+    """The samples that the simulated rater compares, in a world without human preferences."""
     splits = [] if WORLD.has_preferences else ["preferences", "validation"]
     return expand(made("samples/{split}.parquet"), split=splits)
 
@@ -200,8 +201,8 @@ PAGE_PARTS = [shipped("reports/pages/base.html"), shipped("reports/pages/style.c
 def page(name, category, title):
     """A page as an item of the report.
 
-    Items have one label alone: of two, the report makes a switch where a category has two values of
-    the second, and ends in an error where an item lacks one of them.
+    Items have a single label. With two labels, the report adds a switch for a category with two
+    values of the second, and fails if an item lacks one of them.
     """
     return report(
         made(f"report/{name}.html"),

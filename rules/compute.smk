@@ -1,5 +1,5 @@
-# What a job asks for, by the config's `compute`. All of it are resources: with others, nothing
-# that is finished runs again. Reads config; makes nothing.
+# Resources of jobs, from `compute` in the config. Everything here is a resource, so changing it
+# reruns nothing. Reads config; makes nothing.
 
 
 def scale_of(wildcards):
@@ -7,7 +7,7 @@ def scale_of(wildcards):
 
 
 def asks(stage, scale=None):
-    """The resources of a rule of `stage`; `scale` if no wildcard tells it."""
+    """The resources of a rule of `stage`; give `scale` if the rule has no such wildcard."""
 
     def of(resource):
         def asked(wildcards, attempt):
@@ -23,7 +23,7 @@ def cpus(stage, scale=None):
 
 
 def grown(key):
-    """More with each attempt, but never more than there is."""
+    """Grows with each attempt, up to the maximum."""
 
     def of(asked, attempt):
         wanted = asked[key] * asked[f"growth_{key}"] ** (attempt - 1)
@@ -33,7 +33,7 @@ def grown(key):
 
 
 def launcher(asked, attempt):
-    """What starts the processes of a training: one a GPU, by PyTorch's launcher on each node."""
+    """The command that starts a training: PyTorch's launcher on each node, one process per GPU."""
     if asked["gpus"] <= 1 and asked["nodes"] == 1:
         return "python"
     torchrun = f"python -m torch.distributed.run --nproc-per-node={max(1, asked['gpus'])}"
@@ -59,9 +59,9 @@ RESOURCES = {
     "gpu": lambda asked, attempt: asked["gpus"] * asked["nodes"],
     "nodes": lambda asked, attempt: asked["nodes"],
     "tasks": lambda asked, attempt: asked["nodes"],
-    "tasks_per_gpu": lambda asked, attempt: 0,  # else Slurm is asked for `tasks` a GPU
-    # Slurm's plugin starts a job without a step of its own wherever `mpi` is set, even to nothing;
-    # a signal that is asked for (--signal) reaches steps only.
+    "tasks_per_gpu": lambda asked, attempt: 0,  # otherwise Slurm is asked for `tasks` per GPU
+    # The Slurm plugin starts a job without its own step wherever `mpi` is set, even to nothing. A
+    # requested signal (--signal) reaches steps only.
     "mpi": lambda asked, attempt: "srun" if asked["nodes"] > 1 else None,
     "launcher": launcher,
     "placement": placement,

@@ -1,9 +1,10 @@
-# In: the options of the worlds that give posts and pretraining text (and, if they download, their
-# sources).
-# Out: data/posts.parquet, data/pretraining/{shard}.txt, data/tokenizer/, data/pretraining/{shard}.npy
+# In: the options of the worlds of posts and of pretraining text, and the files that they download.
+# Out: data/posts.parquet, data/pretraining/{shard}.txt, data/tokenizer/,
+# data/pretraining/{shard}.npy
 
 
-# Archives move on: what was downloaded stays until what is asked for changes, whatever is edited.
+# Archives change over time, so downloads are kept until the request itself changes. Other edits,
+# also of the world's code, download nothing again.
 rule fetch:
     output:
         directory(made("data/raw/{world}")),
@@ -41,7 +42,7 @@ rule posts:
         "python {SCRIPTS}/posts.py {params.paths} {params.settings} --log {log}"
 
 
-# Text in several shards is large: it goes when its tokens are there.
+# Text in several shards is large, so it is deleted once it is tokenized.
 rule pretraining_text:
     input:
         raw=raw(TEXT_WORLD),

@@ -1,6 +1,6 @@
-# In: samples/best_of_n.parquet, scores/, rerank/, metrics, the ledger reports/claims.yaml.
-# Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds, tables),
-# claims.csv: the verdict on every claim, tables/ beside the paper's: exact, shift, ...
+# In: samples/best_of_n.parquet, scores/, rerank/, metrics, the claims file reports/claims.yaml.
+# Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
+# tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
 OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation"]
 OF_EVIDENCE += ["overoptimisation_fit", "bias"] * HAS_GOLD
@@ -27,7 +27,7 @@ rule diagnostics:
         "python {SCRIPTS}/diagnostics.py {params.paths} {params.settings} --log {log}"
 
 
-# One job a scale: at the paper's size the resamples of all scales would fill a node's memory.
+# One job per scale: at the paper's size, the resamples of all scales would fill a node's memory.
 rule evidence:
     input:
         made("samples/best_of_n.parquet"),

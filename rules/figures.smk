@@ -1,6 +1,6 @@
 # In: tables/*.csv.
-# Out: figures/*.{svg,pdf}, tables/table1.{tex,html}, by notebooks that
-# only draw. A notebook that fails is left, partly run, beside the logs.
+# Out: figures/*.{svg,pdf}, tables/table1.{tex,html}, made by notebooks that only draw. A notebook
+# that fails is left beside the logs, as far as it ran.
 
 BIASED = HAS_GOLD and not WORLD.has_preferences and config["labels"]["length_bias"] != 0
 FIGURES_OF = {  # category and title
@@ -21,8 +21,8 @@ ABSENT = {"training": config["bundle"], "gold": not HAS_GOLD, "bias": not BIASED
 DRAWN = {name: shown for name, shown in FIGURES_OF.items() if not ABSENT.get(name)}
 FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()
 
-# A notebook reads nothing of the user's: no kernel, no profile, no settings of figures; and it runs
-# where HOME cannot be written.
+# A notebook uses none of the user's own settings (kernels, IPython profile, matplotlibrc), and runs
+# where HOME is not writable.
 NOTEBOOKS = Path(".snakemake", "notebooks").absolute()
 os.environ.update(
     JUPYTER_CONFIG_DIR=f"{NOTEBOOKS}/jupyter/config",

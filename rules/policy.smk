@@ -1,4 +1,4 @@
-# In: data/, one pretrain that no reward model shares.
+# In: data/, a pretrained checkpoint that no reward model uses.
 # Out: policy/, samples/{split}.parquet
 
 
@@ -18,7 +18,7 @@ rule policy:
     threads: cpus("policy", config["policy"]["scale"])
     resources:
         **asks("policy", config["policy"]["scale"]),
-        checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
+        checkpoint_seconds=config["checkpoint_seconds"],  # as a param, it would rerun finished jobs
     params:
         paths=paths,
         settings=settings(

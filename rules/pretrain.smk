@@ -1,7 +1,6 @@
-# In: data/pretraining/{shard}.npy, data/tokenizer/; pretrains that exist already
-# (pretrain.checkpoints).
-# Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 trained here from random initialisation, or taken
-# over.
+# In: data/pretraining/{shard}.npy, data/tokenizer/; existing checkpoints (pretrain.checkpoints).
+# Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 pretrained here from random initialisation, or
+# imported.
 
 
 rule pretrain:
@@ -19,7 +18,7 @@ rule pretrain:
     threads: cpus("pretrain")
     resources:
         **asks("pretrain"),
-        checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
+        checkpoint_seconds=config["checkpoint_seconds"],  # as a param, it would rerun finished jobs
     params:
         paths=paths,
         settings=settings(
@@ -36,7 +35,7 @@ rule pretrain:
         " --placement {resources.placement:q} --log {log}"
 
 
-# As {scale}/seed{pretrain_seed}: the pretrains that are not trained here, and where they are.
+# {scale}/seed{pretrain_seed} -> location, for pretrained checkpoints that are not trained here.
 IMPORTED = {
     f"{scale}/seed{seed}": checkpoint
     for scale, seed in pretrains(config)
@@ -44,7 +43,8 @@ IMPORTED = {
 }
 
 
-# What was imported stays until its place in the config changes, whatever changes there.
+# An imported checkpoint is kept until its location in the config changes, even if the files there
+# change.
 rule import_pretrain:
     input:
         tokenizer=made("data/tokenizer"),

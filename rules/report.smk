@@ -1,6 +1,6 @@
 # In: posts, samples/, scores/, rerank/, tables/, figures/, claims.csv.
-# Out: report/overview.html and report/samples.html: self-contained pages of the report, from the
-# templates of reports/pages; report/opening.html, what the report opens with.
+# Out: report/overview.html and report/samples.html, self-contained pages made from the templates in
+# reports/pages; report/opening.html, the first page of the report.
 
 from underspec.report.shipped_verdicts import shipped_verdicts
 
@@ -20,7 +20,7 @@ REPORT_PAGES = [
     ),
 ]
 GALLERY = ["figure1", "figure2", "figure3", "figure4"]
-# What was trained, as far as it is here, and the verdicts of a run of the same config.
+# The results trained here, if there are any, and the verdicts of a run of the same config.
 MODELS = BUNDLED["models"] + [
     *([] if config["bundle"] else [made("policy")]),
     *(pretrained(*one) for one in pretrains(config) if not config["bundle"]),

@@ -45,7 +45,7 @@ rule reward_model:
     threads: cpus("reward_model")
     resources:
         **asks("reward_model"),
-        checkpoint_seconds=config["checkpoint_seconds"],  # a parameter would rerun what is finished
+        checkpoint_seconds=config["checkpoint_seconds"],  # as a param, it would rerun finished jobs
     params:
         paths=paths,
         settings=settings(
@@ -94,8 +94,8 @@ use rule reward_model as evaluator with:
         code=code("reward_model"),
 
 
-# One job for all reward models of a scale: starting a process costs more than scoring does in
-# the miniature, and loading a reward model is nothing beside scoring at the paper's size.
+# One job scores with all reward models of a scale. In the miniature, starting a process takes
+# longer than scoring; at the paper's size, loading a reward model takes no time in comparison.
 rule score:
     input:
         posts=made("data/posts.parquet"),

@@ -1,10 +1,10 @@
-# In: data/, samples/, scores/, the model folders, benchmarks/, and all pages but its own.
-# Out: what tells of the run itself: tables/training.csv, report/data_card.html, checksums.csv,
-# manifest.json, config.yaml and report/manifest.html; early in a run, logs/forecast.txt. A bundle
-# has none of these.
+# In: data/, samples/, scores/, the model folders, benchmarks/, and the other pages of the report.
+# Out: files about the run itself: tables/training.csv, report/data_card.html, checksums.csv,
+# manifest.json, config.yaml and report/manifest.html; early in a run, logs/forecast.txt. None of
+# these are made from a bundle.
 
-# The shards of the pretraining text, unless every pretrain is imported and none is needed; and by
-# split, the samples that the experiment uses.
+# The token shards (none if every pretrained checkpoint is imported), and the samples of each split
+# that the experiment uses.
 TOKENS = pretraining_tokens() if len(IMPORTED) < len(set(pretrains(config))) else []
 TEXT_WORLDS = [TEXT_WORLD] if TOKENS else []
 SAMPLES = {
@@ -42,7 +42,7 @@ rule data_card:
         "python {SCRIPTS}/data_card.py {params.paths} {params.settings} --log {log}"
 
 
-# The trainings of the experiment, as the table of their curves names them.
+# The trainings of the experiment, as named in the table of training curves.
 RUNS = [
     *(
         {
@@ -129,7 +129,7 @@ rule checksums:
 
 if Path(STAGES_ELSEWHERE).exists():
 
-    # What `make run` asks for besides: one line on the terminal, when the policy has been trained.
+    # `make run` asks for this too: it prints one line once the policy is trained.
     rule forecast:
         input:
             made("policy"),
@@ -143,7 +143,7 @@ if Path(STAGES_ELSEWHERE).exists():
         localrule: True
         conda:
             ANALYSIS
-        resources:  # not a parameter: with other cores it is not said once more
+        resources:  # not a param: other cores must not rerun it
             at_once=lambda wildcards: workflow.cores,
         params:
             paths=paths,
@@ -154,7 +154,7 @@ if Path(STAGES_ELSEWHERE).exists():
             " --cores {resources.at_once} --log {log}"
 
 
-# After everything else, so that all benchmarks are there.
+# Runs last, so that all benchmarks exist.
 rule manifest:
     input:
         FIGURES,

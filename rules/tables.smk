@@ -1,5 +1,5 @@
 # In: samples/best_of_n.parquet, scores/, rerank/, metrics of the reward models.
-# Out: tables/*.csv: what each figure draws and Table 1 prints. Figures 1 to 3 need no evaluator.
+# Out: tables/*.csv: the data of each figure and of Table 1. Figures 1 to 3 need no evaluator.
 
 DESIGN = {
     key: config[key]

@@ -1,7 +1,7 @@
-# What a person at the terminal should see of a run: how far it is, why a job failed, and that one
-# waits in vain. Snakemake's own report of each job is in its log, and on the terminal with
-# --printshellcmds. Reads the logs of failed jobs, benchmarks and Slurm's queue. Makes a note of this
-# run beside Snakemake's lock.
+# Messages for the person at the terminal: how far the run is, why a job failed, and which jobs wait in
+# vain. Snakemake's own report of each job is in its log, and on the terminal with --printshellcmds.
+# Reads the logs of failed jobs, benchmarks and Slurm's queue. Writes a note about this run beside
+# Snakemake's lock.
 import logging
 import re
 import shutil
@@ -124,12 +124,12 @@ STATUS = in_brief() if workflow.is_main_process and not in_full else None
 
 
 class Failures(logging.Handler):
-    """After each failed attempt of a job: one line with the cause and the log that has it."""
+    """Prints one line after each failed attempt of a job: the cause, and the log that shows it."""
 
     def __init__(self):
         super().__init__(logging.INFO)
-        self.jobs = {}  # of each job: its name, and its logs as they were before it began
-        self.raised = {}  # in each thread: the last exception, which a failed local job follows
+        self.jobs = {}  # job id -> its name, and the state of its logs before it began
+        self.raised = {}  # thread -> its last exception, logged just before a local job's failure
         self.killed = failures.kills_for_memory()
 
     def emit(self, record):
@@ -157,9 +157,9 @@ class Failures(logging.Handler):
 
 
 def written(path):
-    """What tells a log from the one that an earlier attempt left in its place."""
+    """The state of a log file, which tells it from the log of an earlier attempt."""
     try:
-        with open(path) as file:  # a shared file system is sure of its files once they are open
+        with open(path) as file:  # opening it refreshes the attributes on a shared file system
             status = os.fstat(file.fileno())
     except OSError:
         return path, None
@@ -167,13 +167,13 @@ def written(path):
 
 
 def warn_of_waiting_jobs(folder):
-    """Say once of each job of a run in `folder` that it waits for what will not come."""
+    """Warn once about each job of the run in `folder` that waits for what cannot happen."""
     said = set()
     pause = threading.Event()
     while not pause.wait(SECONDS_BETWEEN_LOOKS):
         try:
             advice = filter(None, map(slurm_queue.advice, slurm_queue.queue(folder)))
-        except OSError:  # Slurm is away; the executor says so, if that lasts
+        except OSError:  # Slurm does not answer; the executor reports it if that lasts
             continue
         for line in advice:
             if line not in said:
@@ -182,7 +182,7 @@ def warn_of_waiting_jobs(folder):
 
 
 def not_a_guess_at_the_account(record):
-    """The Slurm plugin guesses the account by a command that is wrong at any site, and goes on."""
+    """Filters out an error of the Slurm plugin, which guesses the account by an invalid command."""
     return "sacct: invalid option" not in str(record.msg)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.artifacts import appearing_whole
+from underspec.artifacts import atomic
 from underspec.command import arguments, told_of_files
 from underspec.config.config import read_config, text_world, validate
 from underspec.config.estimate import stages
@@ -40,7 +40,7 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
             f"{scale}: {parameters(model['shape'], config['tokenizer']['vocabulary']):,} parameters"
         )
     if output:
-        with appearing_whole(output) as unfinished:
+        with atomic(output) as unfinished:
             table.to_csv(unfinished, index=False)
 
 

@@ -9,7 +9,7 @@ from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
 from underspec.models.t5 import load, save
-from underspec.training.distributed import Placement
+from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Recipe, train
 from underspec.training.objectives.sft import sft
 
@@ -25,7 +25,7 @@ def policy(
     seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: Annotated[dict, sections.Placement],
+    placement: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
     """Finetune a pretrain on posts and references: the SFT policy (paper, section 2.1)."""
@@ -42,7 +42,7 @@ def policy(
         seed,
         checkpoints,
         save_seconds,
-        Placement(**placement),
+        DeviceLayout(**placement),
     )
     if result is None:  # the first process of this job has it
         return

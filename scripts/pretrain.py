@@ -7,7 +7,7 @@ from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import first_sentinel, load_tokenizer
 from underspec.models.t5 import new_t5, save
-from underspec.training.distributed import Placement
+from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Recipe, train
 from underspec.training.objectives.denoising import denoising
 
@@ -22,7 +22,7 @@ def pretrain(
     pretrain_seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: Annotated[dict, sections.Placement],
+    placement: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
     """Pretrain a T5 from random initialisation by span corruption (paper, section 2.1).
@@ -42,7 +42,7 @@ def pretrain(
         pretrain_seed,
         checkpoints,
         save_seconds,
-        Placement(**placement),
+        DeviceLayout(**placement),
     )
     if result is None:  # the first process of this job has it
         return

@@ -11,7 +11,7 @@ from underspec.errors import ArtifactError
 from underspec.inference.scoring import pairwise_accuracy
 from underspec.models.reward_model import new_reward_model
 from underspec.models.t5 import parameters, save
-from underspec.training.distributed import Placement
+from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Recipe, train
 from underspec.training.objectives.preference import distinguishable, preference
 
@@ -33,7 +33,7 @@ def reward_model(
     finetune_seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: Annotated[dict, sections.Placement],
+    placement: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
     """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
@@ -74,7 +74,7 @@ def reward_model(
         finetune_seed,
         checkpoints,
         save_seconds,
-        Placement(**placement),
+        DeviceLayout(**placement),
     )
     if result is None:  # the first process of this job has it
         return

@@ -7,7 +7,7 @@ from underspec.artifacts import POSTS, SAMPLES, of_split, read_table, write_tabl
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
-from underspec.inference.sampling import draw
+from underspec.inference.sampling import draw_samples
 from underspec.models.t5 import for_inference, load
 
 
@@ -29,7 +29,7 @@ def sample(
     trained = load_tokenizer(tokenizer)
     table = of_split(read_table(posts, POSTS), split, posts)
     model = load(T5ForConditionalGeneration, policy, shape, trained.get_vocab_size())
-    drawn = draw(
+    drawn = draw_samples(
         for_inference(model, precision),
         trained,
         list(table.post_id),

@@ -1,10 +1,12 @@
-"""Tables on disk: Parquet with a fixed schema, written atomically, checked when read.
+"""Artifacts on disk: written atomically, validated when read.
 
-And arrays too long for memory: .npy files, written piece by piece.
+Tables are Parquet files with a fixed schema; token arrays are .npy files, which need not fit into
+memory.
 """
 
 import io
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,14 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from underspec import parquet_files
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, first_line
 
 MAKE = "let Snakemake make it first"
 REMAKE = "delete it and run Snakemake again"
 
 
 class Schema(dict[str, str]):
-    """The type of each column by its name; no two rows have the same values in all of `key`."""
+    """Column names and types; the columns `key` identify a row."""
 
     def __init__(self, *key: str, **columns: str):
         super().__init__(columns)
@@ -43,16 +45,16 @@ DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
 EVIDENCE = Schema(quantity="string", n="int32", seeds="bool", resample="int32", value="float64")
 RERANK = Schema("n", "post_id", post_id="string", n="int32", sample_index="int32", reward="float32")
 
-STALE_SECONDS = 3600.0  # what was begun so long ago will not be finished
+STALE_SECONDS = 3600.0  # an unfinished file of this age was left by a killed process
 
 
 def unfinished_name(path: Path) -> Path:
-    """A name for `path` while it is not whole, which no other process uses."""
+    """A unique temporary name for `path` while it is being written."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex}.unfinished")
 
 
 def stale(folder: Path, name: str = "*") -> Iterator[Path]:
-    """What processes that were killed have left unfinished of `name` in `folder`."""
+    """The unfinished files and folders of `name` in `folder` that killed processes have left."""
     for path in folder.glob(f"{name}.*.unfinished"):
         with suppress(FileNotFoundError):  # another process has just finished it
             if path.stat().st_mtime < time.time() - STALE_SECONDS:
@@ -60,48 +62,57 @@ def stale(folder: Path, name: str = "*") -> Iterator[Path]:
 
 
 @contextmanager
-def appearing_whole(path: Path) -> Iterator[Path]:
-    """A file to write, which gets the name `path` at the end; if writing fails, it is deleted.
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary name for a file or folder, which is renamed to `path` at the end.
 
-    A second copy of the same job writes a file of its own.
+    If writing fails, nothing is left. A second copy of the same job uses another name; if it was
+    the first to rename a folder, its folder stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left_over in stale(path.parent, path.name):
-        left_over.unlink(missing_ok=True)
+        _delete(left_over)
     unfinished = unfinished_name(path)
     try:
         yield unfinished
-        os.replace(unfinished, path)
+        try:
+            os.replace(unfinished, path)
+        except OSError:
+            if not (unfinished.is_dir() and path.is_dir()):
+                raise
     finally:
-        unfinished.unlink(missing_ok=True)
+        _delete(unfinished)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder, if it exists."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_table(table: pd.DataFrame, path: Path, schema: Schema) -> None:
-    """Write `table` with the columns of `schema` first, in their types; extra columns follow.
+    """Write `table` atomically, with the columns of `schema` first; extra columns follow.
 
-    The file appears under its name only when it is whole. Raises ArtifactError if `table`
-    breaks the schema: what cannot be read back is never written.
+    Raises ArtifactError if `table` violates the schema, so that every written table can be read.
     """
     check_table(table, path, schema)
     extra = [column for column in table.columns if column not in schema]
     table = table[[*schema, *extra]].astype(schema)
-    with appearing_whole(path) as unfinished:
+    with atomic(path) as unfinished:
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), unfinished)
 
 
 def write_flat_array(pieces: Iterable[np.ndarray], path: Path, kind: np.dtype) -> None:
-    """Write `pieces` (any, ...) of type `kind` one after the other as one .npy array (total,).
-
-    The file appears under its name only when it is whole.
-    """
+    """Write the concatenated `pieces` as one .npy array (total,) of type `kind`, atomically."""
     total = 0
-    with appearing_whole(path) as unfinished, unfinished.open("wb") as file:
+    with atomic(path) as unfinished, unfinished.open("wb") as file:
         _npy_header(file, kind, total)
         for piece in pieces:
             piece.astype(kind, copy=False).tofile(file)
             total += len(piece)
         file.seek(0)
-        _npy_header(file, kind, total)  # of the same length: NumPy leaves room for a longer axis
+        _npy_header(file, kind, total)  # NumPy pads headers, so the length is the same
 
 
 def _npy_header(file, kind: np.dtype, total: int) -> None:
@@ -110,10 +121,10 @@ def _npy_header(file, kind: np.dtype, total: int) -> None:
 
 
 def read_table(path: Path, schema: Schema) -> pd.DataFrame:
-    """Read a table written by `write_table`, its columns in the types of `schema`.
+    """Read a table written by `write_table`, with the column types of `schema`.
 
-    Raises ArtifactError, naming the file, if it is missing, not whole, not of this schema, or
-    holds what `check_table` refuses.
+    Raises ArtifactError, naming the file, if it is missing, damaged, of another schema, or refused
+    by `check_table`.
     """
     return table_in(path, path, schema, REMAKE)
 
@@ -121,7 +132,7 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
 def table_in(
     source: Path | io.BytesIO, path: Path, schema: Schema | None, cure: str
 ) -> pd.DataFrame:
-    """The table in `source`, which messages call `path`; without a schema, of rewards alone."""
+    """The table in `source`, called `path` in messages; without a schema, columns are rewards."""
     with parquet_files.opened(source, path, cure) as file:
         table = file.read()
     schema = schema or Schema(**dict.fromkeys(table.schema.names, "float32"))
@@ -131,8 +142,8 @@ def table_in(
 
 
 def check_table(table: pd.DataFrame, path: Path, schema: Schema, cure: str = REMAKE) -> None:
-    """Raise ArtifactError, naming `path`, if `table` has no rows, lacks a column of `schema`, holds
-    a null or a number that is not finite in one, or a key twice.
+    """Raise ArtifactError, naming `path`, if `table` has no rows, misses a column of `schema`, has
+    null or non-finite values in one, or has duplicate keys.
     """
     missing = [column for column in schema if column not in table.columns]
     if missing:
@@ -161,52 +172,52 @@ def _first(rows: pd.Series) -> int:
     return int(np.flatnonzero(rows)[0])
 
 
-def read_posts(path: Path, of: pd.Series, there: Path) -> pd.DataFrame:
-    """The table of posts, which has those that `of`, a column of the table `there`, names.
+def read_posts(path: Path, post_ids: pd.Series, table: Path) -> pd.DataFrame:
+    """The table of posts, which must contain `post_ids`, a column of `table`.
 
     Raises ArtifactError as `read_table` does, and if one of these posts is missing.
     """
     posts = read_table(path, POSTS)
-    missing = list(of[~of.isin(posts.post_id)].unique())
+    missing = list(post_ids[~post_ids.isin(posts.post_id)].unique())
     if missing:
         listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ArtifactError(
-            f"{path}: lacks posts that {there} has ({listed}); delete the older of the two files "
+            f"{path}: lacks posts that {table} has ({listed}); delete the older of the two files "
             "and run Snakemake again"
         )
     return posts
 
 
 def of_split(table: pd.DataFrame, split: str, path: Path) -> pd.DataFrame:
-    """The rows of a split. Raises ArtifactError, naming `path`, if the table in it has none."""
+    """The rows of a split. Raises ArtifactError, naming `path`, if there are none."""
     rows = table[table.split == split]
     if rows.empty:
         raise ArtifactError(
-            f"{path}: has nothing of the split {split}, only of {', '.join(table.split.unique())}"
+            f"{path}: has no rows of the split {split}, only of {', '.join(table.split.unique())}"
         )
     return rows
 
 
 def read_tokens(path: Path) -> np.ndarray:
-    """An array of token ids as `write_flat_array` has written it, not read into memory.
+    """An array of token ids written by `write_flat_array`, memory-mapped.
 
-    Raises ArtifactError, naming the file, if it is missing, not whole, or something else.
+    Raises ArtifactError, naming the file, if it is missing, damaged, or something else.
     """
     try:
         tokens = np.load(path, mmap_mode="r")
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; {MAKE}") from None
     except (OSError, ValueError, EOFError, SyntaxError) as error:  # a header is Python's syntax
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         raise ArtifactError(f"{path}: not a whole .npy file ({cause}); {REMAKE}") from error
     kind = getattr(tokens, "dtype", None)
     if kind not in (np.uint16, np.uint32) or tokens.ndim != 1 or not len(tokens):
-        raise ArtifactError(f"{path}: not a row of token ids; {REMAKE}")
+        raise ArtifactError(f"{path}: not a flat array of token ids; {REMAKE}")
     return tokens
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text, without their ends.
+    """The lines of a text file, without line ends.
 
     Raises ArtifactError, naming the file, if it is missing or not UTF-8.
     """

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.artifacts import MAKE, REMAKE, appearing_whole
-from underspec.errors import ArtifactError
+from underspec.artifacts import MAKE, REMAKE, atomic
+from underspec.errors import ArtifactError, first_line
 
 # The columns of all tables that hold text. A scale may be called 007, 1e3 or NA: nothing here is
 # guessed to be a number, or missing. What is open in such a column is "".
@@ -31,11 +31,11 @@ def read_csv(path: Path | str) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise ArtifactError(f"{path}: has no rows, not even names of columns; {REMAKE}") from None
     except (OSError, ValueError) as error:
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        cause = first_line(error)
         raise ArtifactError(f"{path}: not a whole CSV file ({cause}); {REMAKE}") from None
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write six significant digits; the file appears under its name only when it is whole."""
-    with appearing_whole(path) as unfinished:
+    with atomic(path) as unfinished:
         table.to_csv(unfinished, index=False, float_format="%.6g")

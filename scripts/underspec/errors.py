@@ -1,13 +1,18 @@
-"""The errors a user can cause and cure. Their message is one line: what, where, and the cure."""
+"""Errors that a user can cause and fix. Their message is one line: what, where, and the cure."""
 
 
 class UserError(Exception):
-    """Base class: `command` prints its message without a traceback."""
+    """The base class; `command` prints the message without a traceback."""
 
 
 class ConfigError(UserError):
-    """A config key that is unknown, impossible, or contradicts another; names the key."""
+    """A config key is unknown, invalid, or contradicts another; the message names the key."""
 
 
 class ArtifactError(UserError):
-    """A damaged or foreign artifact; names the file and the cause."""
+    """An artifact is missing, damaged or inconsistent; the message names the file and the cause."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type if there is no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

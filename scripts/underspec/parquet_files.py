@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, first_line
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -60,7 +60,7 @@ def opened(source: Path | io.BytesIO, path: Path, cure: str) -> Iterator[pq.Parq
         raise ArtifactError(f"{path}: no such file; {cure}") from None
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(
-            f"{path}: not a whole Parquet file ({_first_line(error)}); {cure}"
+            f"{path}: not a whole Parquet file ({first_line(error)}); {cure}"
         ) from error
 
 
@@ -87,7 +87,7 @@ def columns(table: pa.Table, kinds: Mapping[str, str], path: Path, cure: str) ->
             cast = column.cast(wanted)
         except pa.ArrowException as error:
             raise ArtifactError(
-                f"{path}: column {name} does not hold {meant} ({_first_line(error)}); {cure}"
+                f"{path}: column {name} does not hold {meant} ({first_line(error)}); {cure}"
             ) from None
         table = table.set_column(names.index(name), name, cast)
     return table
@@ -102,7 +102,7 @@ def check_utf8(table: pa.Table | pa.RecordBatch, path: Path, cure: str) -> None:
             column.validate(full=True)
         except pa.ArrowException as error:
             raise ArtifactError(
-                f"{path}: column {name} is damaged ({_first_line(error)}); {cure}"
+                f"{path}: column {name} is damaged ({first_line(error)}); {cure}"
             ) from None
 
 
@@ -112,7 +112,3 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     with suppress(ValueError, LookupError, TypeError):  # what others wrote there is theirs
         frame.attrs = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))["attributes"]
     return frame
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

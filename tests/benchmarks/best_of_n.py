@@ -34,7 +34,7 @@ from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration  # 
 from underspec.allocator import keep_freed_memory  # noqa: E402
 from underspec.data.tokenization import EOS, PAD, pad  # noqa: E402
 from underspec.inference import sampling  # noqa: E402
-from underspec.inference.sampling import draw  # noqa: E402
+from underspec.inference.sampling import draw_samples  # noqa: E402
 from underspec.inference.scoring import score  # noqa: E402
 from underspec.models.reward_model import RewardModel  # noqa: E402
 from underspec.models.t5 import new_t5, t5_config  # noqa: E402
@@ -117,7 +117,7 @@ def samplers(size: str, setting: str) -> dict:
 
     def ours(seed: int) -> int:
         ids = [str(i) for i in range(count)]
-        texts = draw(policy, tokenizer, ids, posts, SAMPLES, longest, seed).text
+        texts = draw_samples(policy, tokenizer, ids, posts, SAMPLES, longest, seed).text
         return sum(len(text.partition("</s>")[0].split()) + ("</s>" in text) for text in texts)
 
     @torch.inference_mode()
@@ -208,7 +208,7 @@ def growth() -> dict[tuple[str, int], Callable[[int], int]]:
     def best_of(n: int, posts: list[np.ndarray], reward_models: int) -> Callable[[int], int]:
         def run(seed: int) -> int:
             ids = [str(i) for i in range(len(posts))]
-            draw(policy, tokenizer, ids, posts, n, 24, seed)
+            draw_samples(policy, tokenizer, ids, posts, n, 24, seed)
             rng = np.random.default_rng(seed)
             texts = [[np.append(rng.integers(3, 2_048, 23), EOS) for _ in range(n)] for _ in posts]
             for _ in range(reward_models):

@@ -19,13 +19,13 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.data.tokenization import EOS
 from underspec.inference import continuous_batching
-from underspec.inference.sampling import language_model
+from underspec.inference.sampling import policy_decoder
 from underspec.inference.scoring import score
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task, uniforms
 from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import new_t5, quicken, set_dropout, t5_config
-from underspec.training.distributed import Placement
+from underspec.models.t5 import new_t5, set_dropout, t5_config, use_fast_norms
+from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Interrupted, Objective, Recipe, train
 from underspec.training.objectives.denoising import denoising
 from underspec.training.objectives.preference import preference
@@ -58,7 +58,7 @@ def gradients(
 ) -> tuple[float, list[Tensor]]:
     """The loss of a step's `rows`, and its gradients on the CPU; no dropout."""
     model = copy.deepcopy(model).to(device).train()
-    quicken(model)
+    use_fast_norms(model)
     set_dropout(model, 0.0)
     batch = objective.batch(0, rows)
     terms = objective.terms(batch)
@@ -122,7 +122,7 @@ def start_of(setting: Setting) -> T5ForConditionalGeneration:
 def run(
     setting: Setting,
     recipe: Recipe,
-    placement: Placement,
+    layout: DeviceLayout,
     folder: Path,
     stop_at: int | None = None,
 ) -> tuple[list[Tensor], list[float]] | None:
@@ -137,7 +137,7 @@ def run(
     watched = replace(objective, batch=batch)
     try:
         with arithmetic_of(setting):
-            result = train(start_of(setting), watched, recipe, 0, folder, 1e9, placement)
+            result = train(start_of(setting), watched, recipe, 0, folder, 1e9, layout)
     except Interrupted:
         return None
     if result is None:
@@ -147,11 +147,11 @@ def run(
 
 
 def interrupted(
-    setting: Setting, recipe: Recipe, placement: Placement, folder: Path
+    setting: Setting, recipe: Recipe, layout: DeviceLayout, folder: Path
 ) -> tuple[list[Tensor], list[float]]:
     """As `run`, but stopped by SIGTERM on the way, and started again."""
-    assert run(setting, recipe, placement, folder, stop_at=recipe.steps // 2) is None
-    finished = run(setting, recipe, placement, folder)
+    assert run(setting, recipe, layout, folder, stop_at=recipe.steps // 2) is None
+    finished = run(setting, recipe, layout, folder)
     assert finished is not None
     return finished
 
@@ -171,9 +171,9 @@ def resuming(setting: Setting) -> Iterator[Finding]:
         recipe = replace(RECIPE, optimizer=optimizer, learning_rate=rate)
         with tempfile.TemporaryDirectory() as folder:
             places = [Path(folder) / name for name in "abc"]
-            whole, losses = run(setting, recipe, Placement(), places[0])
-            again, _ = run(setting, recipe, Placement(), places[1])
-            resumed, _ = interrupted(setting, recipe, Placement(), places[2])
+            whole, losses = run(setting, recipe, DeviceLayout(), places[0])
+            again, _ = run(setting, recipe, DeviceLayout(), places[1])
+            resumed, _ = interrupted(setting, recipe, DeviceLayout(), places[2])
         yield at_most(f"{optimizer}: last loss over the first", losses[-1] / losses[0], 0.98)
         yield Finding(f"{optimizer}: two runs differ by", apart(again, whole, start))
         yield at_most(f"{optimizer}: resumed", apart(resumed, whole, start), AGAIN)
@@ -184,7 +184,7 @@ def resuming(setting: Setting) -> Iterator[Finding]:
 def compiled(setting: Setting) -> Iterator[Finding]:
     """A compiled training: against one that is not, without dropout; against itself, resumed."""
     start = list(start_of(setting).parameters())
-    over = Placement(compiled=True)
+    over = DeviceLayout(compiled=True)
     for dropout in (0.0, 0.1):
         recipe = replace(RECIPE, dropout=dropout, steps=8)
         with tempfile.TemporaryDirectory() as folder:
@@ -194,7 +194,7 @@ def compiled(setting: Setting) -> Iterator[Finding]:
                 resumed, _ = interrupted(setting, recipe, over, places[1])
                 yield at_most("resumed", apart(resumed, whole, start), AGAIN)
             else:
-                plain, expected = run(setting, recipe, Placement(), places[1])
+                plain, expected = run(setting, recipe, DeviceLayout(), places[1])
                 yield at_most("last loss", abs(losses[-1] / expected[-1] - 1), BF16_LOSS)
                 yield at_most("weights", apart(whole, plain, start), BF16_WAY)
 
@@ -242,10 +242,10 @@ def sharded(setting: Setting) -> Iterator[Finding]:
     recipe = replace(RECIPE, dropout=0.0, precision="fp32", steps=8)
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / name for name in "abc"]
-        over = Placement(sharded=True)
+        over = DeviceLayout(sharded=True)
         shared, losses = in_processes(world, run, setting, recipe, over, places[0])
         resumed, _ = in_processes(world, interrupted, setting, recipe, over, places[1])
-        alone, expected = run(setting, recipe, Placement(), places[2])
+        alone, expected = run(setting, recipe, DeviceLayout(), places[2])
     start = list(start_of(setting).parameters())
     yield at_most("loss", abs(losses[-1] / expected[-1] - 1), 1e-4)
     yield at_most("weights", apart(shared, alone, start), FP32_WAY)
@@ -273,7 +273,7 @@ def drawn(
     """Tokens (posts, samples, longest) and log-probabilities (posts, samples), on the CPU."""
     task = Task(
         Encoder(policy.encoder, max(map(len, posts))),
-        language_model(policy, temperature),
+        policy_decoder(policy, temperature),
         [str(i) for i in range(len(posts))],
         posts,
         samples,
@@ -282,7 +282,7 @@ def drawn(
     )
     found = torch.zeros(len(posts), samples, longest, dtype=torch.long)
     log_probs = torch.zeros(len(posts), samples)
-    for places, tokens, likely in continuous_batching.drawn(task):
+    for places, tokens, likely in continuous_batching.generate(task):
         found[places], log_probs[places] = tokens.cpu(), likely.cpu()
     return found, log_probs
 
@@ -366,7 +366,7 @@ def distribution(setting: Setting) -> Iterator[Finding]:
         with arithmetic_of(setting):
             task = Task(
                 Encoder(policy.encoder, len(post)),
-                language_model(policy),
+                policy_decoder(policy),
                 [str(i) for i in range(60)],
                 [post] * 60,
                 count // 60,
@@ -374,7 +374,7 @@ def distribution(setting: Setting) -> Iterator[Finding]:
                 seed=0,
             )
             ours = torch.cat(
-                [tokens.flatten(0, 1).cpu() for _, tokens, _ in continuous_batching.drawn(task)]
+                [tokens.flatten(0, 1).cpu() for _, tokens, _ in continuous_batching.generate(task)]
             )
         torch.manual_seed(0)
         theirs = policy.generate(

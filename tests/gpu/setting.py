@@ -142,9 +142,9 @@ def arithmetic_of(setting: Setting) -> Iterator[None]:
     """On a CPU, what the library does on a GPU: fused attention and norms, padded texts, Adafactor
     for many tensors at once.
     """
-    before = fused_layers.fused, shared_post_t5.POST_GRAIN, optimizers.together
+    before = fused_layers.fused, shared_post_t5.POST_MULTIPLE, optimizers.can_batch
     if not setting.gpu:
-        fused_layers.fused, shared_post_t5.POST_GRAIN, optimizers.together = (
+        fused_layers.fused, shared_post_t5.POST_MULTIPLE, optimizers.can_batch = (
             (lambda _: True),
             8,
             (lambda _: True),
@@ -152,7 +152,7 @@ def arithmetic_of(setting: Setting) -> Iterator[None]:
     try:
         yield
     finally:
-        fused_layers.fused, shared_post_t5.POST_GRAIN, optimizers.together = before
+        fused_layers.fused, shared_post_t5.POST_MULTIPLE, optimizers.can_batch = before
 
 
 def rates(

@@ -19,14 +19,14 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.data.tokenization import EOS, PAD
 from underspec.inference import continuous_batching
-from underspec.inference.sampling import language_model
+from underspec.inference.sampling import policy_decoder
 from underspec.inference.scoring import score
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
 from underspec.models import fused_layers
 from underspec.models.operations import forward
 from underspec.models.t5 import new_t5
-from underspec.training.distributed import Placement
+from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Objective, Recipe, train
 
 ADAFACTOR = Recipe(
@@ -73,7 +73,7 @@ def ceilings(setting: Setting) -> Iterator[Finding]:
 
 
 def seconds_a_step(
-    setting: Setting, model: nn.Module, objective: Objective, recipe: Recipe, placement: Placement
+    setting: Setting, model: nn.Module, objective: Objective, recipe: Recipe, layout: DeviceLayout
 ) -> list[float]:
     """Of each step of a real training after WARM_UP."""
     began = []
@@ -85,7 +85,7 @@ def seconds_a_step(
         return objective.batch(step, rows)
 
     with tempfile.TemporaryDirectory() as folder:
-        train(model, replace(objective, batch=batch), recipe, 0, Path(folder), 1e9, placement)
+        train(model, replace(objective, batch=batch), recipe, 0, Path(folder), 1e9, layout)
     setting.synchronize()
     began.append(time.perf_counter())
     return list(np.diff(began)[WARM_UP:])
@@ -160,7 +160,7 @@ def pretraining_speed(setting: Setting, scale: str, ways: dict) -> Iterator[Find
         began = time.perf_counter()
         with arithmetic_of(setting), attention_by(attend):
             steps = seconds_a_step(
-                setting, model, objective, recipe, Placement(micro_batch, compiled=compiled)
+                setting, model, objective, recipe, DeviceLayout(micro_batch, compiled=compiled)
             )
         yield median(name, [setting.batch * setting.inputs / each for each in steps], "tokens/s")
         share = None
@@ -191,7 +191,7 @@ def reward_model_training(setting: Setting) -> Iterator[Finding]:
             model = new_reward_model(setting.shape(scale), setting.vocabulary)
         recipe = replace(ADAFACTOR, batch=batch, steps=8, schedule="constant", warmup=0)
         with arithmetic_of(setting):
-            steps = seconds_a_step(setting, model, objective, recipe, Placement(at_once))
+            steps = seconds_a_step(setting, model, objective, recipe, DeviceLayout(at_once))
         yield median(f"{scale}: pairs", [batch / each for each in steps], "a second")
 
 
@@ -245,7 +245,7 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
     def task() -> Task:
         return Task(
             Encoder(policy.encoder, max(map(len, posts))),
-            language_model(policy),
+            policy_decoder(policy),
             [str(i) for i in range(len(posts))],
             posts,
             setting.samples,
@@ -256,7 +256,8 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
     def ours() -> float:
         with arithmetic_of(setting):
             return sum(
-                counted(tokens.flatten(0, 1)) for _, tokens, _ in continuous_batching.drawn(task())
+                counted(tokens.flatten(0, 1))
+                for _, tokens, _ in continuous_batching.generate(task())
             )
 
     def generate() -> float:
@@ -292,7 +293,7 @@ def sampling_speed(setting: Setting, scale: str) -> Iterator[Finding]:
     share = None
     if setting.peaks:
         least = bytes_read(
-            setting, scale, list(map(len, posts)), continuous_batching.rows_at_once(task())
+            setting, scale, list(map(len, posts)), continuous_batching.max_slots(task())
         )
         seconds = len(posts) * setting.samples * setting.longest / fast
         share = 100 * least / seconds / (setting.peaks[1] * 1e9)

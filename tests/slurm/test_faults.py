@@ -68,7 +68,7 @@ def running(cluster):
 
 def assert_resumed(folder):
     log = (folder / "results/victim/logs/pretrain/base/seed0.log").read_text()
-    assert "going on from step" in log
+    assert "resuming from step" in log
 
 
 def test_cancelled_from_outside(cluster, folder, undisturbed):
@@ -76,7 +76,7 @@ def test_cancelled_from_outside(cluster, folder, undisturbed):
     cluster.run("scancel", job)
     run.succeeds(600)
     log = folder / f".snakemake/slurm_logs/rule_pretrain/base_0/{job}.log"
-    assert re.search(r"stopped by a signal; step \d+ is saved", log.read_text())
+    assert re.search(r"stopped by a signal; saved a checkpoint at step \d+", log.read_text())
     assert_resumed(folder)
     assert (folder / WEIGHTS).read_bytes() == undisturbed
     assert jobs(cluster, "pretrain")[job] == "CANCELLED"

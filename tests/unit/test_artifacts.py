@@ -278,7 +278,7 @@ def test_posts_that_another_table_names_and_are_not_there(tmp_path):
 def test_a_split_without_posts(tmp_path):
     assert list(of_split(posts(), "policy", tmp_path).post_id) == ["a"]
     with pytest.raises(
-        ArtifactError, match="has nothing of the split best_of_n, only of policy, v"
+        ArtifactError, match="has no rows of the split best_of_n, only of policy, v"
     ):
         of_split(posts(), "best_of_n", tmp_path)
 

@@ -111,7 +111,7 @@ CASES = {
     "posts of no split": (
         "sample",
         SAMPLE | {"split": "test"},
-        "posts: has nothing of the split test, only of policy, best_of_n",
+        "posts: has no rows of the split test, only of policy, best_of_n",
     ),
     "no policy": ("sample", SAMPLE, "gone: no checkpoint there"),
     "no temperature": (

@@ -14,7 +14,6 @@ from underspec import artifacts
 from underspec.artifacts import STALE_SECONDS
 from underspec.errors import ArtifactError, UserError
 from underspec.models.t5 import new_t5
-from underspec.training import checkpoints
 from underspec.training.checkpoints import KEPT, resume, save
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
@@ -68,14 +67,14 @@ def test_the_last_ones_are_kept_and_the_newest_is_used(tmp_path):
 def test_a_second_copy_that_was_faster_does_no_harm(tmp_path, monkeypatch):
     """Both write step 3; the other one's is there when ours is to get its name."""
     model, optimizer = started()
-    finish = checkpoints._finish
+    replace = artifacts.os.replace
 
-    def finish_after_the_other(unfinished, final):
-        monkeypatch.setattr(checkpoints, "_finish", finish)
+    def replace_after_the_other(unfinished, final):
+        monkeypatch.setattr(artifacts.os, "replace", replace)
         save(Accelerator(), tmp_path, 3, [], model, optimizer)
-        finish(unfinished, final)
+        replace(unfinished, final)
 
-    monkeypatch.setattr(checkpoints, "_finish", finish_after_the_other)
+    monkeypatch.setattr(artifacts.os, "replace", replace_after_the_other)
     save(Accelerator(), tmp_path, 3, [], model, optimizer)
     assert names(tmp_path) == ["step-000000003"]
     assert resume(Accelerator(), tmp_path, model, optimizer)[0] == 3

@@ -6,7 +6,7 @@ import torch
 
 from underspec.data.tokenization import EOS
 from underspec.inference import continuous_batching, shared_post_t5
-from underspec.inference.sampling import language_model
+from underspec.inference.sampling import policy_decoder
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
 from underspec.models import fused_layers
@@ -29,7 +29,7 @@ def texts(count):
 
 def task(posts, samples=SAMPLES, version="v1.0", device="cpu", only=None, **distribution):
     policy = new_t5(SHAPE | {"version": version}, VOCABULARY, 0).eval().to(device)
-    encoder, decoder = Encoder(policy.encoder, 8), language_model(policy)
+    encoder, decoder = Encoder(policy.encoder, 8), policy_decoder(policy)
     names = [f"post {i}" for i in range(len(posts))]
     if only is not None:
         posts, names = [posts[only]], [names[only]]
@@ -39,7 +39,7 @@ def task(posts, samples=SAMPLES, version="v1.0", device="cpu", only=None, **dist
 def drawn(about):
     """Tokens (posts, samples, longest) and log-probabilities (posts, samples)."""
     samples = {}
-    for places, tokens, log_probs in continuous_batching.drawn(about):
+    for places, tokens, log_probs in continuous_batching.generate(about):
         for i, *those in zip(places, tokens, log_probs, strict=True):
             assert i not in samples
             samples[i] = [each.clone() for each in those]
@@ -48,20 +48,20 @@ def drawn(about):
 
 def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(monkeypatch):
     """Rows in flight never exceed the room, and come out as if each post were alone."""
-    monkeypatch.setattr(continuous_batching, "ROWS_AT_ONCE", 48)
+    monkeypatch.setattr(continuous_batching, "MAX_SLOTS", 48)
     posts = texts(30)
     in_flight, begun = [], []
     step = continuous_batching._step
 
     def watched(about, together):
-        in_flight.append(sum(len(cohort.rows) for cohort in together))
-        begun.append({cohort.step for cohort in together})
+        in_flight.append(sum(len(batch.active) for batch in together))
+        begun.append({batch.step for batch in together})
         step(about, together)
 
     monkeypatch.setattr(continuous_batching, "_step", watched)
     samples = drawn(task(posts))
     assert max(in_flight) <= 48
-    assert max(map(len, begun)) > 1  # cohorts at different steps share a step
+    assert max(map(len, begun)) > 1  # batches at different steps share a step
     monkeypatch.setattr(continuous_batching, "_step", step)
     for i in (0, 17, 29):
         alone = drawn(task(posts, only=i))
@@ -80,20 +80,20 @@ def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
         total_memory = 12 * a_row * LONGEST / continuous_batching.CACHE_SHARE
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
-    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 6)
+    monkeypatch.setattr(shared_post_t5, "POST_MULTIPLE", 6)
     monkeypatch.setattr(shared_post_t5, "POSTS_SHARE", 3 * 6 * a_row / Properties.total_memory)
     with monkeypatch.context() as patch:
         patch.setattr(about.decoder, "device", torch.device("cuda"))
-        limits = continuous_batching.rows_at_once(about), continuous_batching.posts_at_once(about)
+        limits = continuous_batching.max_slots(about), continuous_batching.max_posts(about)
     assert limits == (12, 3)
-    monkeypatch.setattr(continuous_batching, "rows_at_once", lambda about: limits[0])
-    monkeypatch.setattr(continuous_batching, "posts_at_once", lambda about: limits[1])
+    monkeypatch.setattr(continuous_batching, "max_slots", lambda about: limits[0])
+    monkeypatch.setattr(continuous_batching, "max_posts", lambda about: limits[1])
     in_flight = []
     step = continuous_batching._step
 
     def watched(about, together):
         in_flight.append(
-            (sum(len(each.rows) for each in together), sum(len(each.posts) for each in together))
+            (sum(len(each.active) for each in together), sum(len(each.posts) for each in together))
         )
         step(about, together)
 
@@ -104,15 +104,15 @@ def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
 
 
 def test_caches_grow_with_samples_for_what_was_drawn_alone():
-    """What is kept of the post does not; memory here is counted in numbers."""
+    """The cross-attention cache does not grow; sizes here are numbers of elements."""
     posts = texts(1)
 
     def kept(samples):
-        cohort = continuous_batching._begin(task(posts, samples), [0])
-        cohort.grow()
-        drawn = sum(each.numel() for pair in cohort.cache for each in pair)
-        (memory,) = (readers.memory for readers in cohort.readers)
-        return sum(each.numel() for each in (*memory.keys, *memory.values)), drawn
+        batch = continuous_batching._start(task(posts, samples), [0])
+        batch.grow()
+        drawn = sum(each.numel() for pair in batch.kv_cache for each in pair)
+        (cache,) = (readers.cache for readers in batch.readers)
+        return sum(each.numel() for each in (*cache.keys, *cache.values)), drawn
 
     with torch.inference_mode():
         (of_post, of_few), (of_post_again, of_many) = kept(4), kept(64)
@@ -127,8 +127,8 @@ def test_padded_posts_have_the_same_samples(monkeypatch, version, distribution):
     posts = texts(20)
     tokens, log_probs = drawn(task(posts, version=version, **distribution))
     monkeypatch.setattr(fused_layers, "fused", lambda device: True)
-    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 2)
-    monkeypatch.setattr(continuous_batching, "rows_at_once", lambda about: 32)
+    monkeypatch.setattr(shared_post_t5, "POST_MULTIPLE", 2)
+    monkeypatch.setattr(continuous_batching, "max_slots", lambda about: 32)
     others = drawn(task(posts, version=version, **distribution))
     torch.testing.assert_close(others[0], tokens)
     torch.testing.assert_close(others[1], log_probs, rtol=0, atol=1e-5 * LONGEST)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from underspec.data.tokenization import EOS
 from underspec.inference import continuous_batching
-from underspec.inference.sampling import language_model
+from underspec.inference.sampling import policy_decoder
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
 from underspec.models.t5 import new_t5
@@ -61,14 +61,14 @@ def test_samples_are_those_of_separate_matrix_products(monkeypatch):
     policy = new_t5(shape, 12, 0).eval().to(DEVICE)
     posts = [np.array([*range(3, 4 + i), EOS]) for i in range(3)]
     task = Task(
-        *(Encoder(policy.encoder, 8), language_model(policy), ["a", "b", "c"], posts, 4, 70, 0)
+        *(Encoder(policy.encoder, 8), policy_decoder(policy), ["a", "b", "c"], posts, 4, 70, 0)
     )
     found = []
     for kernel in (False, True):
         monkeypatch.setattr(
-            continuous_batching, "uses_kernel", lambda device, kernel=kernel: kernel
+            continuous_batching, "uses_triton", lambda device, kernel=kernel: kernel
         )
         found.append(
-            sorted((i, tokens.tolist()) for i, tokens, _ in continuous_batching.drawn(task))
+            sorted((i, tokens.tolist()) for i, tokens, _ in continuous_batching.generate(task))
         )
     assert found[0] == found[1]

@@ -9,9 +9,9 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from underspec.data.tokenization import PAD
 from underspec.models import fused_layers
-from underspec.models.fused_layers import ATTENTION, Norm
+from underspec.models.fused_layers import ATTENTION, FastT5LayerNorm
 from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import new_t5, quicken, save, set_dropout, t5_config
+from underspec.models.t5 import new_t5, save, set_dropout, t5_config, use_fast_norms
 
 SHAPE = {"d_model": 12, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 120
@@ -46,7 +46,7 @@ def test_a_norm_and_its_gradients(monkeypatch, kind, fused):
     states[0, 0] = 0
     weight, seen = torch.randn(12).to(kind), torch.randn(4, 5, 12).to(kind)
     found = []
-    for norm in (Norm(12).to(kind), T5LayerNorm(12).to(kind)):
+    for norm in (FastT5LayerNorm(12).to(kind), T5LayerNorm(12).to(kind)):
         inputs = states.clone().requires_grad_()
         norm.weight.data.copy_(weight)
         outputs = norm(inputs)
@@ -70,7 +70,7 @@ def plain(model):
 def test_a_step_is_the_library_s(version, dropout, masked):
     model = new_t5({**SHAPE, "version": version}, VOCABULARY, 0)
     library = plain(model)
-    quicken(model)
+    use_fast_norms(model)
     assert not any(type(module) is T5LayerNorm for module in model.modules())
     assert model.state_dict().keys() == library.state_dict().keys()
     inputs, labels = padded(3, 9, 0), padded(3, 6, 1)
@@ -90,7 +90,7 @@ def test_candidates_that_share_a_post_are_judged_as_if_each_had_its_own(each):
     torch.manual_seed(0)
     model = RewardModel(t5_config(SHAPE, VOCABULARY)).eval()
     library = plain(model)
-    quicken(model)
+    use_fast_norms(model)
     posts, candidates = padded(5, 9, 0), padded(5 * each, 7, 1)
     together = model(posts, candidates)
     alone = library(posts.repeat_interleave(each, 0), candidates)

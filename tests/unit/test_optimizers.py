@@ -33,7 +33,7 @@ def test_tensors_of_one_shape_are_stepped_together_as_they_are_alone(
     """As on a GPU, here on this CPU, against PyTorch's own: to 1e-6 after ten steps of single
     precision. A state goes from one to the other.
     """
-    monkeypatch.setattr(optimizers, "STACKED", stacked)
+    monkeypatch.setattr(optimizers, "MAX_STACKED", stacked)
     torch.manual_seed(0)
     starts = [torch.randn(shape) for shape in ((6, 4), (5,), (6, 4), (4, 6), (5,), (6, 4), (1, 3))]
     starts[2] *= 1e-5  # smaller than the least size of a step
@@ -45,7 +45,7 @@ def test_tensors_of_one_shape_are_stepped_together_as_they_are_alone(
         for weights, each, group in ((ours, optimizer, True), (its, oracle, False)):
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient.clone()
-            monkeypatch.setattr(optimizers, "together", lambda parameter, group=group: group)
+            monkeypatch.setattr(optimizers, "can_batch", lambda parameter, group=group: group)
             each.step()
         if step == 9:
             states = optimizer.state_dict(), oracle.state_dict()

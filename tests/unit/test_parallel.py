@@ -14,7 +14,7 @@ import torch
 from underspec.errors import UserError
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import new_t5, t5_config
-from underspec.training.distributed import Placement
+from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Recipe, train
 from underspec.training.objectives.denoising import denoising
 from underspec.training.objectives.preference import preference
@@ -23,12 +23,12 @@ from underspec.training.objectives.sft import sft
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 2}
 VOCABULARY = 130
 RECIPE = Recipe(steps=16, batch=4, learning_rate=1e-2, warmup=3, dropout=0.0, weight_decay=0.01)
-PLACEMENTS = {
-    "replicated": Placement(),
-    "in micro-batches": Placement(micro_batch=1),
-    "activations computed twice": Placement(activation_checkpointing=True),
-    "sharded": Placement(sharded=True),
-    "sharded, activations computed twice": Placement(
+LAYOUTS = {
+    "replicated": DeviceLayout(),
+    "in micro-batches": DeviceLayout(micro_batch=1),
+    "activations computed twice": DeviceLayout(activation_checkpointing=True),
+    "sharded": DeviceLayout(sharded=True),
+    "sharded, activations computed twice": DeviceLayout(
         micro_batch=1, sharded=True, activation_checkpointing=True
     ),
 }
@@ -55,7 +55,7 @@ def task(name):
     return model, denoising([tokens], VOCABULARY - 1, RECIPE.batch, 0, 12, 0.15, 3.0)
 
 
-def run(name, recipe, placement, checkpoints, output, stop_at=None):
+def run(name, recipe, layout, checkpoints, output, stop_at=None):
     """Train; the first process writes weights and log to `output`. At the batch of step
     `stop_at`, process 1 (or the only one) gets a SIGTERM.
     """
@@ -69,7 +69,7 @@ def run(name, recipe, placement, checkpoints, output, stop_at=None):
 
     stopped = replace(objective, batch=batch)
     try:
-        result = train(model, stopped, recipe, 0, checkpoints, 1e9, placement)
+        result = train(model, stopped, recipe, 0, checkpoints, 1e9, layout)
     except UserError as error:
         output.with_suffix(".error").write_text(str(error))
         raise SystemExit(1) from None
@@ -130,7 +130,7 @@ def alone(tmp_path_factory):
         key = (name, recipe)
         if key not in done:
             folder = tmp_path_factory.mktemp("alone")
-            run(name, recipe, Placement(), folder / "checkpoints", folder / "output.pt")
+            run(name, recipe, DeviceLayout(), folder / "checkpoints", folder / "output.pt")
             done[key] = torch.load(folder / "output.pt")
         return done[key]
 
@@ -147,7 +147,7 @@ def assert_alike(output: Path, expected: dict):
 
 
 @pytest.mark.parametrize(
-    ("name", "placement"),
+    ("name", "layout"),
     [
         ("denoising", "replicated"),
         ("preference", "activations computed twice"),
@@ -157,8 +157,8 @@ def assert_alike(output: Path, expected: dict):
         ("preference", "sharded"),
     ],
 )
-def test_two_processes_train_what_one_trains(tmp_path, alone, name, placement):
-    arguments = (name, RECIPE, PLACEMENTS[placement], tmp_path / "c", tmp_path / "output.pt")
+def test_two_processes_train_what_one_trains(tmp_path, alone, name, layout):
+    arguments = (name, RECIPE, LAYOUTS[layout], tmp_path / "c", tmp_path / "output.pt")
     assert by_two(*arguments) == [0, 0]
     expected = alone(name)
     assert expected["rows"][-1]["loss"] < expected["rows"][0]["loss"] - 0.05
@@ -167,7 +167,7 @@ def test_two_processes_train_what_one_trains(tmp_path, alone, name, placement):
 
 def test_adafactor_in_two_processes(tmp_path, alone):
     recipe = replace(RECIPE, optimizer="adafactor", schedule="inverse_sqrt")
-    arguments = ("denoising", recipe, Placement(), tmp_path / "c", tmp_path / "output.pt")
+    arguments = ("denoising", recipe, DeviceLayout(), tmp_path / "c", tmp_path / "output.pt")
     assert by_two(*arguments) == [0, 0]
     assert_alike(tmp_path / "output.pt", alone("denoising", recipe))
 
@@ -175,7 +175,7 @@ def test_adafactor_in_two_processes(tmp_path, alone):
 def test_bfloat16_is_near(tmp_path, alone):
     """bfloat16 has three digits: losses near 5 agree to some hundredths."""
     recipe = replace(RECIPE, precision="bf16")
-    arguments = ("denoising", recipe, PLACEMENTS["sharded"], tmp_path / "c", tmp_path / "o.pt")
+    arguments = ("denoising", recipe, LAYOUTS["sharded"], tmp_path / "c", tmp_path / "o.pt")
     assert by_two(*arguments) == [0, 0]
     losses = [row["loss"] for row in torch.load(tmp_path / "o.pt")["rows"]]
     exact = [row["loss"] for row in alone("denoising")["rows"]]
@@ -183,11 +183,11 @@ def test_bfloat16_is_near(tmp_path, alone):
     assert losses != pytest.approx(exact, abs=1e-6)
 
 
-@pytest.mark.parametrize("placement", ["replicated", "sharded"])
+@pytest.mark.parametrize("layout", ["replicated", "sharded"])
 @pytest.mark.parametrize(("first", "then"), [(by_two, by_one), (by_one, by_two)])
-def test_a_checkpoint_goes_on_with_more_or_fewer_processes(tmp_path, alone, first, then, placement):
+def test_a_checkpoint_goes_on_with_more_or_fewer_processes(tmp_path, alone, first, then, layout):
     """A SIGTERM to one process stops all, at the same step."""
-    arguments = ("denoising", RECIPE, PLACEMENTS[placement], tmp_path / "c", tmp_path / "o.pt")
+    arguments = ("denoising", RECIPE, LAYOUTS[layout], tmp_path / "c", tmp_path / "o.pt")
     status = first(*arguments, 7)
     assert status in (128 + signal.SIGTERM, [128 + signal.SIGTERM] * 2)
     (checkpoint,) = (tmp_path / "c").glob("*/step-*")
@@ -199,7 +199,7 @@ def test_a_checkpoint_goes_on_with_more_or_fewer_processes(tmp_path, alone, firs
 
 def test_two_processes_leave_out_the_same_damaged_checkpoint(tmp_path, alone):
     """The damage is in what the second process wrote, and the first one decides."""
-    arguments = ("denoising", RECIPE, PLACEMENTS["sharded"], tmp_path / "c", tmp_path / "o.pt")
+    arguments = ("denoising", RECIPE, LAYOUTS["sharded"], tmp_path / "c", tmp_path / "o.pt")
     for step in (4, 9):
         assert by_two(*arguments, step) == [128 + signal.SIGTERM] * 2
     newest = max((tmp_path / "c").glob("*/step-*"))
@@ -212,7 +212,7 @@ def test_two_processes_leave_out_the_same_damaged_checkpoint(tmp_path, alone):
 
 def test_a_batch_that_cannot_be_shared(tmp_path):
     recipe = replace(RECIPE, batch=5)
-    arguments = ("denoising", recipe, Placement(), tmp_path / "c", tmp_path / "o.pt")
+    arguments = ("denoising", recipe, DeviceLayout(), tmp_path / "c", tmp_path / "o.pt")
     assert by_two(*arguments) == [1, 1]
     message = (tmp_path / "o.error").read_text()
-    assert message == "batch: 5 rows cannot be shared by 2 processes"
+    assert message == "batch: 5 rows cannot be shared equally by 2 processes"

@@ -14,7 +14,7 @@ from transformers import TopKLogitsWarper, TopPLogitsWarper
 from underspec.data.tokenization import EOS, PAD, pad
 from underspec.errors import ArtifactError
 from underspec.inference import continuous_batching, shared_post_t5
-from underspec.inference.sampling import draw
+from underspec.inference.sampling import draw_samples
 from underspec.models import fused_layers
 from underspec.models.t5 import new_t5
 
@@ -28,7 +28,7 @@ def padding(request):
     """Posts as on a CPU, and as on a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused_layers, "fused", lambda device: request.param == "padded")
-        patch.setattr(shared_post_t5, "POST_GRAIN", 4)
+        patch.setattr(shared_post_t5, "POST_MULTIPLE", 4)
         yield request.param
 
 
@@ -60,7 +60,9 @@ POST_IDS = ["a", "b", "c", "d", "e"]
 def sample(policy, tokenizer, posts):
     def sample(post_ids=POST_IDS, samples=SAMPLES, max_length=MAX_LENGTH, seed=0, **distribution):
         chosen = [posts[POST_IDS.index(post_id)] for post_id in post_ids]
-        return draw(policy, tokenizer, post_ids, chosen, samples, max_length, seed, **distribution)
+        return draw_samples(
+            policy, tokenizer, post_ids, chosen, samples, max_length, seed, **distribution
+        )
 
     return sample
 
@@ -104,7 +106,7 @@ def test_a_sample_depends_on_seed_post_and_index_alone(sample, monkeypatch):
         (1024, ["a", "b", "c", "d", "e"], 3),
         (40, ["e", "a"], SAMPLES),
     ):
-        monkeypatch.setattr(continuous_batching, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(continuous_batching, "MAX_SLOTS", rows)
         some = sample(order, samples=samples).set_index(["post_id", "sample_index"])
         assert some.equals(whole.loc[some.index])
 
@@ -120,7 +122,7 @@ def test_samples_are_no_longer_than_allowed_and_those_cut_are_counted(sample, to
     drawn = [ids_of(tokenizer, text) for text in table.text]
     cut = sum(ids[-1] != EOS for ids in drawn)
     assert max(map(len, drawn)) == 3 and cut > 0
-    assert f"{cut} of {len(drawn)} samples cut at 3 tokens" in caplog.text
+    assert f"{cut} of {len(drawn)} samples truncated at 3 tokens" in caplog.text
 
 
 def teacher_forced(policy, post, ids, temperature):
@@ -153,7 +155,7 @@ def test_log_prob_is_that_of_the_sample_under_the_temperature(
 def test_a_policy_in_bfloat16(policy, tokenizer, posts):
     """Eight bits a number: 0.3 on sums of up to eight log-probabilities of some -10 in all."""
     rounded = copy.deepcopy(policy).bfloat16()
-    table = draw(rounded, tokenizer, POST_IDS, posts, SAMPLES, MAX_LENGTH, 0)
+    table = draw_samples(rounded, tokenizer, POST_IDS, posts, SAMPLES, MAX_LENGTH, 0)
     for row in table.itertuples():
         ids = ids_of(tokenizer, row.text)
         expected = teacher_forced(policy, posts[POST_IDS.index(row.post_id)], ids, 1.0)
@@ -163,7 +165,7 @@ def test_a_policy_in_bfloat16(policy, tokenizer, posts):
 @pytest.mark.parametrize("version", ["v1.0", "v1.1"])
 def test_the_likeliest_token_each_time_is_what_generate_gives(tokenizer, posts, version):
     policy = new_t5(SHAPE | {"version": version}, len(WORDS), 3).eval()
-    table = draw(policy, tokenizer, POST_IDS, posts, 1, 20, 0, top_k=1)
+    table = draw_samples(policy, tokenizer, POST_IDS, posts, 1, 20, 0, top_k=1)
     ids = torch.from_numpy(pad(posts))
     expected = policy.generate(
         input_ids=ids, attention_mask=(ids != PAD).long(), do_sample=False, max_new_tokens=20
@@ -219,13 +221,13 @@ def assert_shares(tokens, expected):
 
 def test_a_post_without_tokens_is_refused(policy, tokenizer, posts):
     with pytest.raises(ArtifactError, match="^b: a text without tokens"):
-        draw(policy, tokenizer, ["a", "b"], [posts[0], np.array([], dtype=int)], 2, 5, 0)
+        draw_samples(policy, tokenizer, ["a", "b"], [posts[0], np.array([], dtype=int)], 2, 5, 0)
 
 
 def test_tokens_beyond_the_vocabulary_are_refused(policy, tokenizer, posts):
     foreign = np.array([len(WORDS), EOS])
     with pytest.raises(ArtifactError, match=f"b: token id {len(WORDS)}, .* has {len(WORDS)} tok"):
-        draw(policy, tokenizer, ["a", "b"], [posts[0], foreign], 2, 5, 0)
+        draw_samples(policy, tokenizer, ["a", "b"], [posts[0], foreign], 2, 5, 0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -234,4 +236,4 @@ def test_logits_that_are_not_finite_end_the_draw(tokenizer, posts, value):
     with torch.no_grad():
         damaged.decoder.final_layer_norm.weight[3] = value
     with pytest.raises(ArtifactError, match="logits are not finite"):
-        draw(damaged, tokenizer, POST_IDS, posts, 2, 5, 0)
+        draw_samples(damaged, tokenizer, POST_IDS, posts, 2, 5, 0)

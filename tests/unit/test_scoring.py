@@ -62,8 +62,8 @@ def test_posts_that_come_together_fit_a_gpu(monkeypatch, model):
     lengths = [5, 100, 128, 129, 300, 300, 257, 384, 130, 131, 132]
     posts = [np.ones(length, np.int64) for length in lengths]
     candidates = [[np.ones(2, np.int64)] * 2 for _ in posts]
-    fits = functools.partial(shared_post_t5.posts_at_once, Decoder)
-    groups = list(scoring._alike(posts, candidates, 10_000, 128, fits))
+    fits = functools.partial(shared_post_t5.max_posts, Decoder)
+    groups = list(scoring._batches(posts, candidates, 10_000, 128, fits))
     assert sorted(i for group in groups for i in group) == list(range(len(posts)))
     a_token = 2 * 2 * 2 * 8 * 4
     for group in groups:
@@ -72,7 +72,7 @@ def test_posts_that_come_together_fit_a_gpu(monkeypatch, model):
         assert len(group) * max(padded) * a_token <= 0.2 * 1_000_000
     assert [len(group) for group in groups] == [3, 3, 1, 2, 2]
     Properties.total_memory = 1  # one at a time then
-    assert {len(group) for group in scoring._alike(posts, candidates, 10_000, 128, fits)} == {1}
+    assert {len(group) for group in scoring._batches(posts, candidates, 10_000, 128, fits)} == {1}
 
 
 def plain(model, post, candidate):
@@ -89,8 +89,8 @@ def assert_close(rewards, expected):
 def test_scores_are_those_of_each_pair_alone(model, posts, candidates, batches, fused, monkeypatch):
     """On a GPU, where texts are padded, too: here on this CPU."""
     monkeypatch.setattr(fused_layers, "fused", lambda device: fused)
-    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 4)
-    monkeypatch.setattr(scoring, "CANDIDATE_GRAIN", 2)
+    monkeypatch.setattr(shared_post_t5, "POST_MULTIPLE", 4)
+    monkeypatch.setattr(scoring, "CANDIDATE_MULTIPLE", 2)
     rewards = score(model, posts, candidates)
     expected = [
         [plain(model, post.tolist(), ids.tolist()) for ids in those]

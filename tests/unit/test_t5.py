@@ -8,8 +8,14 @@ import torch
 
 from underspec.data.tokenization import EOS, PAD, encode, pad, train_tokenizer
 from underspec.inference import shared_post_t5
-from underspec.inference.sampling import language_model
-from underspec.inference.shared_post_t5 import Encoder, Memory, Places, attend_alike, runs_of
+from underspec.inference.sampling import policy_decoder
+from underspec.inference.shared_post_t5 import (
+    CrossAttentionCache,
+    Encoder,
+    RowsByPost,
+    attend_by_length,
+    length_runs,
+)
 from underspec.models import fused_layers
 from underspec.models.t5 import new_t5
 
@@ -48,7 +54,7 @@ def policy(kind, dtype=torch.float32):
 def padding(request, monkeypatch):
     """As on a CPU, and as on a GPU."""
     monkeypatch.setattr(fused_layers, "fused", lambda device: request.param == "padded")
-    monkeypatch.setattr(shared_post_t5, "POST_GRAIN", 16)
+    monkeypatch.setattr(shared_post_t5, "POST_MULTIPLE", 16)
 
 
 def encoded(model, posts):
@@ -63,17 +69,17 @@ def states_of(model, posts):
 
 def in_one_go(model, post, texts):
     """Logits for all `texts` (token ids) of one post, packed: a list of (length, vocabulary)."""
-    decoder = language_model(model)
-    memory = Memory(decoder, *encoded(model, [post]))
+    decoder = policy_decoder(model)
+    cache = CrossAttentionCache(decoder, *encoded(model, [post]))
     shifted = [np.array([PAD, *ids[:-1]]) for ids in texts]
-    places = Places(memory, torch.zeros(sum(map(len, texts)), dtype=torch.long))
+    rows = RowsByPost(cache, torch.zeros(sum(map(len, texts)), dtype=torch.long))
     bias = decoder.causal_bias(max(map(len, texts)))
     logits = decoder(
         torch.from_numpy(np.concatenate(shifted)),
-        lambda _, *own: attend_alike(
-            runs_of(shifted), [bias[:, :n, :n] for n, _ in runs_of(shifted)], *own
+        lambda _, *own: attend_by_length(
+            length_runs(shifted), [bias[:, :n, :n] for n, _ in length_runs(shifted)], *own
         ),
-        lambda layer, query: memory.read(layer, query, places),
+        lambda layer, query: cache.attend(layer, query, rows),
     )
     return logits.split([len(ids) for ids in texts])
 
@@ -133,38 +139,38 @@ def test_a_post_comes_out_of_the_encoder_the_same_in_any_company():
         torch.testing.assert_close(alone, expected, rtol=0, atol=0)
 
 
-def numbers(memory):
-    return sum(each.numel() for each in (*memory.keys, *memory.values))
+def numbers(cache):
+    return sum(each.numel() for each in (*cache.keys, *cache.values))
 
 
 @torch.inference_mode()
 def test_what_is_kept_of_a_post_does_not_grow_with_its_texts(paragraphs):
     """transformers keeps as much for every text."""
     model = policy("v1.0")
-    decoder = language_model(model)
-    memory = Memory(decoder, *encoded(model, paragraphs[:1]))
+    decoder = policy_decoder(model)
+    cache = CrossAttentionCache(decoder, *encoded(model, paragraphs[:1]))
     shape = (2, SHAPE["num_layers"], len(paragraphs[0]), SHAPE["num_heads"] * SHAPE["d_kv"])
-    assert numbers(memory) == np.prod(shape)
+    assert numbers(cache) == np.prod(shape)
     rows = 64 * SHAPE["num_heads"] * SHAPE["d_kv"]
     query = torch.randn(64, rows // 64)
-    read = memory.read(0, query, Places(memory, torch.zeros(64, dtype=torch.long)))
+    read = cache.attend(0, query, RowsByPost(cache, torch.zeros(64, dtype=torch.long)))
     assert read.numel() == query.numel()
-    assert numbers(memory) == np.prod(shape)
+    assert numbers(cache) == np.prod(shape)
 
 
 @pytest.mark.parametrize("kept", [[0, 2], [2]])
 @torch.inference_mode()
 def test_a_memory_may_forget_posts(kept):
     model = policy("v1.0")
-    decoder = language_model(model)
+    decoder = policy_decoder(model)
     rng = np.random.default_rng(0)
     posts = [np.array([*rng.integers(3, VOCABULARY, 63), EOS]) for _ in range(3)]
-    memory = Memory(decoder, *encoded(model, posts))
+    cache = CrossAttentionCache(decoder, *encoded(model, posts))
     query = torch.randn(9, SHAPE["num_heads"] * SHAPE["d_kv"])
     post_of = torch.tensor([2, 0, 1, 2, 2, 0, 1, 0, 2])
-    before = memory.read(1, query, Places(memory, post_of))
-    memory.keep(torch.tensor(kept))
-    rows = torch.isin(post_of, torch.tensor(kept))
-    places = Places(memory, torch.tensor([kept.index(i) for i in post_of[rows]]))
-    assert (places.fold is None) == (len(kept) == 1)  # one post is read in a way of its own
-    torch.testing.assert_close(memory.read(1, query[rows], places), before[rows], rtol=0, atol=0)
+    before = cache.attend(1, query, RowsByPost(cache, post_of))
+    cache.keep(torch.tensor(kept))
+    left = torch.isin(post_of, torch.tensor(kept))
+    rows = RowsByPost(cache, torch.tensor([kept.index(i) for i in post_of[left]]))
+    assert (rows.grouped is None) == (len(kept) == 1)  # rows of a single post are grouped already
+    torch.testing.assert_close(cache.attend(1, query[left], rows), before[left], rtol=0, atol=0)

@@ -15,7 +15,7 @@ from underspec.errors import ConfigError
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import new_t5, t5_config
 from underspec.training import optimizers
-from underspec.training.distributed import Placement
+from underspec.training.distributed import DeviceLayout
 from underspec.training.loop import Interrupted, Recipe, train
 from underspec.training.objectives.denoising import denoising
 from underspec.training.objectives.preference import preference
@@ -58,7 +58,7 @@ def test_one_seed_repeats_bit_for_bit_and_two_differ(tmp_path):
 
 def test_adafactor_for_many_tensors_at_once_resumes_bit_for_bit(tmp_path, monkeypatch):
     """As on a GPU, here on this CPU."""
-    monkeypatch.setattr(optimizers, "together", lambda parameter: True)
+    monkeypatch.setattr(optimizers, "can_batch", lambda parameter: True)
     recipe = replace(RECIPE, optimizer="adafactor")
     whole, rows = trained(tmp_path / "whole", recipe)
     about = objective()
@@ -76,12 +76,12 @@ def test_adafactor_for_many_tensors_at_once_resumes_bit_for_bit(tmp_path, monkey
     assert newest_step(tmp_path / "stopped") == 8
     resumed, rows_again = trained(tmp_path / "stopped", recipe)
     assert equal(resumed, whole) and rows_again == rows
-    monkeypatch.setattr(optimizers, "together", lambda parameter: False)
+    monkeypatch.setattr(optimizers, "can_batch", lambda parameter: False)
     assert not equal(trained(tmp_path / "one by one", recipe)[0], whole)  # rounded otherwise
 
 
 def test_compiled_excludes_activation_checkpointing(tmp_path):
-    both = Placement(compiled=True, activation_checkpointing=True)
+    both = DeviceLayout(compiled=True, activation_checkpointing=True)
     with pytest.raises(ConfigError, match="compiled excludes activation_checkpointing"):
         train(new_t5(SHAPE, VOCABULARY, 0), objective(), RECIPE, 0, tmp_path, 1e9, both)
 
@@ -92,7 +92,7 @@ def test_without_a_compiler_a_compiled_training_names_the_key(tmp_path, monkeypa
     with pytest.raises(ConfigError, match="compute: compiled needs a C compiler"):
         train(
             *(new_t5(SHAPE, VOCABULARY, 0), objective(), RECIPE, 0, tmp_path, 1e9),
-            placement=Placement(compiled=True),
+            layout=DeviceLayout(compiled=True),
         )
 
 
@@ -156,7 +156,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, caplog):
     leave_a_checkpoint(tmp_path / "a")
     with caplog.at_level("INFO", logger="underspec"):
         resumed, rows = trained(tmp_path / "a")
-    assert "going on from step 6" in caplog.text
+    assert "resuming from step 6" in caplog.text
     whole, rows_of_whole = trained(tmp_path / "b")
     assert equal(resumed, whole)
     assert rows == rows_of_whole
@@ -172,7 +172,7 @@ def test_a_damaged_checkpoint_costs_steps_and_changes_nothing(tmp_path, caplog):
     with caplog.at_level("INFO", logger="underspec"):
         resumed, rows = trained(tmp_path / "a")
     assert "step-000000006: damaged (not as written: __0_0.distcp)" in caplog.text
-    assert "going on from step 5" in caplog.text
+    assert "resuming from step 5" in caplog.text
     whole, rows_of_whole = trained(tmp_path / "b")
     assert equal(resumed, whole)
     assert rows == rows_of_whole
@@ -279,5 +279,5 @@ def test_sigterm_saves_what_there_is(tmp_path, caplog):
     assert signal.getsignal(signal.SIGTERM) is before
     with caplog.at_level("INFO", logger="underspec"):
         resumed, _ = trained(tmp_path / "a")
-    assert "going on from step 5" in caplog.text
+    assert "resuming from step 5" in caplog.text
     assert equal(resumed, trained(tmp_path / "b")[0])

@@ -191,5 +191,5 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path, number):
     done = snakemake(folder, "--rerun-incomplete", target, *long)
     log = (folder / RESULTS / "logs/pretrain/base/seed0.log").read_text()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "going on from step" in log
+    assert "resuming from step" in log
     assert (folder / target / "model.safetensors").exists()

@@ -93,9 +93,9 @@ class Need(Section):
     compiled: Flag
 
 
-PLACEMENT = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
+DEVICE_LAYOUT = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
 SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
-Placement = some_of(part_of(Need, PLACEMENT))
+DeviceLayout = some_of(part_of(Need, DEVICE_LAYOUT))
 
 
 class Compute(Section):

@@ -11,9 +11,9 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.data.published_files import missing_shards
 from underspec.data.tokenization import load_tokenizer, used_tokens
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, first_line
 from underspec.importers.convert import fits
-from underspec.models.t5 import first_line, load
+from underspec.models.t5 import load
 
 log = logging.getLogger(__name__)
 

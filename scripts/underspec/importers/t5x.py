@@ -17,9 +17,9 @@ import tensorstore
 import torch
 from torch import Tensor
 
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, first_line
 from underspec.importers.convert import fits, parameter_shapes
-from underspec.models.t5 import first_line, some
+from underspec.models.t5 import some
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
-"""Samples of the policy: n = 2, 4, ... are nested prefixes of one draw a post.
+"""Samples from the policy. Best-of-n uses the first n samples of each post.
 
-A post is encoded once, and its cross-attention keys and values are kept once for all its samples.
-The numbers that pick the tokens belong to (seed, post, sample index), and the probabilities of a
-token do not depend on what else is in the batch (see t5), so neither do the samples: on a CPU to
-the last bit, on a GPU unless a number lies within rounding of an edge.
+The random numbers are a function of (seed, post, sample index), and logits do not depend on the
+rest of the batch (see shared_post_t5). So samples do not either: bit for bit on a CPU, and on a GPU
+unless a random number lies within rounding error of the boundary between two tokens.
 """
 
 import logging
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def draw(
+def draw_samples(
     policy: T5ForConditionalGeneration,
     tokenizer: tokenizers.Tokenizer,
     post_ids: list[str],
@@ -38,34 +37,37 @@ def draw(
     top_k: int | None = None,
     top_p: float = 1.0,
 ) -> pd.DataFrame:
-    """`samples` samples a post, as artifacts.SAMPLES, in the order of the posts.
+    """Draw `samples` samples per post: a table like artifacts.SAMPLES, in the order of the posts.
 
-    At each step, of the tokens at `temperature` only the `top_k` likeliest (None: all) are kept,
-    and of those the likeliest that together have the probability `top_p`. `log_prob` is the
-    log-probability of the sample, eos included, under the distribution it was drawn from. A sample
-    without an end is cut at `max_length` tokens; how many were is said on the log. Raises
-    ArtifactError if a post has no tokens or one that the policy has not, or if logits are not
-    finite, and ConfigError if there is no C compiler where a GPU needs one.
+    `temperature`, `top_k` (None: all tokens) and `top_p` shape the distribution of each token.
+    `log_prob` is the log-probability of the sample, including eos, under this distribution. Samples
+    without eos are truncated at `max_length` tokens, and the log says how many.
+
+    Raises ArtifactError if a post is empty or has a token outside of the vocabulary, or if logits
+    are not finite; ConfigError if a GPU needs a C compiler and there is none.
     """
     check_ids(post_ids, posts, policy.config.vocab_size)
     tokens = np.full((len(posts), samples, max_length), PAD, dtype=np.int32)
     log_probs = np.empty((len(posts), samples), dtype=np.float32)
     encoder = Encoder(policy.encoder, max(map(len, posts)))
-    decoder = language_model(policy, temperature)
-    if continuous_batching.uses_kernel(decoder.device):
+    decoder = policy_decoder(policy, temperature)
+    if continuous_batching.uses_triton(decoder.device):
         need_compiler("sampling on a GPU")
-    of_posts = (post_ids, posts, samples, max_length, seed)
-    task = Task(encoder, decoder, *of_posts, top_k, top_p)
+    task = Task(
+        encoder, decoder, post_ids, posts, samples, max_length, seed, top_k=top_k, top_p=top_p
+    )
     done, progress = 0, Progress(log, len(posts))
-    for places, drawn, likely in continuous_batching.drawn(task):
-        tokens[places], log_probs[places] = drawn.cpu(), likely.cpu()
-        if not np.isfinite(log_probs[places]).all():
+    for rows, new_tokens, new_log_probs in continuous_batching.generate(task):
+        tokens[rows], log_probs[rows] = new_tokens.cpu(), new_log_probs.cpu()
+        if not np.isfinite(log_probs[rows]).all():
             raise ArtifactError("the policy's logits are not finite: its weights are damaged")
-        done += len(places)
+        done += len(rows)
         progress.show(done, f"{done} of {len(posts)} posts sampled")
-    endless = int((tokens[:, :, -1] != PAD).sum() - (tokens[:, :, -1] == EOS).sum())
-    if endless:
-        log.warning("%d of %d samples cut at %d tokens", endless, log_probs.size, max_length)
+    truncated = int((tokens[:, :, -1] != PAD).sum() - (tokens[:, :, -1] == EOS).sum())
+    if truncated:
+        log.warning(
+            "%d of %d samples truncated at %d tokens", truncated, log_probs.size, max_length
+        )
     return pd.DataFrame(
         {
             "post_id": np.repeat(post_ids, samples),
@@ -76,8 +78,8 @@ def draw(
     )
 
 
-def language_model(policy: T5ForConditionalGeneration, temperature: float = 1.0) -> Decoder:
-    """The policy's decoder with its logits over `temperature` for outputs."""
+def policy_decoder(policy: T5ForConditionalGeneration, temperature: float = 1.0) -> Decoder:
+    """The policy's decoder; its outputs are logits divided by `temperature`."""
     config = policy.config
     scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
     return Decoder(policy.decoder, policy.lm_head.weight * (scale / temperature))

@@ -1,9 +1,8 @@
-"""Rewards of many candidates a post: the post is encoded once, equal candidates judged once.
+"""Rewards of many candidates per post: each post is encoded once, equal candidates are scored once.
 
-Posts of one length are judged together, and the tokens of their candidates put behind each other,
-on a CPU without padding. Self-attention takes candidates of one length together, cross-attention
-all tokens of a post as queries of one product (see t5). So a reward depends on post and candidate
-alone, on a GPU but for rounding.
+Posts of one length form a batch, with the tokens of all their candidates concatenated (on a CPU
+without padding). As explained in shared_post_t5, a reward depends on its post and candidate alone:
+bit for bit on a CPU, up to rounding on a GPU.
 """
 
 import logging
@@ -18,17 +17,17 @@ from torch.nn.functional import pad
 from underspec.data.tokenization import PAD, check_ids
 from underspec.errors import ArtifactError
 from underspec.inference.shared_post_t5 import (
-    FEWEST,
+    MIN_ROWS,
+    CrossAttentionCache,
     Decoder,
     Encoder,
-    Memory,
-    Places,
-    attend_alike,
+    RowsByPost,
+    attend_by_length,
+    length_runs,
+    max_posts,
     padded,
-    past_the_end,
-    posts_at_once,
+    padding_masks,
     rounded_up,
-    runs_of,
 )
 from underspec.models import fused_layers
 from underspec.models.reward_model import RewardModel
@@ -36,19 +35,19 @@ from underspec.progress import Progress
 
 log = logging.getLogger(__name__)
 
-# Tokens of candidates that are judged together; on a CPU more of them fall out of its caches.
+# Tokens of candidates per batch; on a CPU, more would not fit into its caches.
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
-CANDIDATE_GRAIN = 8  # a GPU takes candidates padded to a multiple of so many tokens
+CANDIDATE_MULTIPLE = 8  # on a GPU, candidates are padded to a multiple of this length
 
 
 @torch.inference_mode()
 def score(
     model: RewardModel, posts: list[np.ndarray], candidates: list[list[np.ndarray]]
 ) -> list[np.ndarray]:
-    """The reward of each of a post's candidates (token ids): a float32 array a post, in order.
+    """The rewards of each post's candidates (token ids), in order: one float32 array per post.
 
-    Candidates of a post with equal ids get the very same reward. Raises ArtifactError if a text
-    is empty or has ids that the model has not, or if a reward is not finite.
+    Equal candidates of a post get exactly the same reward. Raises ArtifactError if a text is empty
+    or has ids outside of the vocabulary, or if a reward is not finite.
     """
     model.eval()
     names = [f"post {i}" for i in range(len(posts))]
@@ -56,17 +55,16 @@ def score(
     for name, texts in zip(names, candidates, strict=True):
         check_ids([f"a candidate of {name}"] * len(texts), texts, model.config.vocab_size)
     longest = max(map(len, posts)), max(len(ids) for texts in candidates for ids in texts)
-    judge = _Judge(model, longest)
-    distinct = [_distinct(texts) for texts in candidates]
+    scorer = _Scorer(model, longest)
+    distinct, inverses = zip(*map(_distinct, candidates), strict=True)
     rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
     done, progress = 0, Progress(log, len(posts))
-    different = [texts for texts, _ in distinct]
-    at_once = judge.tokens_at_once, judge.encoder.grain, partial(posts_at_once, judge.decoder)
-    for together in _alike(posts, different, *at_once):
-        texts = [different[i] for i in together]
-        for i, values in zip(together, judge([posts[i] for i in together], texts), strict=True):
-            rewards[i] = values[distinct[i][1]]
-        done += len(together)
+    limits = scorer.tokens_at_once, scorer.encoder.multiple, partial(max_posts, scorer.decoder)
+    for batch in _batches(posts, distinct, *limits):
+        texts = [distinct[i] for i in batch]
+        for i, values in zip(batch, scorer([posts[i] for i in batch], texts), strict=True):
+            rewards[i] = values[inverses[i]]
+        done += len(batch)
         progress.show(done, f"{done} of {len(posts)} posts scored")
     if not all(np.isfinite(values).all() for values in rewards):
         raise ArtifactError("the reward model's rewards are not finite: its weights are damaged")
@@ -74,81 +72,83 @@ def score(
 
 
 def _distinct(candidates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """The different candidates and, for each candidate, which of them it is."""
-    places: dict[bytes, int] = {}
-    inverse = [places.setdefault(ids.tobytes(), len(places)) for ids in candidates]
-    first = {place: ids for ids, place in zip(candidates, inverse, strict=True)}
-    return [first[place] for place in range(len(places))], np.array(inverse)
+    """The distinct candidates and, for each candidate, its index among them."""
+    indices: dict[bytes, int] = {}
+    inverse = [indices.setdefault(ids.tobytes(), len(indices)) for ids in candidates]
+    by_index = dict(zip(inverse, candidates, strict=True))
+    return [by_index[index] for index in range(len(indices))], np.array(inverse)
 
 
-def _alike(
+def _batches(
     posts: list[np.ndarray],
     candidates: list[list[np.ndarray]],
     tokens_at_once: int,
-    grain: int,
-    posts_at_once: Callable[[int], float],
+    multiple: int,
+    max_posts: Callable[[int], float],
 ) -> Iterator[list[int]]:
-    """Posts that are of one length when padded to a multiple of `grain` tokens: as many as have so
-    many tokens of candidates, or one with more, and `posts_at_once(length)` at most.
+    """Batches of posts that have one length when padded to a multiple of `multiple` tokens.
+
+    A batch has at most `max_posts(length)` posts, and at most `tokens_at_once` tokens of candidates
+    unless a single post has more.
     """
     by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
-    for length, alike in groupby(by_length, key=lambda i: rounded_up(len(posts[i]), grain)):
-        together, tokens = [], 0
-        for i in alike:
+    for length, same in groupby(by_length, key=lambda i: rounded_up(len(posts[i]), multiple)):
+        batch, tokens = [], 0
+        for i in same:
             more = sum(map(len, candidates[i]))
-            full = len(together) >= posts_at_once(length) or tokens + more > tokens_at_once
-            if together and full:
-                yield together
-                together, tokens = [], 0
-            together.append(i)
+            full = len(batch) >= max_posts(length) or tokens + more > tokens_at_once
+            if batch and full:
+                yield batch
+                batch, tokens = [], 0
+            batch.append(i)
             tokens += more
-        yield together
+        yield batch
 
 
-class _Judge:
-    """A reward model that reads posts of one length, padding included.
+class _Scorer:
+    """Scores candidates of posts that have one length, including padding.
 
-    `longest` are the tokens that a post and that a candidate has at most.
+    `longest` are the maximum lengths of a post and of a candidate.
     """
 
     def __init__(self, model: RewardModel, longest: tuple[int, int]):
         self.head_bias = model.head.bias.float()
-        head = pad(model.head.weight, (0, 0, 0, 1))  # see t5.FEWEST: a second column, of zeros
+        head = pad(model.head.weight, (0, 0, 0, 1))  # a second output, of zeros: see MIN_ROWS
         self.decoder = Decoder(model.transformer.decoder, head)
         self.encoder = Encoder(model.transformer.encoder, longest[0])
-        self.grain = CANDIDATE_GRAIN if fused_layers.fused(self.decoder.device) else 1
-        self.bias = self.decoder.causal_bias(rounded_up(longest[1], self.grain))
+        self.multiple = CANDIDATE_MULTIPLE if fused_layers.fused(self.decoder.device) else 1
+        self.bias = self.decoder.causal_bias(rounded_up(longest[1], self.multiple))
         self.tokens_at_once = TOKENS_AT_ONCE[self.decoder.device.type]
 
     def __call__(
         self, posts: list[np.ndarray], candidates: list[list[np.ndarray]]
     ) -> list[np.ndarray]:
-        """The rewards of each post's candidates: a float32 array a post."""
-        texts = [(post, ids) for post, those in enumerate(candidates) for ids in those]
+        """The rewards of each post's candidates: one float32 array per post."""
+        texts = [(post, ids) for post, own in enumerate(candidates) for ids in own]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i][1]))
-        order += order[:1] * max(0, FEWEST - sum(len(ids) for _, ids in texts))  # judged again
-        shifted = padded([np.append(PAD, texts[i][1][:-1]) for i in order], self.grain)
-        runs = runs_of(shifted)
+        order += order[:1] * max(0, MIN_ROWS - sum(len(ids) for _, ids in texts))  # fills up rows
+        shifted = padded([np.append(PAD, texts[i][1][:-1]) for i in order], self.multiple)
+        runs = length_runs(shifted)
         biases = [self.bias[:, :length, :length] for length, _ in runs]
         post_of = np.repeat([texts[i][0] for i in order], [len(ids) for ids in shifted])
         device = self.decoder.device
         (encoded,) = self.encoder(posts)
-        memory = Memory(self.decoder, encoded)
-        places = Places(memory, torch.from_numpy(post_of).to(device))
+        cache = CrossAttentionCache(self.decoder, encoded)
+        rows = RowsByPost(cache, torch.from_numpy(post_of).to(device))
         values = self.decoder(
             torch.from_numpy(np.concatenate(shifted)).to(device),
-            lambda _, *states: attend_alike(runs, biases, *states),
-            lambda layer, query: memory.read(layer, query, places),
+            lambda _, *states: attend_by_length(runs, biases, *states),
+            lambda layer, query: cache.attend(layer, query, rows),
         )
         parts = values[:, 0].float().contiguous().split([length * count for length, count in runs])
-        past = past_the_end([len(texts[i][1]) for i in order], runs, device)
+        masks = padding_masks([len(texts[i][1]) for i in order], runs, device)
         means = [
-            part.view(those.shape).masked_fill(those, 0).sum(1) / (~those).sum(1)
-            for part, those in zip(parts, past, strict=True)
+            part.view(mask.shape).masked_fill(mask, 0).sum(1) / (~mask).sum(1)
+            for part, mask in zip(parts, masks, strict=True)
         ]
         rewards = np.empty(len(texts), np.float32)
         rewards[order] = (torch.cat(means) + self.head_bias).cpu().numpy()
-        return np.split(rewards, np.cumsum([len(those) for those in candidates])[:-1])
+        return np.split(rewards, np.cumsum([len(own) for own in candidates])[:-1])
 
 
 def pairwise_accuracy(
@@ -157,7 +157,7 @@ def pairwise_accuracy(
     chosen: list[np.ndarray],
     rejected: list[np.ndarray],
 ) -> float:
-    """The share of held-out pairs in which the chosen one has the higher reward; ties half."""
+    """The share of held-out pairs whose chosen candidate has the higher reward; ties count half."""
     pairs = [list(pair) for pair in zip(chosen, rejected, strict=True)]
     rewards = np.stack(score(model, posts, pairs))
     return float(np.mean(np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5))

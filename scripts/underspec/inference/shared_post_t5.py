@@ -1,14 +1,14 @@
-"""T5 for many texts of one post: what the decoder reads of a post is made and kept once.
+"""T5 inference for many texts per post, with one cross-attention cache per post.
 
-transformers' T5 keeps a copy of the cross-attention keys and values for every text it decodes. Here
-the tokens of all texts are rows of one matrix, and cross-attention takes all rows of a post as
-queries of one product. The encoder takes the tokens of all posts as rows of one matrix, too. The
-arithmetic is that of transformers, whose weights are read as they are.
+transformers' T5 copies the cross-attention keys and values for every text that it decodes. Here the
+tokens of all texts are the rows of one matrix, and all rows of a post are the queries of one
+cross-attention product. In the encoder, the tokens of all posts are the rows of one matrix. The
+arithmetic and the weights are those of transformers.
 
-On a CPU, what a row comes out as depends on its own text and post alone, not on the rows beside
-it: a post is never padded, and matrix products have at least FEWEST rows. A GPU wants few and large
-products: there posts are padded to a multiple of POST_GRAIN tokens, which attention does not see,
-and the above holds but for rounding.
+On a CPU, results are bitwise independent of the rest of the batch: posts are never padded, and
+matrix products have at least MIN_ROWS rows. A GPU needs few and large products, so posts are padded
+to a multiple of POST_MULTIPLE tokens, with the padding masked. There, results are independent of
+the rest of the batch up to rounding.
 """
 
 import math
@@ -26,103 +26,101 @@ from transformers.models.t5.modeling_t5 import T5Block, T5LayerNorm, T5Stack
 from underspec.data.tokenization import PAD
 from underspec.models import fused_layers
 
-# From so many rows on, MKL's products give a row the same bits whatever the other rows are, unless
-# they have a single column or heads whose width is no multiple of four. PyTorch leaves batched ones
-# to MKL from so many multiplications on.
-FEWEST = 4
-FEWEST_MULTIPLICATIONS = 400
-POST_GRAIN = 128
-POSTS_SHARE = 0.2  # of a GPU's memory, for the cross-attention keys and values of posts
+# With at least MIN_ROWS rows, a row of MKL's matrix products is bitwise independent of the others,
+# unless there is a single column or the width of a head is not a multiple of four. PyTorch passes
+# batched products to MKL if they take at least MIN_MULTIPLICATIONS.
+MIN_ROWS = 4
+MIN_MULTIPLICATIONS = 400
+POST_MULTIPLE = 128
+POSTS_SHARE = 0.2  # share of a GPU's memory for the cross-attention cache
 
 
 class Encoded(NamedTuple):
-    """The encoder's states of posts of one length, padding included."""
+    """The encoder's states of posts that have the same length, including padding."""
 
     states: Tensor  # (posts, length, d_model)
-    hidden: Tensor | None  # (posts, 1, 1, length): -inf on padding, 0 elsewhere
+    padding_bias: Tensor | None  # (posts, 1, 1, length): -inf on padding, 0 elsewhere
 
 
 class Encoder:
-    """The encoder stack of a T5, for posts of `longest` tokens at most."""
+    """The encoder stack of a T5, for posts of at most `longest` tokens."""
 
     def __init__(self, stack: T5Stack, longest: int):
         self.device, self.embed = stack.embed_tokens.weight.device, stack.embed_tokens
         self.layers = [_Layer(block) for block in stack.block]
-        self.grain = POST_GRAIN if fused_layers.fused(self.device) else 1
-        self.bias = _position_bias(stack, rounded_up(longest, self.grain), self.device)
+        self.multiple = POST_MULTIPLE if fused_layers.fused(self.device) else 1
+        self.bias = _position_bias(stack, rounded_up(longest, self.multiple), self.device)
         self.norm = stack.final_layer_norm
 
     def __call__(self, posts: list[np.ndarray]) -> list[Encoded]:
-        """The states of `posts` (token ids), which come by length, for those of each length."""
-        lacking = FEWEST - sum(map(len, posts))
-        more = [*posts, *posts[-1:] * max(0, -(-lacking // len(posts[-1])))]
-        texts = padded(more, self.grain)
-        wanted, runs = runs_of(texts[: len(posts)]), runs_of(texts)
+        """The states of `posts` (token ids, sorted by length), one item per length."""
+        missing = MIN_ROWS - sum(map(len, posts))
+        filled = [*posts, *posts[-1:] * max(0, -(-missing // len(posts[-1])))]
+        texts = padded(filled, self.multiple)
+        wanted, runs = length_runs(texts[: len(posts)]), length_runs(texts)
         biases = [self.bias[:, :length, :length] for length, _ in runs]
-        hidden = [None] * len(runs)
-        if self.grain > 1:
-            hidden = self._hidden([len(post) for post in more], runs)
-            biases = [bias + those for bias, those in zip(biases, hidden, strict=True)]
+        padding_bias = [None] * len(runs)
+        if self.multiple > 1:
+            padding_bias = self._padding_bias([len(post) for post in filled], runs)
+            biases = [bias + more for bias, more in zip(biases, padding_bias, strict=True)]
         states = self.embed(torch.from_numpy(np.concatenate(texts)).to(self.device))
         for layer in self.layers:
-            states = layer.attend(states, lambda *own: attend_alike(runs, biases, *own))
+            states = layer.attend(states, lambda *own: attend_by_length(runs, biases, *own))
             states = layer.feed_forward(states)
         states = _normed(states, self.norm.variance_epsilon) * self.norm.weight
         parts = states.split([length * count for length, count in runs])
         return [
             Encoded(
                 part.view(-1, length, part.shape[-1])[:count],
-                None if those is None else those[:count],
+                None if bias is None else bias[:count],
             )
-            for part, those, (length, count) in zip(parts, hidden, wanted, strict=True)
+            for part, bias, (length, count) in zip(parts, padding_bias, wanted, strict=True)
         ]
 
-    def _hidden(self, ends: list[int], runs: list[tuple[int, int]]) -> list[Tensor]:
-        """What Encoded has, of each run; `ends` are the posts' own lengths."""
+    def _padding_bias(self, ends: list[int], runs: list[tuple[int, int]]) -> list[Tensor]:
+        """Encoded.padding_bias of each run; `ends` are the lengths of posts without padding."""
         return [
-            torch.zeros(past.shape, device=self.device, dtype=self.bias.dtype).masked_fill_(
-                past, -torch.inf
+            torch.zeros(mask.shape, device=self.device, dtype=self.bias.dtype).masked_fill_(
+                mask, -torch.inf
             )[:, None, None]
-            for past in past_the_end(ends, runs, self.device)
+            for mask in padding_masks(ends, runs, self.device)
         ]
 
 
 class Decoder:
-    """The decoder stack of a T5 and a linear head on its states.
-
-    `head` is (outputs, d_model): the language model's logits, say, or a single reward.
-    """
+    """The decoder stack of a T5 with a linear head (outputs, d_model), for logits or rewards."""
 
     def __init__(self, stack: T5Stack, head: Tensor):
         attention = stack.block[0].layer[0].SelfAttention
         self.n_heads, self.d_kv = attention.n_heads, attention.key_value_proj_dim
         self.device, self.dtype = head.device, stack.embed_tokens.weight.dtype
         self.stack, self.embed = stack, stack.embed_tokens
-        self.layers = [_ReadingLayer(block) for block in stack.block]
+        self.layers = [_DecoderLayer(block) for block in stack.block]
         self.epsilon = stack.final_layer_norm.variance_epsilon
         self.head = _scaled(head, stack.final_layer_norm)
 
     def causal_bias(self, length: int) -> Tensor:
-        """What is added to self-attention's scores: (heads, length, length), -inf on the future."""
+        """The bias of self-attention scores: (heads, length, length), -inf for future tokens."""
         future = torch.ones(length, length, dtype=torch.bool, device=self.device).triu(1)
         return _position_bias(self.stack, length, self.device).masked_fill(future, -torch.inf)
 
-    def __call__(self, tokens: Tensor, attend, read) -> Tensor:
-        """The head's outputs (rows, outputs) for `tokens` (rows,), the ones before those wanted.
+    def __call__(self, tokens: Tensor, attend, cross_attend) -> Tensor:
+        """The head's outputs (rows, outputs) for the decoder's input `tokens` (rows,).
 
-        `attend(layer, query, key, value)` is self-attention, and `read(layer, query)`, which
-        gives (rows, heads, d_kv), cross-attention; all else is (rows, heads * d_kv).
+        `attend(layer, query, key, value)` computes self-attention. `cross_attend(layer, query)`
+        computes cross-attention and returns (rows, heads, d_kv). All other tensors are
+        (rows, heads * d_kv).
         """
         states = self.embed(tokens)
         for i, layer in enumerate(self.layers):
             states = layer.attend(states, partial(attend, i))
-            states = layer.read(states, partial(read, i))
+            states = layer.cross_attend(states, partial(cross_attend, i))
             states = layer.feed_forward(states)
         return linear(_normed(states, self.epsilon), self.head)
 
 
 class _Layer:
-    """A layer of self-attention and feed-forward; weights that are used together are joined."""
+    """Self-attention and feed-forward; weights that are used together are concatenated."""
 
     def __init__(self, block: T5Block):
         own, feed_forward = block.layer[0], block.layer[-1]
@@ -139,7 +137,7 @@ class _Layer:
         self.wo = dense.wo.weight.T.to(self.wi.dtype)  # transformers keeps it in single precision
 
     def attend(self, states: Tensor, attention: Callable[..., Tensor]) -> Tensor:
-        """The rows `states` (rows, d_model) after self-attention, `attention(q, k, v)`."""
+        """The states (rows, d_model) after self-attention, computed by `attention(q, k, v)`."""
         query, key, value = linear(_normed(states, self.epsilon), self.qkv).chunk(3, dim=-1)
         return torch.addmm(states, attention(query, key, value), self.o)
 
@@ -153,8 +151,8 @@ class _Layer:
         return torch.addmm(states, inner, self.wo)
 
 
-class _ReadingLayer(_Layer):
-    """A layer that also looks at what the encoder made of a post."""
+class _DecoderLayer(_Layer):
+    """A layer that also has cross-attention to the post."""
 
     def __init__(self, block: T5Block):
         super().__init__(block)
@@ -164,19 +162,19 @@ class _ReadingLayer(_Layer):
         self.cross_v = cross.EncDecAttention.v.weight
         self.cross_o = cross.EncDecAttention.o.weight.T
 
-    def read(self, states: Tensor, attention: Callable[[Tensor], Tensor]) -> Tensor:
-        """The rows `states` after cross-attention, `attention(query)` (rows, heads, d_kv)."""
+    def cross_attend(self, states: Tensor, attention: Callable[[Tensor], Tensor]) -> Tensor:
+        """The states after cross-attention, computed by `attention(query)` (rows, heads, d_kv)."""
         query = linear(_normed(states, self.epsilon), self.cross_q)
         return torch.addmm(states, attention(query).flatten(1), self.cross_o)
 
 
 def _scaled(weight: Tensor, norm: T5LayerNorm) -> Tensor:
-    """`weight` of a linear layer after `norm`, whose own weights it takes over."""
+    """The weight of the linear layer after `norm`, with the norm's weights folded in."""
     return (weight.float() * norm.weight.float()).to(weight.dtype)
 
 
 def _normed(states: Tensor, epsilon: float) -> Tensor:
-    """T5's layer norm without its weights, which are in the matrix that comes next."""
+    """T5's layer norm without its weights, which are folded into the next linear layer."""
     if fused_layers.fused(states.device):
         return rms_norm(states, states.shape[-1:], eps=epsilon)
     norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
@@ -185,53 +183,54 @@ def _normed(states: Tensor, epsilon: float) -> Tensor:
 
 
 def _position_bias(stack: T5Stack, length: int, device: torch.device) -> Tensor:
-    """What self-attention's scores have added for where tokens stand: (heads, length, length)."""
+    """The relative position bias of self-attention scores: (heads, length, length)."""
     attention = stack.block[0].layer[0].SelfAttention
     return attention.compute_bias(length, length, device=device)[0].contiguous()
 
 
-def rounded_up(length: int, grain: int) -> int:
-    return -(-length // grain) * grain
+def rounded_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
-def posts_at_once(decoder: Decoder, longest: int) -> float:
-    """How many posts of at most `longest` tokens may be kept at once; infinity on a CPU.
+def max_posts(decoder: Decoder, longest: int) -> float:
+    """How many posts of at most `longest` tokens fit into the cache; infinity on a CPU.
 
-    On a GPU its total memory decides, so that GPUs of one kind do alike.
+    On a GPU, this depends on total rather than free memory, so that equal GPUs batch alike.
     """
     if decoder.device.type != "cuda":
         return math.inf
-    a_token = 2 * len(decoder.layers) * decoder.n_heads * decoder.d_kv * decoder.dtype.itemsize
+    token_bytes = 2 * len(decoder.layers) * decoder.n_heads * decoder.d_kv * decoder.dtype.itemsize
     share = POSTS_SHARE * torch.cuda.get_device_properties(decoder.device).total_memory
-    return max(1, share // (a_token * rounded_up(longest, POST_GRAIN)))
+    return max(1, share // (token_bytes * rounded_up(longest, POST_MULTIPLE)))
 
 
-def padded(texts: list[np.ndarray], grain: int) -> list[np.ndarray]:
-    """`texts` (token ids), each padded to a multiple of `grain` tokens."""
-    if grain == 1:
+def padded(texts: list[np.ndarray], multiple: int) -> list[np.ndarray]:
+    """`texts` (token ids), each padded to a multiple of `multiple` tokens."""
+    if multiple == 1:
         return texts
     return [
-        np.pad(ids, (0, rounded_up(len(ids), grain) - len(ids)), constant_values=PAD)
+        np.pad(ids, (0, rounded_up(len(ids), multiple) - len(ids)), constant_values=PAD)
         for ids in texts
     ]
 
 
-def past_the_end(
+def padding_masks(
     ends: list[int], runs: list[tuple[int, int]], device: torch.device
 ) -> list[Tensor]:
-    """Of each run of padded texts, whose own lengths are `ends`, where padding is: (texts,
-    length).
+    """For each run of padded texts, whether a position is padding: (texts, length).
+
+    `ends` are the lengths of the texts without padding.
     """
-    own = torch.tensor(ends, device=device).split([count for _, count in runs])
+    ends_of_runs = torch.tensor(ends, device=device).split([count for _, count in runs])
     return [
-        torch.arange(length, device=device) >= those[:, None]
-        for (length, _), those in zip(runs, own, strict=True)
+        torch.arange(length, device=device) >= own[:, None]
+        for (length, _), own in zip(runs, ends_of_runs, strict=True)
     ]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """Attention (texts, heads, queries, d_kv) of `query` (texts, heads, queries, d_kv) to `key` and
-    `value` (texts, heads, length, d_kv), with `bias` added to the scores.
+    """Attention of `query` (texts, heads, queries, d_kv), in the same shape, to `key` and `value`
+    (texts, heads, length, d_kv). `bias` is added to the scores.
     """
     if fused_layers.fused(query.device) and query.shape[2] > 1:
         return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
@@ -242,87 +241,88 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
     return torch.bmm(scores.softmax(-1).flatten(0, 1), values).view(query.shape)
 
 
-def runs_of(texts: list[np.ndarray]) -> list[tuple[int, int]]:
-    """The (length, number) of texts of one length that stand beside each other."""
+def length_runs(texts: list[np.ndarray]) -> list[tuple[int, int]]:
+    """(length, count) of each run of consecutive texts with the same length."""
     return [(length, len(list(run))) for length, run in groupby(map(len, texts))]
 
 
-def attend_alike(
+def attend_by_length(
     runs: list[tuple[int, int]], biases: list[Tensor], query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
-    """Self-attention (rows, heads * d_kv) of whole texts, whose tokens stand behind each other.
+    """Self-attention (rows, heads * d_kv) within each text; the rows are the concatenated texts.
 
-    Texts of one length are taken together, as `runs` says. A run's own of `biases`, (heads,
-    length, length) or one a text, is added to its scores.
+    Each run of texts of one length is one batched product, and has one item of `biases`: (heads,
+    length, length), or one such bias per text.
     """
     attended, start = torch.empty_like(query), 0
     for (length, count), bias in zip(runs, biases, strict=True):
         rows = slice(start, start + length * count)
         shape = (count, length, bias.shape[-3], -1)
         own = (each[rows].view(shape).transpose(1, 2) for each in (query, key, value))
-        mixed = attend(*own, bias.expand(count, -1, -1, -1))
-        attended[rows] = mixed.transpose(1, 2).reshape(rows.stop - start, -1)
+        result = attend(*own, bias.expand(count, -1, -1, -1))
+        attended[rows] = result.transpose(1, 2).reshape(rows.stop - start, -1)
         start = rows.stop
     return attended
 
 
-class Memory:
-    """Cross-attention keys and values of posts of one length: one copy a post and layer."""
+class CrossAttentionCache:
+    """Cross-attention keys and values of posts of one length: one copy per post and layer."""
 
     def __init__(self, decoder: Decoder, encoded: Encoded):
-        states, self.hidden = encoded
+        states, self.padding_bias = encoded
         posts, length, _ = states.shape
         heads, d_kv = decoder.n_heads, decoder.d_kv
-        enough = pad(states.flatten(0, 1), (0, 0, 0, max(0, FEWEST - posts * length)))
+        rows = pad(states.flatten(0, 1), (0, 0, 0, max(0, MIN_ROWS - posts * length)))
 
-        def split(weight: Tensor) -> Tensor:
-            made = linear(enough, weight)[: posts * length].view(posts, length, heads, d_kv)
-            return made.transpose(1, 2).contiguous()
+        def project(weight: Tensor) -> Tensor:
+            projected = linear(rows, weight)[: posts * length].view(posts, length, heads, d_kv)
+            return projected.transpose(1, 2).contiguous()
 
         self.posts, self.heads, self.d_kv = posts, heads, d_kv
         self.device = states.device
-        self.fewest = max(FEWEST, -(-FEWEST_MULTIPLICATIONS // (length * d_kv)))
-        self.keys = [split(layer.cross_k) for layer in decoder.layers]
-        self.values = [split(layer.cross_v) for layer in decoder.layers]
+        self.min_rows = max(MIN_ROWS, -(-MIN_MULTIPLICATIONS // (length * d_kv)))
+        self.keys = [project(layer.cross_k) for layer in decoder.layers]
+        self.values = [project(layer.cross_v) for layer in decoder.layers]
 
     def keep(self, posts: Tensor) -> None:
-        """Forget all posts but `posts` (indices)."""
+        """Drop all posts except `posts` (indices)."""
         self.posts = len(posts)
         self.keys = [keys[posts] for keys in self.keys]
         self.values = [values[posts] for values in self.values]
-        if self.hidden is not None:
-            self.hidden = self.hidden[posts]
+        if self.padding_bias is not None:
+            self.padding_bias = self.padding_bias[posts]
 
-    def read(self, layer: int, query: Tensor, places: "Places") -> Tensor:
-        """Cross-attention (rows, heads, d_kv) of rows `query` (rows, heads * d_kv), which lie at
-        `places` of the posts.
+    def attend(self, layer: int, query: Tensor, rows: "RowsByPost") -> Tensor:
+        """Cross-attention (rows, heads, d_kv) of `query` (rows, heads * d_kv); `rows` says which
+        post each row belongs to.
         """
-        if places.fold is not None:
-            query = query[places.fold]
+        if rows.grouped is not None:
+            query = query[rows.grouped]
         query = query.view(self.posts, -1, self.heads, self.d_kv).transpose(1, 2)
-        states = attend(query, self.keys[layer], self.values[layer], self.hidden)
+        states = attend(query, self.keys[layer], self.values[layer], self.padding_bias)
         states = states.transpose(1, 2).reshape(-1, self.heads, self.d_kv)
-        return states if places.unfold is None else states[places.unfold]
+        return states if rows.ungrouped is None else states[rows.ungrouped]
 
 
-class Places:
-    """Where rows stand when those of a post are put together, as `Memory.read` does.
+class RowsByPost:
+    """How to group rows by post, with the same number of rows for each post of `cache`.
 
-    `post_of` (rows,) says which post of `memory` each row belongs to. There is nothing to put
-    together (`fold` is None) if the rows stand by posts, as many of each, and are enough.
+    `post_of` (rows,) says which post each row belongs to. `grouped` are the rows in grouped order,
+    filled up with row 0; `ungrouped` are the positions of the rows in that order. Both are None if
+    the rows are grouped already.
     """
 
-    def __init__(self, memory: Memory, post_of: Tensor):
+    def __init__(self, cache: CrossAttentionCache, post_of: Tensor):
         device, rows = post_of.device, len(post_of)
-        counts = torch.bincount(post_of, minlength=memory.posts)
-        each = max(memory.fewest, int(counts.max()))
-        self.fold = self.unfold = None
-        if memory.posts * each == rows and (post_of.diff() >= 0).all():
+        counts = torch.bincount(post_of, minlength=cache.posts)
+        per_post = max(cache.min_rows, int(counts.max()))
+        self.grouped = self.ungrouped = None
+        if cache.posts * per_post == rows and (post_of.diff() >= 0).all():
             return
         order = post_of.argsort(stable=True)
-        place = torch.arange(rows, device=device) - (counts.cumsum(0) - counts)[post_of[order]]
-        place += post_of[order] * each
-        self.fold = torch.zeros(memory.posts * each, dtype=torch.long, device=device)
-        self.fold[place] = order  # what is left over repeats row 0 and is not read
-        self.unfold = torch.empty_like(post_of)
-        self.unfold[order] = place
+        position = torch.arange(rows, device=device) - (counts.cumsum(0) - counts)[post_of[order]]
+        position += post_of[order] * per_post
+        self.grouped = torch.zeros(cache.posts * per_post, dtype=torch.long, device=device)
+        self.grouped[position] = order
+        self.ungrouped = torch.empty_like(post_of)
+        self.ungrouped[order] = position

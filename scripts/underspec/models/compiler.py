@@ -7,9 +7,9 @@ from underspec.errors import ConfigError
 
 
 def need_compiler(what: str, otherwise: str = "") -> None:
-    """Raises ConfigError, naming `what` needs it and what to do `otherwise`, if there is none."""
+    """Raises ConfigError if there is no compiler; `what` needs it, `otherwise` is another cure."""
     if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang")))):
         raise ConfigError(
-            f"{what} needs a C compiler (gcc, clang, or what CC names), and there is none here; "
-            f"load one{otherwise}"
+            f"{what} needs a C compiler (gcc, clang, or the one in $CC), but none was found; "
+            f"install or load one{otherwise}"
         )

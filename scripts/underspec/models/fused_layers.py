@@ -1,7 +1,7 @@
-"""Layers of transformers' T5 that compute the same in fewer passes over memory.
+"""Attention and norm for transformers' T5: the same functions in fewer passes over memory.
 
-Weights, their names and the modules that hold them stay the library's. Separate matrix
-products are faster on a CPU at small sizes, PyTorch's fused attention and norm on a GPU.
+Weights, their names and their modules stay those of transformers. On a CPU, separate matrix
+products are faster at small sizes; on a GPU, PyTorch's fused attention and norm are faster.
 """
 
 import torch
@@ -14,13 +14,14 @@ from transformers.models.t5.modeling_t5 import T5Attention, T5LayerNorm
 
 ATTENTION = "t5_folded"
 
-# cuDNN's attention plans for each new shape, which takes longer than a step (0.5 to 2 s for one of
-# reward-model training on an H200, where PyTorch prefers it); here shapes change all the time.
+# cuDNN's attention plans for each new shape, and here shapes change all the time. A plan takes
+# longer than a training step: 0.5 to 2 s for a reward model on an H200, where PyTorch prefers
+# cuDNN.
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def fused(device: torch.device | str) -> bool:
-    """Whether PyTorch's fused attention and norm are the faster ones on `device`."""
+    """Whether PyTorch's fused attention and norm are faster on `device`."""
     return torch.device(device).type == "cuda"
 
 
@@ -35,18 +36,19 @@ def attention(
     **kwargs,
 ) -> tuple[Tensor, Tensor | None]:
     """T5's attention of `query` (candidates, heads, length, width) to `key` and `value` (posts,
-    heads, post length, width): the result (posts, ..., heads, width) and, on a CPU, the weights.
+    heads, post length, width). Returns (posts, ..., heads, width) and, on a CPU, the weights.
 
-    There may be several candidates a post, as many of each and in the order of the posts: they
-    look at the post as one longer candidate would, and its keys and values are there once.
+    In cross-attention, posts may have several candidates, the same number each and in the order of
+    the posts. The candidates of a post attend to it like one longer candidate, so that its keys and
+    values are not copied.
     """
-    if module.is_decoder and not module.is_causal:  # it looks at the post
+    if module.is_decoder and not module.is_causal:  # cross-attention
         heads, width = query.shape[1], query.shape[3]
         query = query.transpose(1, 2).reshape(len(key), -1, heads, width).transpose(1, 2)
         position_bias = None  # the library gives zeros
         if attention_mask is not None:
-            attention_mask = attention_mask[:, :, :1]  # it is the same wherever one looks from
-    attend = _open_attention
+            attention_mask = attention_mask[:, :, :1]  # the same for every query
+    attend = _unfused_attention
     if fused(query.device):
         attend = sdpa_attention_forward
         if position_bias is not None:  # the efficient kernel needs it
@@ -59,7 +61,7 @@ def attention(
     )
 
 
-def _open_attention(
+def _unfused_attention(
     module: T5Attention,
     query: Tensor,
     key: Tensor,
@@ -79,7 +81,7 @@ def _open_attention(
 
 
 def mask(*args, device: torch.device, **kwargs) -> Tensor | None:
-    """The mask that `attention` takes on `device`: of truth values on a GPU, else of numbers."""
+    """The mask that `attention` takes on `device`: boolean on a GPU, additive on a CPU."""
     return (sdpa_mask if fused(device) else eager_mask)(*args, device=device, **kwargs)
 
 
@@ -87,8 +89,8 @@ AttentionInterface.register(ATTENTION, attention)
 AttentionMaskInterface.register(ATTENTION, mask)
 
 
-class _Normalised(torch.autograd.Function):
-    """x / rms(x) * weight, its gradient written out: a third of the passes over memory."""
+class _RMSNorm(torch.autograd.Function):
+    """x / rms(x) * weight with an explicit gradient, for a third of the passes over memory."""
 
     @staticmethod
     def forward(ctx, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -108,8 +110,8 @@ class _Normalised(torch.autograd.Function):
         return across, product.flatten(0, -2).sum(0), None
 
 
-class Norm(T5LayerNorm):
-    """T5's norm, the same function."""
+class FastT5LayerNorm(T5LayerNorm):
+    """T5's layer norm: the same function, but faster."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         if hidden_states.dtype != torch.float32 or self.weight.dtype != torch.float32:
@@ -117,4 +119,4 @@ class Norm(T5LayerNorm):
         if fused(hidden_states.device):
             shape = self.weight.shape
             return nn.functional.rms_norm(hidden_states, shape, self.weight, self.variance_epsilon)
-        return _Normalised.apply(hidden_states, self.weight, self.variance_epsilon)
+        return _RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)

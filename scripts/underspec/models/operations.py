@@ -1,13 +1,13 @@
-"""What a T5 has to compute, and how large it is, by its shape alone.
+"""Parameters and floating-point operations of a T5, from its shape.
 
-Operations are counted in matrix products alone, two for a multiplication and an addition.
+Only matrix products count; a multiplication and an addition are two operations.
 """
 
 from underspec.data.span_corruption import corrupted_lengths, tokens_for
 
 
 def parameters(shape: dict, vocabulary: int) -> int:
-    """Parameters of a T5 of `shape`, biases of relative positions (32 buckets) included."""
+    """The number of parameters, including relative position biases (32 buckets)."""
     encoder, decoder, cross = _layer_weights(shape)
     layers, width = shape["num_layers"], shape["d_model"]
     norms = (2 + 3) * width * layers + 2 * width
@@ -17,9 +17,9 @@ def parameters(shape: dict, vocabulary: int) -> int:
 
 
 def forward(shape: dict, vocabulary: int, post: int, summary: int, summaries: int = 1) -> float:
-    """Operations to encode `post` tokens once and decode `summaries` of `summary` tokens.
+    """Operations to encode a post of `post` tokens and decode `summaries` of `summary` tokens each.
 
-    `vocabulary` is that of a language model's head, 0 for a reward model.
+    `vocabulary` is the size of the language model's head, or 0 for a reward model.
     """
     encoder, decoder, cross = _layer_weights(shape)
     layers, width = shape["num_layers"], shape["d_model"]
@@ -35,13 +35,13 @@ def forward(shape: dict, vocabulary: int, post: int, summary: int, summaries: in
 
 
 def _layer_weights(shape: dict) -> tuple[int, int, int]:
-    """Of one encoder layer, of one decoder layer without cross-attention, of cross-attention."""
+    """Weights of an encoder layer, of a decoder layer without cross-attention, of cross-attention."""
     attention = 4 * shape["d_model"] * shape["d_kv"] * shape["num_heads"]
     feed_forward = (3 if shape["version"] == "v1.1" else 2) * shape["d_model"] * shape["d_ff"]
     return attention + feed_forward, attention + feed_forward, attention
 
 
 def corrupted(corruption: dict) -> tuple[int, int]:
-    """Lengths of the inputs and targets of pretraining."""
+    """The lengths of pretraining's inputs and targets."""
     spans = corruption["noise_density"], corruption["mean_span_length"]
     return corrupted_lengths(tokens_for(corruption["input_length"], *spans), *spans)

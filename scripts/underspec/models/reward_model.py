@@ -1,4 +1,4 @@
-"""The reward model: a T5 that reads post and candidate, and a linear head."""
+"""The reward model: a T5 with the post in the encoder, the candidate in the decoder, a linear head."""
 
 from pathlib import Path
 
@@ -16,16 +16,15 @@ from underspec.data.tokenization import PAD
 from underspec.models.fused_layers import ATTENTION
 from underspec.models.t5 import load, t5_config
 
-# Posts are decoded in groups whose candidates are of like length: most are half as long as the
-# longest.
+# Candidates are decoded in groups of similar length: most are half as long as the longest.
 LENGTH_GROUPS = 2
 
 
 class RewardModel(T5PreTrainedModel):
-    """r(y; x): post x in the encoder, candidate y in the decoder, one number a candidate.
+    """The reward r(y; x) of candidate y for post x.
 
-    The reward is a linear function of the mean of the decoder's states over the candidate's
-    tokens (our choice: the paper does not say).
+    It is a linear function of the decoder's states, averaged over the candidate's tokens. (Our
+    choice; the paper does not specify it.)
     """
 
     config_class = T5Config
@@ -37,7 +36,9 @@ class RewardModel(T5PreTrainedModel):
 
     def __init__(self, config: T5Config):
         super().__init__(config)
-        config._attn_implementation = ATTENTION  # the library's wants a copy of the post for each
+        config._attn_implementation = (
+            ATTENTION  # transformers' own copies the post for each candidate
+        )
         self.transformer = T5Model(config)
         self.head = nn.Linear(config.d_model, 1)
         self.post_init()
@@ -51,8 +52,8 @@ class RewardModel(T5PreTrainedModel):
     def forward(self, posts: Tensor, candidates: Tensor) -> Tensor:
         """Rewards (candidates,) of token ids `candidates` (candidates, length).
 
-        There are as many of each row of `posts` (posts, length), in the order of the posts, each
-        of which is encoded once. Padding is PAD in both, at the end.
+        Each row of `posts` (posts, length) has the same number of candidates, in the order of the
+        posts, and is encoded once. Both are padded at the end.
         """
         mask = (posts != PAD).long()
         encoded = self.transformer.encoder(input_ids=posts, attention_mask=mask).last_hidden_state
@@ -60,12 +61,14 @@ class RewardModel(T5PreTrainedModel):
         lengths = (sets != PAD).sum(2).amax(1)
         order = lengths.argsort(stable=True)
         rewards = [
-            self._judge(encoded[rows], mask[rows], sets[rows, :, : lengths[rows[-1]]].flatten(0, 1))
+            self._decode(
+                encoded[rows], mask[rows], sets[rows, :, : lengths[rows[-1]]].flatten(0, 1)
+            )
             for rows in order.tensor_split(min(LENGTH_GROUPS, len(order)))
         ]
         return torch.cat(rewards).view(len(posts), -1)[order.argsort()].flatten()
 
-    def _judge(self, encoded: Tensor, mask: Tensor, candidates: Tensor) -> Tensor:
+    def _decode(self, encoded: Tensor, mask: Tensor, candidates: Tensor) -> Tensor:
         shifted = nn.functional.pad(candidates[:, :-1], (1, 0), value=PAD)
         states = self.transformer.decoder(
             input_ids=shifted,
@@ -79,7 +82,7 @@ class RewardModel(T5PreTrainedModel):
 
 
 def new_reward_model(pretrain: Path, shape: dict, vocabulary: int, seed: int) -> RewardModel:
-    """The pretrain at `pretrain` with a reward head that the finetune seed `seed` draws."""
+    """The pretrained checkpoint `pretrain` with a reward head initialised by the finetuning seed."""
     encoder_decoder = load(T5ForConditionalGeneration, pretrain, shape, vocabulary)
     torch.manual_seed(seed)
     model = RewardModel(t5_config(shape, vocabulary))

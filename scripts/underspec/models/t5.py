@@ -1,4 +1,4 @@
-"""T5 from random initialisation, and models in Hugging Face folders."""
+"""T5 models: random initialisation, loading and saving as Hugging Face folders."""
 
 import csv
 import json
@@ -22,21 +22,21 @@ from transformers.models.t5.modeling_t5 import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from underspec.artifacts import MAKE, REMAKE, unfinished_name
+from underspec.artifacts import MAKE, REMAKE, atomic
 from underspec.data.tokenization import EOS, PAD
 from underspec.errors import ArtifactError
 from underspec.machine import processor
-from underspec.models.fused_layers import ATTENTION, Norm
+from underspec.models.fused_layers import ATTENTION, FastT5LayerNorm
 
-disable_progress_bar()  # of reading and writing weights: jobs have a line of their own
+disable_progress_bar()  # for weights; jobs log their own progress
 
-# v1.1: a gated feed-forward layer, and a head of its own. T5Config reads "not tied" as "do not
-# scale the head's inputs" and ties all the same; UntiedT5 is what unties.
+# v1.1 has a gated feed-forward layer and an untied head. T5Config takes "not tied" to mean "do not
+# scale the head's inputs", but ties the weights anyway; UntiedT5 unties them.
 VERSIONS = {
     "v1.0": {"feed_forward_proj": "relu"},
     "v1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
 }
-# What makes two T5s with the same weights the same function.
+# Two T5s with equal weights are the same function if they agree on these.
 ARCHITECTURE = (
     *("d_model", "d_ff", "d_kv", "num_heads", "num_layers", "num_decoder_layers", "vocab_size"),
     *("feed_forward_proj", "scale_decoder_outputs", "layer_norm_epsilon"),
@@ -49,9 +49,9 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class UntiedT5(T5ForConditionalGeneration):
-    """T5 v1.1: encoder and decoder share their embeddings; the head is a matrix of its own.
+    """T5 v1.1: encoder and decoder share their embeddings; the head is a separate matrix.
 
-    Its initial weights are T5X's, so that an untrained model gives logits of variance one.
+    The head is initialised as in T5X, so that an untrained model has logits of variance one.
     """
 
     _tied_weights_keys = {
@@ -67,8 +67,8 @@ class UntiedT5(T5ForConditionalGeneration):
 
 
 def t5_config(shape: dict, vocabulary: int) -> T5Config:
-    """The T5 of a scale's `shape`: version (v1.0 unless given), d_model, d_ff, d_kv, num_heads,
-    num_layers a side.
+    """The T5Config of a scale's `shape`: version (default v1.0), d_model, d_ff, d_kv, num_heads,
+    and num_layers of encoder and decoder each.
     """
     sizes = {key: value for key, value in shape.items() if key != "version"}
     return T5Config(
@@ -83,30 +83,30 @@ def t5_config(shape: dict, vocabulary: int) -> T5Config:
 
 
 def new_t5(shape: dict, vocabulary: int, seed: int) -> T5ForConditionalGeneration:
-    """A T5 of the given shape with the random weights that `seed` draws."""
+    """A T5 of the given shape with random weights drawn by `seed`."""
     torch.manual_seed(seed)
     config = t5_config(shape, vocabulary)
     return encoder_decoder(config)(config)
 
 
 def encoder_decoder(config: T5Config) -> type[T5ForConditionalGeneration]:
-    """The class that holds a T5 of the config's version."""
+    """The class for the config's version of T5."""
     return T5ForConditionalGeneration if config.scale_decoder_outputs else UntiedT5
 
 
 def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: int):
-    """The model of class `kind` in `folder`, which must have the given shape and vocabulary.
+    """Load the model of class `kind` from `folder`; it must have the given shape and vocabulary.
 
-    T5ForConditionalGeneration stands for UntiedT5 where the shape is of v1.1. Raises
-    ArtifactError naming the folder if it is missing, damaged, or of another scale.
+    For a shape of v1.1, T5ForConditionalGeneration means UntiedT5. Raises ArtifactError, naming the
+    folder, if it is missing, damaged, or of another scale.
     """
     wanted = t5_config(shape, vocabulary)
     expected = {key: getattr(wanted, key) for key in ARCHITECTURE}
     if kind is T5ForConditionalGeneration:
         kind = encoder_decoder(wanted)
-    if not (folder / "config.json").is_file():  # else the library looks for it on the Hub
+    if not (folder / "config.json").is_file():  # otherwise transformers looks for it on the Hub
         raise ArtifactError(f"{folder}: no checkpoint there; {MAKE}")
-    with _told_of_damage(folder):
+    with _damage_reported(folder):
         config = T5Config.from_pretrained(folder)
     found = {key: getattr(config, key) for key in expected}
     if found != expected:
@@ -115,13 +115,13 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
             f"{folder}: a checkpoint of another scale: "
             + ", ".join(f"{key} is {found[key]}, not {expected[key]}" for key in differing)
         )
-    with _told_of_damage(folder):
+    with _damage_reported(folder):
         _check_types(folder)
         model, report = kind.from_pretrained(
             folder,
             attn_implementation=ATTENTION,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # which are refused below, by name
+            ignore_mismatched_sizes=True,  # the report names them, and they are refused below
         )
     faults = [
         f"{fault.replace('_', ' ')}: {some(sorted(map(str, names)))}"
@@ -134,8 +134,8 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
 
 
 def _check_types(folder: Path) -> None:
-    """Raise ValueError if a weight is no floating-point number: the library would take the integers
-    of a quantised model for weights.
+    """Raise ValueError if a weight is not floating point: transformers would read the integers of a
+    quantised model as weights.
     """
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as weights:
@@ -145,10 +145,11 @@ def _check_types(folder: Path) -> None:
 
 
 @contextmanager
-def _told_of_damage(folder: Path) -> Iterator[None]:
-    """What the library says of a damaged checkpoint, by errors of every kind, in one line.
+def _damage_reported(folder: Path) -> Iterator[None]:
+    """Turn any error that transformers raises for a damaged checkpoint into a one-line
+    ArtifactError.
 
-    It also warns of what `load` refuses; that is not shown.
+    Its warnings about problems that `load` reports itself are hidden.
     """
     library = logging.getLogger("transformers")
     level = library.level
@@ -167,12 +168,12 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def quicken(model: nn.Module) -> None:
-    """Put our own norms into the T5 `model`, with its weights: the same function."""
+def use_fast_norms(model: nn.Module) -> None:
+    """Replace the layer norms of the T5 `model` by faster ones with the same weights."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is T5LayerNorm:
-                norm = Norm(len(child.weight), child.variance_epsilon)
+                norm = FastT5LayerNorm(len(child.weight), child.variance_epsilon)
                 norm.weight = child.weight
                 setattr(module, name, norm)
 
@@ -180,7 +181,7 @@ def quicken(model: nn.Module) -> None:
 def for_inference(model: nn.Module, precision: str) -> nn.Module:
     """`model` on the GPU, if there is one, in `precision` (fp32, tf32 or bf16).
 
-    On a CPU it stays in single precision, in which results are exact to the last bit.
+    On a CPU it stays in single precision, so that results are reproducible bit for bit.
     """
     if not torch.cuda.is_available():
         return model.eval()
@@ -189,7 +190,7 @@ def for_inference(model: nn.Module, precision: str) -> nn.Module:
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:
-    """Set every dropout rate in `model`, attention's included, to `rate`."""
+    """Set every dropout rate in `model`, including attention's, to `rate`."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
@@ -204,39 +205,33 @@ def save(
     about: dict,
     metrics: dict | None = None,
 ) -> None:
-    """Write the model as a Hugging Face folder with its training log, provenance and metrics.
-
-    The folder appears under its name only when it is whole; a second copy of the job, which
-    writes the same, does no harm.
+    """Write the model atomically as a Hugging Face folder with its training log, provenance and
+    metrics. `rows` are empty for an imported model.
     """
-    unfinished = unfinished_name(folder)
-    model.save_pretrained(unfinished)
-    if rows:  # else it was imported, and not trained here
-        with (unfinished / "training.csv").open("w", newline="") as file:
-            table = csv.DictWriter(file, rows[0], lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
     provenance = {
         **about,
         "parameters": parameters(model),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": str(model.device),
-        **({"trained_on": computing(model.device)} if rows else {}),
+        **({"trained_on": hardware(model.device)} if rows else {}),
     }
-    (unfinished / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-    if metrics is not None:
-        (unfinished / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        unfinished.rename(folder)
-    except OSError:  # the second copy was faster
-        shutil.rmtree(unfinished)
+    with atomic(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        if rows:
+            with (unfinished / "training.csv").open("w", newline="") as file:
+                table = csv.DictWriter(file, rows[0], lineterminator="\n")
+                table.writeheader()
+                table.writerows(rows)
+        (unfinished / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+        if metrics is not None:
+            (unfinished / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def computing(device: torch.device) -> dict:
-    """What computes on `device`: its name; of a CPU, the instructions that PyTorch takes and the
-    number of CPUs. The same seeds give other weights where these differ.
+def hardware(device: torch.device) -> dict:
+    """The hardware of `device`: its name and, for a CPU, the instruction set that PyTorch uses and
+    the number of CPUs. The same seeds give different weights on different hardware.
     """
     if device.type == "cuda":
         return {"name": torch.cuda.get_device_name(device)}
@@ -247,8 +242,3 @@ def computing(device: torch.device) -> dict:
 def parameters(model: nn.Module) -> int:
     """Number of parameters, tied ones counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says in its first line, or its type if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

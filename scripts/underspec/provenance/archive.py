@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from underspec import strict_json
-from underspec.artifacts import appearing_whole
+from underspec.artifacts import atomic
 from underspec.errors import ArtifactError
 
 FORMAT = 1
@@ -46,7 +46,7 @@ def write_archive(members: dict[str, bytes], provenance: dict, path: Path) -> No
         members={name: _described(members[name]) for name in sorted(members)},
     )
     contents = members | {MANIFEST: to_json(manifest.model_dump())}
-    with appearing_whole(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+    with atomic(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
         for name in sorted(contents):
             member = zipfile.ZipInfo(name, EPOCH)
             member.create_system, member.external_attr = 3, 0o644 << 16

@@ -1,18 +1,16 @@
-"""Checkpoints of a training: whole or not used, and the same for any number of processes.
+"""Checkpoints of a training, written atomically and readable by any number of processes.
 
-PyTorch's distributed checkpoints: every process writes what it holds, under names that do not
-tell how many there were, so that a run may go on with more or fewer processes than it began.
-A checkpoint also holds the SHA-256 of each of its files, in the format of sha256sum, so that a
-damaged one is not trained on.
+These are PyTorch's distributed checkpoints: each process writes its own part, and a run may resume
+with more or fewer processes. A checkpoint also holds the SHA-256 of each of its files, in the
+format of sha256sum, so that a damaged checkpoint is never resumed from.
 """
 
 import json
 import logging
-import os
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch.distributed.checkpoint as distributed_checkpoint
@@ -23,15 +21,15 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
-from underspec.artifacts import stale, unfinished_name
+from underspec.artifacts import atomic, stale, unfinished_name
 from underspec.checksums import sha256
-from underspec.errors import ArtifactError, UserError
+from underspec.errors import ArtifactError, UserError, first_line
 
 log = logging.getLogger(__name__)
-# Said at every checkpoint of a single process, which is what is asked for.
+# PyTorch warns at every checkpoint of a single process.
 warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
 
-KEPT = 2  # the last ones: the newest may get damaged, and a second copy of the job may read one
+KEPT = 2  # the newest may get damaged, or a second copy of the job may be reading one
 CHECKSUMS = "checksums.txt"
 
 
@@ -45,40 +43,40 @@ def save(
 ) -> None:
     """Write the checkpoint of `step` to the folder `run`, and delete all but the last KEPT.
 
-    It is written under a name that no other process uses, and gets its own when it is whole: a
-    second copy of the same job, which writes the same, does no harm. Raises UserError, and
-    leaves nothing behind, if it cannot be written.
+    The write is atomic, and a second copy of the same job does no harm. Raises UserError, and
+    leaves nothing behind, if the checkpoint cannot be written.
     """
     final = run / f"step-{step:09d}"
-    (unfinished,) = broadcast_object_list([unfinished_name(final)])
     try:
-        distributed_checkpoint.save(
-            _state(model, optimizer),
-            checkpoint_id=unfinished,
-            no_dist=not distributed.is_initialized(),
-        )
-        if accelerator.is_main_process:
-            (unfinished / "progress.json").write_text(json.dumps({"step": step, "rows": rows}))
-            (unfinished / CHECKSUMS).write_text(_checksums(unfinished))
+        with atomic(final) if accelerator.is_main_process else nullcontext() as unfinished:
+            (unfinished,) = broadcast_object_list([unfinished])
+            distributed_checkpoint.save(
+                _state(model, optimizer),
+                checkpoint_id=unfinished,
+                no_dist=not distributed.is_initialized(),
+            )
+            if accelerator.is_main_process:
+                (unfinished / "progress.json").write_text(json.dumps({"step": step, "rows": rows}))
+                (unfinished / CHECKSUMS).write_text(_checksums(unfinished))
     except (OSError, CheckpointException) as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
         raise UserError(
             f"{run}: the checkpoint of step {step} could not be written ({_cause(error)}); "
-            "see that the disk is not full, then run Snakemake again: it goes on from the one "
-            "before"
+            "check that the disk is not full, then run Snakemake again: it resumes from the "
+            "previous checkpoint"
         ) from None
     if accelerator.is_main_process:
-        _finish(unfinished, final)
+        for path in [*_finished(run)[:-KEPT], *stale(run)]:
+            shutil.rmtree(path, ignore_errors=True)
     accelerator.wait_for_everyone()
 
 
 def resume(
     accelerator: Accelerator, run: Path, model: nn.Module, optimizer: Optimizer
 ) -> tuple[int, list[dict]]:
-    """Load the newest whole checkpoint in `run`: its step and its log; (0, []) if there is none.
+    """Load the newest intact checkpoint in `run`; returns its step and log, or (0, []) without one.
 
-    The first process chooses it for all. Raises ArtifactError, naming the checkpoint, if it is as
-    it was written and cannot be read all the same.
+    The first process chooses the checkpoint for all. Raises ArtifactError, naming the checkpoint,
+    if it is intact but cannot be read.
     """
     (newest,) = broadcast_object_list([_newest(run) if accelerator.is_main_process else None])
     if newest is None:
@@ -91,8 +89,8 @@ def resume(
         progress = json.loads((newest / "progress.json").read_text())
     except (OSError, ValueError, CheckpointException) as error:
         raise ArtifactError(
-            f"{newest}: cannot be read by this version of the code ({_cause(error)}); delete it, "
-            "and training goes on from the one before it, or from its start"
+            f"{newest}: cannot be read by this version of the code ({_cause(error)}); delete it to "
+            "resume from the previous checkpoint, or from the start"
         ) from None
     set_state_dict(
         model,
@@ -100,7 +98,7 @@ def resume(
         model_state_dict=state["model"],
         optim_state_dict=state["optimizer"],
     )
-    log.info("going on from step %d", progress["step"])
+    log.info("resuming from step %d", progress["step"])
     return progress["step"], progress["rows"]
 
 
@@ -114,16 +112,16 @@ def _finished(run: Path) -> list[Path]:
 
 
 def _newest(run: Path) -> Path | None:
-    """The newest whole checkpoint in `run`, if there is one.
+    """The newest intact checkpoint in `run`, if there is one.
 
-    Damaged ones give up their names, as a later checkpoint may be of the same step.
+    Damaged checkpoints are renamed, since a later checkpoint may be of the same step.
     """
     while finished := _finished(run):
         newest = finished[-1]
         if not (damage := _damage(newest)):
             return newest
         log.warning(
-            "%s: damaged (%s); training goes on from the checkpoint before it, or from its start",
+            "%s: damaged (%s); resuming from the previous checkpoint, or from the start",
             newest,
             damage,
         )
@@ -133,7 +131,7 @@ def _newest(run: Path) -> Path | None:
 
 
 def _damage(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint, in a line; empty if it is as it was written."""
+    """What is wrong with a checkpoint, in one line; empty if it is intact."""
     try:
         written = (checkpoint / CHECKSUMS).read_text().splitlines()
         found = _checksums(checkpoint).splitlines()
@@ -144,25 +142,15 @@ def _damage(checkpoint: Path) -> str:
 
 
 def _checksums(checkpoint: Path) -> str:
-    """A line for each file but the checksums themselves, as sha256sum writes it."""
+    """One line per file, except for the checksums themselves, in the format of sha256sum."""
     files = sorted(path for path in checkpoint.iterdir() if path.name != CHECKSUMS)
-    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         digests = pool.map(sha256, files)
         return "".join(f"{digest}  {p.name}\n" for digest, p in zip(digests, files, strict=True))
 
 
-def _finish(unfinished: Path, final: Path) -> None:
-    try:
-        os.replace(unfinished, final)
-    except OSError:  # a second copy of this job has written the same, and was faster
-        shutil.rmtree(unfinished)
-    superseded = _finished(final.parent)[:-KEPT]
-    for path in [*superseded, *stale(final.parent)]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _cause(error: BaseException) -> str:
-    """In a line; a CheckpointException tells what went wrong in which processes."""
+    """The cause in one line; a CheckpointException holds one error per process."""
     if isinstance(error, CheckpointException):
         error, _ = next(iter(error.failures.values()))
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

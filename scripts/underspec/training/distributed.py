@@ -1,6 +1,6 @@
-"""How the processes of a training share its model, and how it is run.
+"""The device layout of a training: how its processes share the model, and how they run it.
 
-Results change by rounding alone, except that a compiled model draws other dropout masks.
+The layout changes results only by rounding, except that a compiled model draws other dropout masks.
 """
 
 import warnings
@@ -18,39 +18,38 @@ from underspec.models.compiler import need_compiler
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How a training is laid on its devices."""
+class DeviceLayout:
+    """How a training uses its devices."""
 
-    micro_batch: int | None = None  # rows that a process takes at once; None: all that are its
-    sharded: bool = False  # weights, gradients and moments spread over the processes (FSDP2)
-    activation_checkpointing: bool = False  # compute activations twice and do not keep them
-    compiled: bool = False  # fuse what a block does between its matrix products (torch.compile)
-
-
-ALONE = Placement()
+    micro_batch: int | None = None  # rows per forward pass; None: all rows of the process
+    sharded: bool = False  # shard weights, gradients and optimizer state (FSDP2)
+    activation_checkpointing: bool = False  # recompute activations in the backward pass
+    compiled: bool = False  # compile blocks with torch.compile
 
 
-def place(model: T5PreTrainedModel, accelerator: Accelerator, placement: Placement) -> nn.Module:
+def distribute(
+    model: T5PreTrainedModel, accelerator: Accelerator, layout: DeviceLayout
+) -> nn.Module:
     """`model` on this process's device, replicated (DDP) or sharded over all processes.
 
-    Raises ConfigError if it is to be compiled without a C compiler, or with activation
-    checkpointing, around which nothing would be compiled.
+    Raises ConfigError if it is to be compiled but there is no C compiler, or if it also uses
+    activation checkpointing, which would prevent compilation.
     """
     blocks = [module for module in model.modules() if isinstance(module, T5Block)]
-    if placement.activation_checkpointing:
+    if layout.activation_checkpointing:
         model.gradient_checkpointing_enable()
-    if placement.compiled:
+    if layout.compiled:
         need_compiler("compute: compiled", ", or set compiled to false")
-        if placement.activation_checkpointing:
+        if layout.activation_checkpointing:
             raise ConfigError(
                 "compute: compiled excludes activation_checkpointing; set one of them to false"
             )
-        torch._dynamo.config.recompile_limit = 64  # four programs for each shape of a micro-batch
+        torch._dynamo.config.recompile_limit = 64  # four programs per shape of a micro-batch
         for block in blocks:
-            block.compile(dynamic=False)  # alike ones share their code
-    if not placement.sharded or not distributed.is_initialized():
+            block.compile(dynamic=False)  # equal blocks share their code
+    if not layout.sharded or not distributed.is_initialized():
         return accelerator.prepare(model)
-    # PyTorch's own, as Accelerate shards on GPUs only and this has to be tested on CPUs too.
+    # Accelerate shards on GPUs only; PyTorch's own function can be tested on CPUs too.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")
     for block in blocks:
         fully_shard(block)
@@ -60,8 +59,9 @@ def place(model: T5PreTrainedModel, accelerator: Accelerator, placement: Placeme
 def whole_model(
     kind: type[T5PreTrainedModel], trained: nn.Module, accelerator: Accelerator
 ) -> T5PreTrainedModel | None:
-    """The model, of class `kind`, that `place` made `trained` of: in the first process, that is,
-    and None in the others, whose part ends here.
+    """The whole model, of class `kind`, in the first process; None in the others.
+
+    Ends the other processes' part in the training. `trained` comes from `distribute`.
     """
     if not distributed.is_initialized():
         return accelerator.unwrap_model(trained, keep_fp32_wrapper=False)

@@ -1,8 +1,8 @@
-"""One training loop for every objective, on Accelerate, resumable bit for bit.
+"""One training loop for every objective, on Accelerate; interrupted runs resume bit for bit.
 
-A run is a pure function of its start, its data and its seeds: the batch of a step, and the
-dropout in it, depend on (seed, step) alone (and on whether it is compiled). So a checkpoint is the
-model, the optimizer and an integer, and an interrupted run ends with the weights of an
+A run is a pure function of its initial weights, data and seed: the batch and the dropout masks of a
+step depend only on (seed, step), and on whether the model is compiled. So a checkpoint is the
+model, the optimizer and a step number, and an interrupted run ends with the weights of an
 uninterrupted one.
 """
 
@@ -21,31 +21,37 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from underspec.errors import ConfigError
-from underspec.models.t5 import quicken, set_dropout
+from underspec.models.t5 import set_dropout, use_fast_norms
 from underspec.progress import Progress
 from underspec.random_streams import DROPOUT, stream_seed
 from underspec.training import checkpoints as checkpointing
-from underspec.training.distributed import ALONE, Placement, place, sum_over_processes, whole_model
+from underspec.training.distributed import (
+    DeviceLayout,
+    distribute,
+    sum_over_processes,
+    whole_model,
+)
 from underspec.training.optimizers import OPTIMIZERS, SCHEDULES
 
 log = logging.getLogger(__name__)
 
+DEFAULT_LAYOUT = DeviceLayout()
 Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long, how fast and how exactly to train."""
+    """Hyperparameters of a training."""
 
     steps: int
-    batch: int  # rows a step, over all processes
+    batch: int  # rows per step, over all processes
     learning_rate: float
-    warmup: int  # steps; what they do is the schedule's
+    warmup: int  # steps; their meaning depends on the schedule
     dropout: float
     weight_decay: float
     optimizer: str = "adamw"  # one of OPTIMIZERS
     schedule: str = "linear"  # one of SCHEDULES
-    precision: str = "fp32"  # or bf16: matrix products in bfloat16, weights and sums in single
+    precision: str = "fp32"  # or bf16: matrix products in bfloat16, weights and sums in fp32
 
     def rate(self, step: int) -> float:
         return self.learning_rate * SCHEDULES[self.schedule](step, self.steps, self.warmup)
@@ -53,12 +59,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a stage trains on. All are pure.
+    """The data and the loss of a training, as pure functions.
 
-    `batch(step, rows)` gives rows of the batch of a step; `loss(model, batch)` is a scalar, the
-    sum of the losses of its `terms(batch)` terms (tokens, or pairs). A step's loss is the mean
-    over the terms of the whole batch, however many processes share it. `settings` say which data
-    and which loss these are: with others, it is another run.
+    `batch(step, rows)` returns some rows of a step's batch. `loss(model, batch)` is a scalar: the
+    sum over the `terms(batch)` terms (tokens or pairs). A step's loss is the mean over the terms of
+    the whole batch, however many processes share it. `settings` identify the data and the loss: a
+    run only resumes from checkpoints with the same settings.
     """
 
     batch: Callable[[int, range], Batch]
@@ -68,7 +74,7 @@ class Objective:
 
 
 class Interrupted(SystemExit):
-    """Training was told to stop and has saved a checkpoint; the exit code is not zero."""
+    """A signal stopped the training, which has saved a checkpoint; the exit code is not zero."""
 
 
 def train(
@@ -78,26 +84,27 @@ def train(
     seed: int,
     checkpoints: Path,
     save_seconds: float,
-    placement: Placement = ALONE,
+    layout: DeviceLayout = DEFAULT_LAYOUT,
 ) -> tuple[nn.Module, list[dict]] | None:
-    """Train `model` to `recipe.steps`: the trained one and the log, a row every few steps.
+    """Train `model` for `recipe.steps` steps; returns the model and the log (a row every few
+    steps).
 
-    In a job of several processes the first one gets them, and the others None. Goes on from the
-    newest checkpoint in the folder `checkpoints` that the same run wrote, with however many
-    processes, and saves one there every `save_seconds` and when SIGTERM or SIGINT arrives in any
-    process (then raises Interrupted). Only a run that has reached its last step returns. Raises
-    ConfigError if the batch cannot be shared equally by the processes.
+    With several processes, the first one returns them and the others return None. Training resumes
+    from the newest checkpoint of the same run in the folder `checkpoints`, with any number of
+    processes. It saves a checkpoint every `save_seconds`, and when any process gets SIGTERM or
+    SIGINT; then it raises Interrupted. Raises ConfigError if the batch cannot be shared equally by
+    the processes.
     """
     run = checkpoints / _identity(model, objective, recipe, seed)
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),  # else several processes on CPUs do not find each other
+        cpu=not torch.cuda.is_available(),  # needed for several processes on CPUs
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
     )
-    shares = _shares(recipe.batch, accelerator, placement)
-    quicken(model)
+    micro_batches = _micro_batches(recipe.batch, accelerator, layout)
+    use_fast_norms(model)
     set_dropout(model, recipe.dropout)
     kind = type(model)
-    trained = place(model, accelerator, placement)
+    trained = distribute(model, accelerator, layout)
     optimizer = OPTIMIZERS[recipe.optimizer](
         trained.parameters(), recipe.learning_rate, recipe.weight_decay
     )
@@ -107,7 +114,7 @@ def train(
     saved = time.monotonic()
     with _stop_requested() as stop:
         while step < recipe.steps:
-            batches = [objective.batch(step, share) for share in shares]
+            batches = [objective.batch(step, rows_of_batch) for rows_of_batch in micro_batches]
             terms, stopping, due = sum_over_processes(
                 accelerator,
                 sum(map(objective.terms, batches)),
@@ -130,20 +137,20 @@ def train(
                 checkpointing.save(accelerator, run, step, rows, trained, optimizer)
                 saved = time.monotonic()
             if stopping and step < recipe.steps:
-                log.warning("stopped by a signal; step %d is saved", step)
+                log.warning("stopped by a signal; saved a checkpoint at step %d", step)
                 raise Interrupted(128 + (stop[0] if stop else signal.SIGTERM))
     finished = whole_model(kind, trained, accelerator)
     return (finished.eval(), rows) if finished else None
 
 
-def _shares(batch: int, accelerator: Accelerator, placement: Placement) -> list[range]:
-    """The rows of a batch that are this process's, in micro-batches."""
+def _micro_batches(batch: int, accelerator: Accelerator, layout: DeviceLayout) -> list[range]:
+    """This process's rows of a batch, split into micro-batches."""
     rows, left_over = divmod(batch, accelerator.num_processes)
     if left_over:
         raise ConfigError(
-            f"batch: {batch} rows cannot be shared by {accelerator.num_processes} processes"
+            f"batch: {batch} rows cannot be shared equally by {accelerator.num_processes} processes"
         )
-    start, size = accelerator.process_index * rows, placement.micro_batch or rows
+    start, size = accelerator.process_index * rows, layout.micro_batch or rows
     return [
         range(first, min(first + size, start + rows)) for first in range(start, start + rows, size)
     ]
@@ -156,10 +163,9 @@ def _backward(
     batches: list[Batch],
     terms: float,
 ) -> Tensor:
-    """Add up the gradients of `batches`; this process's part of the loss.
+    """Accumulate the gradients of `batches`; returns this process's part of the loss.
 
-    Gradients are averaged over processes, so that each has to contribute its part times their
-    number.
+    Gradients are averaged over processes, so each process multiplies its loss by their number.
     """
     loss = torch.zeros((), device=accelerator.device)
     for batch in batches:
@@ -172,14 +178,14 @@ def _backward(
 
 
 def _on(device: torch.device, value: Tensor) -> Tensor:
-    """`value` on `device`; the copy to a GPU overlaps with its earlier work."""
+    """`value` on `device`; the copy to a GPU is asynchronous."""
     if device.type == "cuda":
         value = value.pin_memory()
     return value.to(device, non_blocking=True)
 
 
 def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int) -> str:
-    """A digest of what a run is: recipe, seed, data, loss and a sample of the initial weights."""
+    """A digest that identifies a run: recipe, seed, data, loss and some of the initial weights."""
     digest = hashlib.sha256(json.dumps([vars(recipe), seed, objective.settings]).encode())
     for values in model.parameters():
         digest.update(values.detach().flatten()[:4096].float().cpu().numpy().tobytes())
@@ -188,7 +194,7 @@ def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int)
 
 @contextmanager
 def _stop_requested():
-    """A list that is empty until SIGTERM or SIGINT arrives, and then holds its number."""
+    """A list that is empty until SIGTERM or SIGINT arrives, and then holds the signal's number."""
     received: list[int] = []
     signals = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, lambda got, _: received.append(got)) for number in signals]

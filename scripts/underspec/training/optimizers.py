@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-STACKED = 2**27  # Adafactor steps at most so many weights at once, to bound its memory
+MAX_STACKED = 2**27  # weights that Adafactor updates at a time, to bound its memory
 
 
 def adamw(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Optimizer:
@@ -16,9 +16,11 @@ def adamw(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Opt
 
 
 class Adafactor(torch.optim.Adafactor):
-    """PyTorch's Adafactor, batched: PyTorch steps tensors one by one and synchronises twice for
-    each. On a GPU, tensors of one shape are stepped together here, without synchronising. The state
-    is the same. Parameters that are sharded over processes are left to PyTorch.
+    """PyTorch's Adafactor, batched on a GPU.
+
+    PyTorch updates tensors one by one and synchronises twice for each. This class updates all
+    tensors of one shape at once, without synchronising, and keeps the same state. It leaves sharded
+    parameters to PyTorch.
     """
 
     @torch.no_grad()
@@ -26,20 +28,20 @@ class Adafactor(torch.optim.Adafactor):
         parameters = [
             each for group in self.param_groups for each in group["params"] if each.grad is not None
         ]
-        if closure or not all(map(together, parameters)):
+        if closure or not all(map(can_batch, parameters)):
             return super().step(closure)
         for group in self.param_groups:
-            alike = defaultdict(list)
+            by_shape = defaultdict(list)
             for each in group["params"]:
                 if each.grad is not None:
-                    alike[each.shape, float(self.state[each].get("step", 0))].append(each)
-            for (shape, _), those in alike.items():
-                number = max(1, STACKED // shape.numel())
-                for start in range(0, len(those), number):
-                    self._step(those[start : start + number], group)
+                    by_shape[each.shape, float(self.state[each].get("step", 0))].append(each)
+            for (shape, _), same in by_shape.items():
+                number = max(1, MAX_STACKED // shape.numel())
+                for start in range(0, len(same), number):
+                    self._step(same[start : start + number], group)
 
     def _step(self, parameters: list[Tensor], group: dict) -> None:
-        """One step of `parameters`, all of one shape and of as many steps so far."""
+        """Update `parameters`, which have the same shape and number of steps so far."""
         gradients = torch.stack([each.grad for each in parameters])
         states = [self.state[each] for each in parameters]
         epsilon = torch.finfo(gradients.dtype).eps if group["eps"][0] is None else group["eps"][0]
@@ -68,8 +70,8 @@ class Adafactor(torch.optim.Adafactor):
         torch._foreach_add_(parameters, list(updates.view_as(gradients).unbind()))
 
 
-def together(parameter: Tensor) -> bool:
-    """Whether it is taken together with others of its shape."""
+def can_batch(parameter: Tensor) -> bool:
+    """Whether a parameter can be updated together with others of its shape."""
     return parameter.is_cuda and not isinstance(parameter, DTensor)
 
 
@@ -79,7 +81,7 @@ def _mean_square(gradients: Tensor, dim: int) -> Tensor:
 
 
 def _averaged(states: list[dict], name: str, values: Tensor, new: float) -> Tensor:
-    """The running means `name` of `states`, of which `values` now have the share `new`: a copy."""
+    """Update the running means `name` of `states` by `values` with weight `new`; returns a copy."""
     for state, each in zip(states, values, strict=True):
         if name not in state:
             state[name] = torch.zeros_like(each)
@@ -89,9 +91,10 @@ def _averaged(states: list[dict], name: str, values: Tensor, new: float) -> Tens
 
 
 def adafactor(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Optimizer:
-    """T5's: the step is relative to the weights' own size; decay exponent 0.8, no momentum.
+    """Adafactor as in T5: updates relative to the size of the weights, decay exponent 0.8, no
+    momentum.
 
-    PyTorch's own takes at most 1 / sqrt(step) of `rate`, which T5's schedule never exceeds.
+    PyTorch caps the learning rate at 1 / sqrt(step), which T5's schedule never exceeds.
     """
     return Adafactor(
         parameters, lr=rate, beta2_decay=-0.8, weight_decay=weight_decay, foreach=False
@@ -99,21 +102,21 @@ def adafactor(parameters: Iterable[Tensor], rate: float, weight_decay: float) ->
 
 
 def linear(step: int, steps: int, warmup: int) -> float:
-    """Rises over `warmup` steps, then falls to zero."""
+    """Rises over `warmup` steps, then decays linearly to zero."""
     rising = (step + 1) / max(1, warmup)
     falling = (steps - step) / max(1, steps - warmup)
     return min(1.0, rising, falling)
 
 
 def constant(step: int, steps: int, warmup: int) -> float:
-    """Rises over `warmup` steps, then stays."""
+    """Rises over `warmup` steps, then stays constant."""
     return min(1.0, (step + 1) / max(1, warmup))
 
 
 def inverse_sqrt(step: int, steps: int, warmup: int) -> float:
-    """T5's: stays for `warmup` steps, then falls with the root of the step.
+    """T5's schedule: constant for `warmup` steps, then proportional to 1 / sqrt(step).
 
-    With a learning rate of 0.01 and a warmup of 10,000 it is 1 / sqrt(max(step, 10,000)).
+    With a learning rate of 0.01 and a warmup of 10,000, the rate is 1 / sqrt(max(step, 10,000)).
     """
     return (max(1, warmup) / max(step + 1, warmup, 1)) ** 0.5
 

@@ -1,4 +1,4 @@
-"""Pretraining: span corruption of flat arrays of tokens."""
+"""The pretraining objective: T5's span corruption, on flat arrays of tokens."""
 
 import itertools
 from bisect import bisect_right
@@ -14,14 +14,14 @@ from underspec.random_streams import NOISE, ORDER, examples
 from underspec.training.loop import Batch, Objective
 from underspec.training.objectives import digest, language_model_loss, target_tokens
 
-SLICES = 1000  # of the data that tell whether a checkpoint was written on it
+SLICES = 1000  # of the data, hashed to identify it
 
 
 class Chunks:
-    """All chunks of `length` tokens in `shards` (arrays of tokens), as one sequence.
+    """The sequence of all chunks of `length` tokens in `shards` (arrays of tokens).
 
-    In each shard the cuts begin at an offset that `seed` draws; no chunk crosses into another
-    shard. Nothing is read until a chunk is asked for.
+    In each shard, chunks start at a random offset; no chunk crosses into another shard. Chunks are
+    read lazily.
     """
 
     def __init__(self, shards: list[np.ndarray], length: int, seed: int):
@@ -32,7 +32,7 @@ class Chunks:
             max(0, len(tokens) - offset) // length
             for tokens, offset in zip(shards, self.offsets, strict=True)
         )
-        self.starts = [0, *itertools.accumulate(counts)]  # of each shard; the last is the end
+        self.starts = [0, *itertools.accumulate(counts)]  # each shard's first chunk, and the end
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -53,23 +53,22 @@ def denoising(
     noise_density: float,
     mean_span_length: float,
 ) -> Objective:
-    """Span corruption over `shards`, arrays of tokens (tokens,), cut into chunks of one length.
+    """Span corruption of `shards`, arrays of tokens (tokens,), in chunks of equal length.
 
-    The seed decides where the cuts lie, the order of the chunks and which spans are corrupted.
-    Inputs are exactly `input_length` long, so there is no padding and no mask. Raises
-    ArtifactError if there are too few tokens or they are another tokenizer's, ConfigError if there
-    are too few sentinels.
+    The seed sets the offset and the order of the chunks, and which spans are corrupted. Inputs have
+    exactly `input_length` tokens, without padding. Raises ArtifactError if there are too few tokens
+    or they come from another tokenizer; ConfigError if there are too few sentinels.
     """
     length = tokens_for(input_length, noise_density, mean_span_length)
     chunks = Chunks(shards, length, seed)
     if len(chunks) == 0:
         raise ArtifactError(
             f"pretraining text: {sum(map(len, shards))} tokens are too few for chunks of {length}; "
-            "bring more text or lower corruption.input_length"
+            "provide more text or lower corruption.input_length"
         )
     if (spans := corrupted_spans(length, noise_density, mean_span_length)) > SENTINELS:
         raise ConfigError(
-            f"corruption: {spans} spans a chunk are more than the {SENTINELS} sentinels; "
+            f"corruption: {spans} spans per chunk are more than the {SENTINELS} sentinels; "
             "lower input_length or noise_density, or raise mean_span_length"
         )
 
@@ -94,10 +93,10 @@ def denoising(
 
 
 def _check(tokens: np.ndarray, first_sentinel: int) -> None:
-    """Raise ArtifactError if there is a token that no text has: a sentinel, or one beyond."""
+    """Raise ArtifactError if there is a token that no text has: a sentinel, or a larger id."""
     if (largest := int(tokens.max(initial=0))) > first_sentinel - SENTINELS:
         raise ArtifactError(
-            f"pretraining text: token {largest} is none of this tokenizer's; delete "
+            f"pretraining text: token {largest} is not from this tokenizer; delete "
             "data/pretraining/*.npy and run Snakemake again"
         )
 

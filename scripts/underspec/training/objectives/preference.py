@@ -1,4 +1,4 @@
-"""Reward models: Bradley-Terry over pairs, centred."""
+"""The reward model objective: centred Bradley-Terry over pairs."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def preference(
 ) -> Objective:
     """Bradley-Terry over pairs with the paper's centring term (section 2.1).
 
-    Raises ArtifactError if a text is empty or holds padding.
+    Raises ArtifactError if a text is empty or contains padding.
     """
     for kind, texts in (("post", posts), ("chosen", chosen), ("rejected", rejected)):
         check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
@@ -48,8 +48,9 @@ def preference(
 def distinguishable(
     posts: list[np.ndarray], chosen: list[np.ndarray], rejected: list[np.ndarray]
 ) -> list[list[np.ndarray]]:
-    """Posts, chosen and rejected of the pairs whose texts differ as token ids: of equal ones a
-    reward model can learn nothing, and both have the same reward.
+    """Posts, chosen and rejected of the pairs whose texts differ as token ids.
+
+    Equal texts always get equal rewards, so a reward model learns nothing from them.
     """
     kept = [i for i in range(len(posts)) if not np.array_equal(chosen[i], rejected[i])]
     return [[texts[i] for i in kept] for texts in (posts, chosen, rejected)]

@@ -1,4 +1,4 @@
-"""The policy: the reference given the post."""
+"""The SFT objective: the reference given the post."""
 
 import numpy as np
 import torch
@@ -10,9 +10,9 @@ from underspec.training.objectives import IGNORED, digest, language_model_loss, 
 
 
 def sft(posts: list[np.ndarray], references: list[np.ndarray], batch: int, seed: int) -> Objective:
-    """Maximum likelihood of the reference given the post (token ids, one array a text).
+    """Maximum likelihood of the reference given the post (token ids, one array per text).
 
-    Raises ArtifactError if a text is empty or holds padding.
+    Raises ArtifactError if a text is empty or contains padding.
     """
     for kind, texts in (("post", posts), ("reference", references)):
         check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
