@@ -35,7 +35,7 @@ demo: report ## the miniature from nothing to its report, then where everything 
 	@echo "Claims:  results/$(EXPERIMENT)/claims.csv: what holds here, what does not, and how sure that is"
 	@echo "Logs:    results/$(EXPERIMENT)/logs/"
 
-run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood
+run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood; VERBOSE=1 shows every job in full
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(BIN)/python scripts/unlock.py $(CONFIGFILE)
 	$(SNAKEMAKE) --rerun-incomplete all $(FORECAST) --prioritize results/$(EXPERIMENT)/data/preferences.parquet $(FORECAST)
 

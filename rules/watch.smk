@@ -114,7 +114,7 @@ def in_brief():
             logger.addHandler(status)
             output.addFilter(worth_showing)
             output.addFilter(status.clear_line)
-            os.environ["UNDERSPEC_TERMINAL"] = "WARNING"  # read by scripts/underspec/command.py
+            os.environ.update(UNDERSPEC_TERMINAL="WARNING")  # read by scripts/underspec/command.py
             return status
 
 
