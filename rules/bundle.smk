@@ -42,7 +42,7 @@ if config["bundle"]:
             settings=settings(bundle=config["bundle"], scores=SCORES, results=RESULTS),
             code=code("unbundle"),
         shell:
-            "python {SCRIPTS}/unbundle.py {params.settings} --log {log}"
+            'python "$SCRIPTS"/unbundle.py {params.settings} --log {log}'
 
 else:
 
@@ -65,4 +65,4 @@ else:
             settings=settings(results=RESULTS, scores=SCORES, config=config),
             code=code("bundle"),
         shell:
-            "python {SCRIPTS}/bundle.py {params.paths} {params.settings} --log {log}"
+            'python "$SCRIPTS"/bundle.py {params.paths} {params.settings} --log {log}'

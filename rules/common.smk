@@ -10,7 +10,7 @@ from pathlib import Path
 # The folder of the Snakefile, wherever results go (--directory). Relative, because Snakemake
 # compares input paths and a checkout may move.
 HERE = Path(os.path.relpath(workflow.basedir))
-SCRIPTS = shlex.quote(str(HERE / "scripts"))
+os.environ.update(SCRIPTS=str(HERE / "scripts"))  # for the shell commands of rules
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
@@ -123,6 +123,11 @@ def settings(*names, **values):
         )
 
     return param
+
+
+def output_stem(wildcards, output):
+    """A param: the path of the first output without its suffix."""
+    return str(Path(output[0]).with_suffix(""))
 
 
 def checkpoints(wildcards, output):

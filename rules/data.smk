@@ -20,7 +20,7 @@ rule fetch:
         settings=settings("world", options=fetch_options),
         code=code("fetch"),
     shell:
-        "python {SCRIPTS}/fetch.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/fetch.py {params.paths} {params.settings} --log {log}'
 
 
 rule posts:
@@ -39,7 +39,7 @@ rule posts:
         settings=settings(world=config["world"], options=world_options()),
         code=world_code("posts"),
     shell:
-        "python {SCRIPTS}/posts.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/posts.py {params.paths} {params.settings} --log {log}'
 
 
 # Text in several shards is large, so it is deleted once it is tokenized.
@@ -65,7 +65,7 @@ rule pretraining_text:
         ),
         code=world_code("pretraining_text", world=TEXT_WORLD),
     shell:
-        "python {SCRIPTS}/pretraining_text.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/pretraining_text.py {params.paths} {params.settings} --log {log}'
 
 
 rule tokenizer:
@@ -87,7 +87,7 @@ rule tokenizer:
         ),
         code=code("tokenizer"),
     shell:
-        "python {SCRIPTS}/tokenizer.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/tokenizer.py {params.paths} {params.settings} --log {log}'
 
 
 rule import_tokenizer:
@@ -108,7 +108,7 @@ rule import_tokenizer:
         ),
         code=code("import_tokenizer"),
     shell:
-        "python {SCRIPTS}/import_tokenizer.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/import_tokenizer.py {params.paths} {params.settings} --log {log}'
 
 
 if config["tokenizer"]["kind"] == "t5":
@@ -136,4 +136,4 @@ rule tokens:
         paths=paths,
         code=code("tokens"),
     shell:
-        "python {SCRIPTS}/tokens.py {params.paths} --log {log}"
+        'python "$SCRIPTS"/tokens.py {params.paths} --log {log}'

@@ -24,7 +24,7 @@ rule diagnostics:
         settings=settings(world=config["world"]),
         code=code("diagnostics", *[f"underspec/data/gold_raters/{config['world']}"] * HAS_GOLD),
     shell:
-        "python {SCRIPTS}/diagnostics.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/diagnostics.py {params.paths} {params.settings} --log {log}'
 
 
 # One job per scale: at the paper's size, the resamples of all scales would fill a node's memory.
@@ -58,7 +58,7 @@ rule evidence:
         ),
         code=code("evidence"),
     shell:
-        "python {SCRIPTS}/evidence.py {params.settings} --log {log}"
+        'python "$SCRIPTS"/evidence.py {params.settings} --log {log}'
 
 
 rule claims:
@@ -86,4 +86,4 @@ rule claims:
         ),
         code=code("claims"),
     shell:
-        "python {SCRIPTS}/claims.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/claims.py {params.paths} {params.settings} --log {log}'

@@ -59,10 +59,10 @@ for drawn, (category, title) in DRAWN.items():
             ANALYSIS
         params:
             experiment=config["experiment"],
-            output=made(f"figures/{drawn}"),
+            output=output_stem,
             code=code("underspec/report/plots"),
         shell:
-            "PYTHONPATH={SCRIPTS} papermill --no-progress-bar {input.notebook:q} {log.notebook}"
+            'PYTHONPATH="$SCRIPTS" papermill --no-progress-bar {input.notebook:q} {log.notebook}'
             " -r table {input.table} -r output {params.output}"
             " -r experiment {params.experiment} > {log.text} 2>&1"
 
@@ -86,5 +86,5 @@ use rule draw_figure1 as draw_table1 with:
         made("benchmarks/table1.tsv")
     params:
         experiment=config["experiment"],
-        output=made("tables/table1"),
+        output=output_stem,
         code=code("underspec/report/plots"),

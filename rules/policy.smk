@@ -30,7 +30,7 @@ rule policy:
         checkpoints=checkpoints,
         code=code("policy"),
     shell:
-        "{resources.launcher} {SCRIPTS}/policy.py {params.paths} {params.settings}"
+        '{resources.launcher} "$SCRIPTS"/policy.py {params.paths} {params.settings}'
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --placement {resources.placement:q} --log {log}"
 
@@ -66,4 +66,4 @@ rule sample:
         ),
         code=code("sample"),
     shell:
-        "python {SCRIPTS}/sample.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/sample.py {params.paths} {params.settings} --log {log}'

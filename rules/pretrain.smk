@@ -30,7 +30,7 @@ rule pretrain:
         checkpoints=checkpoints,
         code=code("pretrain"),
     shell:
-        "{resources.launcher} {SCRIPTS}/pretrain.py {params.paths} {params.settings}"
+        '{resources.launcher} "$SCRIPTS"/pretrain.py {params.paths} {params.settings}'
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --placement {resources.placement:q} --log {log}"
 
@@ -68,7 +68,7 @@ rule import_pretrain:
         ),
         code=code("import_pretrain"),
     shell:
-        "python {SCRIPTS}/import_pretrain.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/import_pretrain.py {params.paths} {params.settings} --log {log}'
 
 
 ruleorder: import_pretrain > pretrain

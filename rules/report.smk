@@ -71,7 +71,7 @@ rule overview:
         ),
         code=code("overview"),
     shell:
-        "python {SCRIPTS}/overview.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/overview.py {params.paths} {params.settings} --log {log}'
 
 
 rule browser:
@@ -97,4 +97,4 @@ rule browser:
         settings=settings(results=RESULTS, design=DESIGN, experiment=config["experiment"]),
         code=code("browser"),
     shell:
-        "python {SCRIPTS}/browser.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/browser.py {params.paths} {params.settings} --log {log}'

@@ -24,4 +24,4 @@ rule rerank:
         ),
         code=code("rerank"),
     shell:
-        "python {SCRIPTS}/rerank.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/rerank.py {params.paths} {params.settings} --log {log}'

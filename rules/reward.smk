@@ -25,7 +25,7 @@ rule preferences:
         settings=settings(world=config["world"], options=world_options(), labels=config["labels"]),
         code=world_code("preferences", "worlds" if WORLD.has_preferences else "gold_raters"),
     shell:
-        "python {SCRIPTS}/preferences.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/preferences.py {params.paths} {params.settings} --log {log}'
 
 
 rule reward_model:
@@ -60,7 +60,7 @@ rule reward_model:
         checkpoints=checkpoints,
         code=code("reward_model"),
     shell:
-        "{resources.launcher} {SCRIPTS}/reward_model.py {params.paths} {params.settings}"
+        '{resources.launcher} "$SCRIPTS"/reward_model.py {params.paths} {params.settings}'
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --placement {resources.placement:q} --log {log}"
 
@@ -122,7 +122,7 @@ rule score:
         ),
         code=code("score"),
     shell:
-        "python {SCRIPTS}/score.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/score.py {params.paths} {params.settings} --log {log}'
 
 
 use rule score as score_evaluator with:
@@ -170,4 +170,4 @@ if HAS_GOLD:
             settings=settings(world=config["world"]),
             code=world_code("gold_score", "gold_raters"),
         shell:
-            "python {SCRIPTS}/gold_score.py {params.paths} {params.settings} --log {log}"
+            'python "$SCRIPTS"/gold_score.py {params.paths} {params.settings} --log {log}'

@@ -39,7 +39,7 @@ rule data_card:
         ),
         code=code("data_card"),
     shell:
-        "python {SCRIPTS}/data_card.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/data_card.py {params.paths} {params.settings} --log {log}'
 
 
 # The trainings of the experiment, as named in the table of training curves.
@@ -87,7 +87,7 @@ rule training_table:
         settings=settings(runs=RUNS),
         code=code("training_table"),
     shell:
-        "python {SCRIPTS}/training_table.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/training_table.py {params.paths} {params.settings} --log {log}'
 
 
 DATA = [
@@ -124,7 +124,7 @@ rule checksums:
         ),
         code=code("checksums"),
     shell:
-        "python {SCRIPTS}/checksums.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/checksums.py {params.paths} {params.settings} --log {log}'
 
 
 if Path(STAGES_ELSEWHERE).exists():
@@ -150,7 +150,7 @@ if Path(STAGES_ELSEWHERE).exists():
             settings=settings(benchmarks=made("benchmarks"), first=made("benchmarks/policy.tsv")),
             code=code("forecast"),
         shell:
-            "python {SCRIPTS}/forecast.py {params.paths} {params.settings}"
+            'python "$SCRIPTS"/forecast.py {params.paths} {params.settings}'
             " --cores {resources.at_once} --log {log}"
 
 
@@ -182,4 +182,4 @@ rule manifest:
         ),
         code=code("manifest"),
     shell:
-        "python {SCRIPTS}/manifest.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/manifest.py {params.paths} {params.settings} --log {log}'

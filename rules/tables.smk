@@ -40,7 +40,7 @@ rule disagreement_tables:
         settings=settings(results=RESULTS, design=DESIGN, output=made("tables")),
         code=code("disagreement_tables"),
     shell:
-        "python {SCRIPTS}/disagreement_tables.py {params.settings} --log {log}"
+        'python "$SCRIPTS"/disagreement_tables.py {params.settings} --log {log}'
 
 
 rule evaluation_tables:
@@ -64,4 +64,4 @@ rule evaluation_tables:
         settings=settings(results=RESULTS, design=DESIGN, output=made("tables")),
         code=code("evaluation_tables"),
     shell:
-        "python {SCRIPTS}/evaluation_tables.py {params.paths} {params.settings} --log {log}"
+        'python "$SCRIPTS"/evaluation_tables.py {params.paths} {params.settings} --log {log}'

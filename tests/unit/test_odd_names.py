@@ -132,10 +132,10 @@ def test_papermill_is_given_names_as_text(tmp_path):
     overlay = ["--configfile", str(tmp_path / "x.yaml")]
     dry = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "-p", "figure2", *overlay]
     printed = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    (command,) = re.findall(r"PYTHONPATH=scripts papermill .*figure2\.log 2>&1", printed)
+    (command,) = re.findall(r"PYTHONPATH=\S+ papermill .*figure2\.log 2>&1", printed)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    run_it = {"shell": True, "cwd": tmp_path, "env": {**os.environ, "PATH": path}}
-    subprocess.run(command, check=True, **run_it)
+    environment = {**os.environ, "PATH": path, "SCRIPTS": "scripts"}
+    subprocess.run(command, check=True, shell=True, cwd=tmp_path, env=environment)
     assert (tmp_path / "results/007/figures/figure2.svg").exists()
     cells = json.loads((tmp_path / "results/007/logs/figure2.ipynb").read_text())["cells"]
     (injected,) = [cell for cell in cells if "injected-parameters" in cell["metadata"]["tags"]]
