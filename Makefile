@@ -11,7 +11,6 @@ DEVICE ?= cuda
 BIN := .venv/bin
 OVERLAY = $(or $(wildcard experiments/$(EXPERIMENT).yaml),$(error EXPERIMENT=$(EXPERIMENT): there is no experiments/$(EXPERIMENT).yaml))
 CONFIGFILE = $(if $(filter miniature,$(EXPERIMENT)),,--configfile $(OVERLAY))
-FORECAST = $(if $(wildcard docs/benchmarks/$(EXPERIMENT)-stages.csv),forecast)
 FULL := $(if $(VERBOSE),--printshellcmds)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FULL) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
@@ -37,7 +36,7 @@ demo: report ## the miniature from nothing to its report, then where everything 
 
 run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood; VERBOSE=1 shows every job in full
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(BIN)/python scripts/unlock.py $(CONFIGFILE)
-	$(SNAKEMAKE) --rerun-incomplete all $(FORECAST) --prioritize results/$(EXPERIMENT)/data/preferences.parquet $(FORECAST)
+	$(SNAKEMAKE) --rerun-incomplete all --prioritize results/$(EXPERIMENT)/data/preferences.parquet
 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html $(STYLED)

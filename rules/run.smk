@@ -1,7 +1,6 @@
 # In: data/, samples/, scores/, the model folders, benchmarks/, and the other pages of the report.
 # Out: files about the run itself: tables/training.csv, report/data_card.html, checksums.csv,
-# manifest.json, config.yaml and report/manifest.html; early in a run, logs/forecast.txt. None of
-# these are made from a bundle.
+# manifest.json, config.yaml and report/manifest.html. None of these are made from a bundle.
 
 # The token shards (none if every pretrained checkpoint is imported), and the samples of each split
 # that the experiment uses.
@@ -125,33 +124,6 @@ rule checksums:
         code=code("checksums"),
     shell:
         'python "$SCRIPTS"/checksums.py {params.paths} {params.settings} --log {log}'
-
-
-if Path(STAGES_ELSEWHERE).exists():
-
-    # `make run` asks for this too: it prints one line once the policy is trained.
-    rule forecast:
-        input:
-            made("policy"),
-            reference=STAGES_ELSEWHERE,
-        output:
-            made("logs/forecast.txt"),
-        log:
-            made("logs/forecast.log"),
-        benchmark:
-            made("benchmarks/forecast.tsv")
-        localrule: True
-        conda:
-            ANALYSIS
-        resources:  # not a param: other cores must not rerun it
-            at_once=lambda wildcards: workflow.cores,
-        params:
-            paths=paths,
-            settings=settings(benchmarks=made("benchmarks"), first=made("benchmarks/policy.tsv")),
-            code=code("forecast"),
-        shell:
-            'python "$SCRIPTS"/forecast.py {params.paths} {params.settings}'
-            " --cores {resources.at_once} --log {log}"
 
 
 # Runs last, so that all benchmarks exist.

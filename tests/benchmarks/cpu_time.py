@@ -53,8 +53,7 @@ def main() -> None:
     how = {"jobs": "sum", "start-up": "sum", "CPU": "sum", "wall": "sum", "peak MB": "max"}
     table = jobs.groupby("stage", sort=False).agg(how)
     if arguments.output:
-        columns = table[["jobs", "CPU"]].drop("forecast", errors="ignore")
-        columns = columns.rename(columns={"CPU": "cpu_seconds"})
+        columns = table[["jobs", "CPU"]].rename(columns={"CPU": "cpu_seconds"})
         columns.round(2).to_csv(arguments.output)
     table.loc["all"] = jobs.agg(how)
     table["start-up share"] = table["start-up"] / table["CPU"]

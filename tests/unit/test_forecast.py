@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forecast import forecast
 from underspec import grid
 from underspec.config.sources import pretrains
 from underspec.errors import ArtifactError
@@ -75,32 +74,6 @@ def test_jobs_of_an_earlier_run_will_run_again(run):
 def test_a_benchmark_that_is_being_written_does_not_count(run, text):
     (run / "benchmarks" / PRETRAIN).write_text(text)
     assert finished(run / "benchmarks", run / "benchmarks/policy.tsv") == {POLICY: 20.0}
-
-
-def said(run, caplog):
-    with caplog.at_level("INFO"):
-        forecast(
-            benchmarks=run / "benchmarks",
-            first=run / "benchmarks/policy.tsv",
-            reference=run / "stages.csv",
-            cores=1,
-            output=run / "forecast.txt",
-        )
-    return caplog.messages
-
-
-def test_one_line_says_it(run, caplog):
-    (line,) = said(run, caplog)
-    assert line.startswith(
-        "about 2 minutes left on this machine: jobs take 1.7 times as long as in"
-    )
-    assert (run / "forecast.txt").read_text() == line + "\n"
-
-
-def test_nothing_is_said_of_less_than_a_minute(run, caplog):
-    (run / "stages.csv").write_text("stage,jobs,cpu_seconds\npolicy,1,10\npretrain/xl,2,20\n")
-    assert said(run, caplog) == []
-    assert (run / "forecast.txt").read_text().startswith("about 0 minutes")
 
 
 def test_the_shipped_reference_has_every_training_of_the_miniature():

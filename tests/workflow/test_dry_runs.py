@@ -24,18 +24,11 @@ def test_every_named_target_dry_runs(target):
     assert drawn == expected
 
 
-def test_a_forecast_is_there_to_ask_for_where_there_is_a_run_to_compare_with():
-    forced = ["--forceall", "all", "forecast"]
-    assert scheduled(REPOSITORY, *forced) == scheduled(REPOSITORY, *forced[:2]) | {"forecast"}
-    assert snakemake(REPOSITORY, "-n", "forecast", *SMOKE).returncode != 0
-    assert snakemake(REPOSITORY, "-n", "forecast", *FROM_BUNDLE).returncode != 0
-
-
 def test_what_runs_no_job_needs_no_number_of_cores():
     command = [sys.executable, "-m", "snakemake", "--list-rules"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "forecast" in done.stdout.split()
+    assert "manifest" in done.stdout.split()
 
 
 @pytest.mark.parametrize("experiment", ["debian", "tuning"])

@@ -1,4 +1,4 @@
-"""The reward model: T5 with the post in the encoder, the candidate in the decoder, a linear head."""
+"""Reward model: T5, with the post in the encoder, the candidate in the decoder, a linear head."""
 
 from pathlib import Path
 
