@@ -16,20 +16,19 @@ from underspec.grid import RewardModel
 
 @dataclass(frozen=True)
 class Weights:
-    """What every statistic takes: how often each resample holds each post and reward model.
+    """How often each resample holds each post and each reward model: what every statistic takes.
 
-    posts: (resamples, posts); None stands for one resample per post, which holds that post alone.
-    models: (models, draws, resamples); a draw is one way to draw seeds, so most have one.
-    Statistics are computed in the precision of the weights.
+    posts: (resamples, posts); None is each post by itself, as many resamples of one post each.
+    models: (models, draws, resamples); there is one draw, or two: without and with new seeds.
     """
 
     posts: np.ndarray | None
     models: np.ndarray
 
     def mean(self, values: np.ndarray, held: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """Means over posts: (..., posts) to (..., resamples), or those that are `held`.
+        """Means over posts: (..., posts) to (..., resamples), of the resamples `held` only.
 
-        Double precision stays double precision, whatever the weights are.
+        The precision is that of the weights, or of the values where theirs is higher.
         """
         if self.posts is None:
             return values[..., held].astype(self.models.dtype, copy=False)

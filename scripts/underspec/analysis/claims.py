@@ -149,15 +149,15 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
         about |= {"ours": claim.ours}
         about |= {"scale": scale, "published": _text(published, scale)}
         try:
-            measured = (
+            outcome = (
                 _number(claim, scale, found) if claim.equals else _direction(claim, scale, found)
             )
         except Missing as missing:
             if claim.ours:
                 continue
-            measured = {"verdict": "undecided", "reason": f"this experiment has {missing}"}
-        reason = measured["reason"] + (f"; {claim.note}" if claim.note else "")
-        yield about | measured | {"reason": reason}
+            outcome = {"verdict": "undecided", "reason": f"this experiment has {missing}"}
+        reason = outcome["reason"] + (f"; {claim.note}" if claim.note else "")
+        yield about | outcome | {"reason": reason}
 
 
 def _direction(claim: Claim, scale: str, found: Found) -> dict:

@@ -129,7 +129,7 @@ def _values(
     if not metrics:
         return {}
     n, values = results.ns[-1], np.stack(list(metrics.values()))
-    single_precision = values.astype(np.float32)
+    single_precision = values.astype(np.float32)  # as all that every resample holds
     singles = zip((choices[-1:] for choices in results.singles), weights.models, strict=True)
     kinds = {"single": value_of_choices(single_precision, singles, weights)[:, :, 0]}
     if "gold" in metrics:
@@ -159,8 +159,8 @@ def _ensembles(
     """Every ensemble of the reward models that some resample drew, reassembled from these.
 
     centred: (models, posts, samples), the standardised rewards of the samples they choose among.
-    Yields what each chooses (aggregators, posts), and how often each resample holds
-    it (2, resamples): the ensemble as it is, and those with the members drawn.
+    Yields what each chooses (aggregators, posts), and how often each resample holds it (2,
+    resamples): with the reward models as they are, and as drawn.
     """
     for group in dict.fromkeys(ranker.members for ranker in rankers):
         group = [results.models.index(model) for model in group]
