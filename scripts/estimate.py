@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 
 from underspec.artifacts import atomic
-from underspec.command import arguments, told_of_files
+from underspec.command import arguments, file_errors_explained
 from underspec.config.config import read_config, text_world, validate
 from underspec.config.estimate import stages
 from underspec.data.worlds import world_class
@@ -72,7 +72,7 @@ def estimated(config: dict) -> pd.DataFrame:
 
 if __name__ == "__main__":
     try:
-        with told_of_files():
+        with file_errors_explained():
             estimate(**arguments(estimate))
     except UserError as error:
         sys.exit(str(error))

@@ -3,7 +3,7 @@ from typing import Annotated
 
 from underspec.command import command
 from underspec.config import sections
-from underspec.data.published_files import bring
+from underspec.data.published_files import download
 from underspec.data.tokenization import import_t5, save_tokenizer
 
 
@@ -11,7 +11,7 @@ def import_tokenizer(
     *, source: Annotated[dict, sections.Source], vocabulary: sections.Vocabulary, output: Path
 ) -> None:
     """Import the published T5 tokenizer, filled up to `vocabulary` tokens."""
-    folder = bring(sections.Source(**source), ["tokenizer.json"], "model")
+    folder = download(sections.Source(**source), ["tokenizer.json"], "model")
     save_tokenizer(import_t5(folder / "tokenizer.json", vocabulary), output)
 
 

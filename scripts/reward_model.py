@@ -53,8 +53,8 @@ def reward_model(
         )
         if equal := len(table) - len(different[0]):
             log.warning(
-                "%s: %d of %d comparisons left out: their texts are equal once encoded and cut to "
-                "%d tokens",
+                "%s: %d of %d comparisons left out: their texts are equal after encoding and "
+                "truncation to %d tokens",
                 *(split, equal, len(table), lengths["summary"]),
             )
         if equal == len(table):

@@ -1,5 +1,5 @@
 """Reward model underspecification: the grid, best-of-n, ensembles and their statistics.
 
-The library does not know Snakemake; every stage of the workflow is one function that
-`scripts/<rule>.py` calls. Nothing at or below `rerank` imports torch.
+The library does not depend on Snakemake: each stage of the workflow is a script
+`scripts/<rule>.py` that calls it. analysis, report and provenance do not import torch.
 """

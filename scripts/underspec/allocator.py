@@ -1,19 +1,19 @@
-"""How this process treats memory that it has freed."""
+"""Tunes glibc's memory allocator for this process."""
 
 import ctypes
 
-# Options of glibc's mallopt: how much free memory at the end of the heap is too much, and how many
-# tensors may have a mapping of their own.
+# Options of glibc's mallopt: the free memory at the end of the heap that is returned to the system,
+# and the number of allocations with a mapping of their own.
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
 NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory for the next tensor and do not give it back to the system at once.
+    """Keep freed memory for the next tensor instead of returning it to the system.
 
-    By default glibc returns each freed tensor of a megabyte, and the next one of that size has to
-    be mapped and zeroed page by page: up to a third of the CPU time of a small model. Does nothing
-    where the C library is another one.
+    By default, glibc returns the memory of each freed tensor of a megabyte or more, and the next
+    tensor has to be mapped and zeroed page by page. This takes up to a third of a small model's CPU
+    time. With another C library, this function does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""Which bytes these are: size and SHA-256 of files of any size."""
+"""Size and SHA-256 of files of any size."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,9 +10,9 @@ from underspec.errors import ArtifactError
 
 
 def checksums(patterns: Iterable[str]) -> pd.DataFrame:
-    """Path, bytes and sha256 of every file that a pattern names, in the order of the patterns.
+    """Path, bytes and sha256 of every file that matches a pattern, in the order of the patterns.
 
-    A file is read in pieces. Raises ArtifactError if a pattern names no file.
+    Files are not read into memory at once. Raises ArtifactError if a pattern matches no file.
     """
     return pd.DataFrame(
         [

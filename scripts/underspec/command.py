@@ -1,4 +1,4 @@
-"""A stage as a command: arguments from its signature, a log on file, errors in one line."""
+"""Runs a stage as a command: options from its signature, a log file, one-line errors."""
 
 import argparse
 import errno
@@ -23,40 +23,39 @@ from underspec.errors import ConfigError, UserError
 from underspec.schema import one_line
 
 log = logging.getLogger(__name__)
-END = "CPU seconds:"  # begins the last line on the log of a stage that ended well
+END = "CPU seconds:"  # starts the last line of a successful stage's log
 
 CLEAR_LINE = "\r\033[K"  # of a terminal, where a run may show its status
 
-EXAMPLE = """'{"key": 1}' or '["a", "b"]'"""  # in the quotes of a shell
+EXAMPLE = """'{"key": 1}' or '["a", "b"]'"""  # with shell quotes
 
-# What the system says of a file, and what cures it.
+# How to fix file errors of the system.
 CURES = {
     errno.ENOENT: "correct its path, or let Snakemake make it first",
     errno.ENOTDIR: "correct its path",
     errno.EEXIST: "something else is there; correct its path",
-    errno.EISDIR: "a file is wanted there; correct its path",
-    errno.EACCES: "see who may read and write it",
-    errno.EPERM: "see who may read and write it",
+    errno.EISDIR: "it must be a file; correct its path",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
     errno.EROFS: "write to another folder",
-    errno.ENOSPC: "make room on that disk, then run Snakemake again",
-    errno.EDQUOT: "make room in your quota, then run Snakemake again",
-    errno.ENAMETOOLONG: "take shorter names",
+    errno.ENOSPC: "free space on that disk, then run Snakemake again",
+    errno.EDQUOT: "free space in your quota, then run Snakemake again",
+    errno.ENAMETOOLONG: "use shorter names",
 }
 
-# What is imported from here on lives as long as the process; looking for garbage among it takes an
-# eighth of the start-up of a stage that trains.
+# Imported objects live as long as the process. Searching them for garbage would take an eighth of a
+# training's start-up.
 gc.disable()
 
 
 def command(stage: Callable[..., None]) -> None:
-    """Run `stage` with the arguments on the command line (see `arguments`) and exit.
+    """Run `stage` with the options on the command line (see `arguments`) and exit.
 
-    `--log` names a file that takes every message; the terminal shows progress and warnings (only
-    warnings, if UNDERSPEC_TERMINAL is WARNING), marked with the name of the job: the path of its
-    log, from the folder logs/ on. The last line on the log says how much CPU time went into
-    start-up and imports (all that was used before `stage` began) and into the whole process. The
-    log of an attempt that failed before is kept, as `LOG.1` and so on. What the user can cure is
-    one line; tracebacks stand on the log alone, if there is one.
+    `--log` names a file for all messages. The terminal shows progress and warnings (only warnings if
+    UNDERSPEC_TERMINAL is WARNING), labelled with the job's name: the path of its log below logs/.
+    The last line of the log has the CPU time until `stage` began (start-up and imports) and that of
+    the whole process. The log of an earlier failed attempt is kept as `LOG.1` and so on. A
+    UserError is printed as one line; with a log, tracebacks go only there.
     """
     gc.freeze()
     gc.enable()
@@ -66,18 +65,18 @@ def command(stage: Callable[..., None]) -> None:
         common, own = _common().parse_known_args()
         path = common.log if first else None
         job = _job(common.log) or stage.__name__
-        with told_of_files():
+        with file_errors_explained():
             _log_to(path, job, os.environ.get("UNDERSPEC_TERMINAL", "INFO") if first else "WARNING")
     except UserError as error:
         sys.exit(f"[{stage.__name__}] {error}")
     startup = time.process_time()
     try:
-        with told_of_files():
+        with file_errors_explained():
             stage(**arguments(stage, own))
     except UserError as error:
         log.error("%s", error)
         if error.__cause__:
-            log.debug("the cause of it", exc_info=error.__cause__)
+            log.debug("caused by", exc_info=error.__cause__)
         sys.exit(1)
     except Exception as error:
         cause = (str(error).strip().splitlines() or [""])[0]
@@ -90,32 +89,32 @@ def command(stage: Callable[..., None]) -> None:
 
 
 @contextmanager
-def told_of_files() -> Iterator[None]:
-    """What the system refuses to do with a file becomes a UserError: which file, why, the cure."""
+def file_errors_explained() -> Iterator[None]:
+    """Turns an OSError about a file into a UserError: which file, why, and the cure."""
     try:
         yield
     except OSError as error:
         if error.errno not in CURES:
             raise
         files = " and ".join(map(str, filter(None, (error.filename, error.filename2))))
-        place = f"{files}: " if files else ""
-        raise UserError(f"{place}{error.strerror.lower()}; {CURES[error.errno]}") from error
+        prefix = f"{files}: " if files else ""
+        raise UserError(f"{prefix}{error.strerror.lower()}; {CURES[error.errno]}") from error
 
 
 def arguments(stage: Callable[..., None], given: list[str] | None = None) -> dict[str, Any]:
-    """What `given`, by default the command line, says of the keywords of `stage`, each of which is
-    an option.
+    """The keyword arguments of `stage` from options of the same names, by default those on the
+    command line.
 
-    Maps and lists are given as JSON. Every value is checked by the type that the signature has,
-    a map by its section where that is `Annotated[dict, Section]`. Raises ConfigError with one line
-    that names the option.
+    Maps and lists are JSON. Every value is validated by its type in the signature; a map of type
+    `Annotated[dict, Section]` is validated by its section. Raises ConfigError in one line that
+    names the option.
     """
     kinds = get_type_hints(stage, include_extras=True)
     defaults = {name: each.default for name, each in inspect.signature(stage).parameters.items()}
     parser = _Parser(description=stage.__doc__, parents=[_common()], allow_abbrev=False)
     for name, default in defaults.items():
         needed = default is inspect.Parameter.empty
-        text = "" if needed else f"by default {default}"
+        text = "" if needed else f"default: {default}"
         parser.add_argument(f"--{name}", required=needed, default=argparse.SUPPRESS, help=text)
     found = vars(parser.parse_args(given))
     values = {name: _read(name, found[name], kinds[name]) for name in defaults if name in found}
@@ -136,14 +135,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _common() -> _Parser:
-    """The parser of the options that every stage has."""
+    """The parser of the options common to all stages."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--log", type=Path, help="file for all messages")
     return parser
 
 
 def _read(name: str, text: str, kind: Any) -> Any:
-    """The value of an option from its text: JSON, if it is a map or a list."""
+    """The value of an option's text, parsed as JSON if it is a map or a list."""
     while get_origin(kind) in (Annotated, UnionType):  # of a union with None
         kind = get_args(kind)[0]
     if (get_origin(kind) or kind) not in (dict, list):
@@ -155,28 +154,28 @@ def _read(name: str, text: str, kind: Any) -> Any:
 
 
 class _Terminal(logging.Formatter):
-    """Without the traceback of an error, where a file has it."""
+    """Formats messages without tracebacks, which the log file has."""
 
     def formatException(self, ei) -> str:
         return ""
 
     def format(self, record: logging.LogRecord) -> str:
-        record.exc_text = None  # what the file's formatter has made of it
+        record.exc_text = None  # cached by the formatter of the log file
         line = super().format(record).rstrip("\n")
         record.exc_text = None
         return line
 
 
 def _keep_failed(path: Path) -> None:
-    """Give the log of an attempt that did not end well a name of its own: path.1, path.2, ..."""
-    with suppress(OSError, IndexError):  # there is none, or another copy of the job has moved it
+    """Rename the log of a failed attempt to path.1, path.2, ..."""
+    with suppress(OSError, IndexError):  # there is no log, or another copy of the job moved it
         if path.is_file() and END not in path.read_text(errors="replace").splitlines()[-1]:
             names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
             path.rename(next(name for name in names if not name.exists()))
 
 
 def _job(log: Path | None) -> str | None:
-    """The name of the job that logs there: the path from the folder logs/ on, if it has one."""
+    """The name of the job with this log: its path below the folder logs/, if it is in one."""
     parts = log.with_suffix("").parts if log else ()
     return "/".join(parts[parts.index("logs") + 1 :]) if "logs" in parts else None
 
@@ -194,6 +193,6 @@ def _log_to(path: Path | None, label: str, level: str) -> None:
         file = logging.FileHandler(path, mode="w")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)
-    logging.raiseExceptions = False  # a log on a full disk is no cause to speak of
+    logging.raiseExceptions = False  # ignore errors of logging itself, such as a full disk
     logging.basicConfig(level=logging.WARNING, handlers=handlers)
     logging.getLogger("underspec").setLevel(logging.DEBUG)

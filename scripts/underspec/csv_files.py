@@ -1,4 +1,4 @@
-"""The tables that are CSV files: names are text, even if they look like numbers."""
+"""Reads and writes tables in CSV files; names are text, even if they look like numbers."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import pandas as pd
 from underspec.artifacts import MAKE, REMAKE, atomic
 from underspec.errors import ArtifactError, first_line
 
-# The columns of all tables that hold text. A scale may be called 007, 1e3 or NA: nothing here is
-# guessed to be a number, or missing. What is open in such a column is "".
+# The text columns of all tables. A scale may be called 007, 1e3 or NA, so these columns are never
+# parsed as numbers or missing values; an empty cell is "".
 TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
 TEXT += ("statistic", "component", "by", "diagnostic", "yardstick", "better", "worse")
 TEXT += ("stage", "name", "path", "sha256")
@@ -16,20 +16,20 @@ TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "thes
 
 
 def read_csv(path: Path | str) -> pd.DataFrame:
-    """The table in a CSV file: TEXT as text, other columns as numbers, open where they are empty.
+    """The table in a CSV file: TEXT columns as text, others as numbers, NaN in empty cells.
 
-    Raises ArtifactError, naming the file, if it is missing or no CSV file.
+    Raises ArtifactError, naming the file, if it is missing or not a CSV file.
     """
     try:
         numbers = [name for name in pd.read_csv(path, nrows=0) if name not in TEXT]
-        open_where_empty = dict.fromkeys(numbers, "")
+        missing = dict.fromkeys(numbers, "")
         return pd.read_csv(
-            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=open_where_empty
+            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=missing
         )
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; {MAKE}") from None
     except pd.errors.EmptyDataError:
-        raise ArtifactError(f"{path}: has no rows, not even names of columns; {REMAKE}") from None
+        raise ArtifactError(f"{path}: has no rows and no header; {REMAKE}") from None
     except (OSError, ValueError) as error:
         cause = first_line(error)
         raise ArtifactError(f"{path}: not a whole CSV file ({cause}); {REMAKE}") from None

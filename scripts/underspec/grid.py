@@ -1,6 +1,6 @@
-"""The grid of reward models (scale x pretrain seed x finetune seed) and the rankers built on it.
+"""The grid of reward models (scale x pretraining seed x finetuning seed) and the rankers.
 
-A *ranker* is whatever picks the best of n samples: one reward model, or an ensemble with an
+A *ranker* is whatever picks the best of n samples: a reward model, or an ensemble with an
 aggregator. Everything here is per scale; all scales have the same grid.
 """
 
@@ -12,7 +12,7 @@ GRIDS = ("workshop", "full")
 
 @dataclass(frozen=True, order=True)
 class RewardModel:
-    """One cell of the grid at a scale."""
+    """One cell of the grid, at any scale."""
 
     pretrain_seed: int
     finetune_seed: int
@@ -24,7 +24,7 @@ class RewardModel:
 
 @dataclass(frozen=True)
 class Ranker:
-    """Reward models and how their standardised rewards are aggregated (None: a single one)."""
+    """Reward models, and the aggregator of their standardised rewards (None for a single model)."""
 
     name: str
     ensemble: str
@@ -37,8 +37,8 @@ def reward_models(
 ) -> list[RewardModel]:
     """The reward models of one scale.
 
-    `workshop` (the paper's section 2.1): every pretrain with the first finetune seed, and the
-    first pretrain with every finetune seed; `full`: every pretrain with every finetune seed.
+    `workshop` (the paper's section 2.1): every pretraining seed with the first finetuning seed, and
+    the first pretraining seed with every finetuning seed; `full`: all combinations.
     """
     cells = product(pretrain_seeds, finetune_seeds)
     if grid == "full":
@@ -47,11 +47,11 @@ def reward_models(
 
 
 def rankers(models: list[RewardModel], aggregators: list[str]) -> list[Ranker]:
-    """Every ranker of one scale: the reward models alone, then each ensemble x aggregator.
+    """The rankers of one scale: single reward models, then each ensemble with each aggregator.
 
-    A finetune ensemble holds all reward models of one pretrain, a pretrain ensemble all reward
-    models of one finetune seed; an ensemble needs at least two members and as many as the
-    largest of its kind, so that all ensembles of a kind are of one size.
+    A finetune ensemble has all reward models of one pretraining seed, a pretrain ensemble all
+    reward models of one finetuning seed. Ensembles have at least two members, and those smaller
+    than the largest of their kind are left out, so that all ensembles of a kind have the same size.
     """
     single = [Ranker(f"single-{model.name}", "single", None, (model,)) for model in models]
     return (

@@ -1,4 +1,4 @@
-"""The machine that a process runs on. Trainings import this: another line here runs them again."""
+"""The machine that a process runs on. Trainings import this, so changing this code reruns them."""
 
 import platform
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """The model name of the CPU, as the system knows it."""
+    """The model name of the CPU."""
     try:
         found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:

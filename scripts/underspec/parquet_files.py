@@ -1,4 +1,4 @@
-"""Parquet files, read strictly: whole, of the types that are asked for, and text that is UTF-8."""
+"""Strict reading of Parquet files: checks that they are whole, the column types, and UTF-8."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from underspec.errors import ArtifactError, first_line
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds text, however it is laid out."""
+    """Whether a column of this type contains text, in any of Arrow's encodings."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return (
@@ -49,9 +49,9 @@ KINDS = {
 
 @contextmanager
 def opened(source: Path | io.BytesIO, path: Path, cure: str) -> Iterator[pq.ParquetFile]:
-    """The Parquet file in `source`, which messages call `path`.
+    """The Parquet file in `source`, called `path` in messages.
 
-    Raises ArtifactError in one line if there is none, or it turns out not to be whole.
+    Raises ArtifactError in one line if it does not exist or is damaged.
     """
     try:
         with pq.ParquetFile(source) as file:
@@ -65,10 +65,10 @@ def opened(source: Path | io.BytesIO, path: Path, cure: str) -> Iterator[pq.Parq
 
 
 def columns(table: pa.Table, kinds: Mapping[str, str], path: Path, cure: str) -> pa.Table:
-    """`table` with its columns `kinds` (of KINDS, by name) in exactly these types.
+    """`table` with its columns cast to `kinds` (column -> key of KINDS).
 
-    Raises ArtifactError, naming `path`, if one of them is missing, there twice, of a type that
-    cannot mean that, or holds a number that does not fit or text that is not UTF-8.
+    Raises ArtifactError, naming `path`, if a column is missing, duplicated or of an incompatible
+    type, has a number that does not fit, or has text that is not UTF-8.
     """
     names = table.schema.names
     if missing := [name for name in kinds if name not in names]:
@@ -94,7 +94,7 @@ def columns(table: pa.Table, kinds: Mapping[str, str], path: Path, cure: str) ->
 
 
 def check_utf8(table: pa.Table | pa.RecordBatch, path: Path, cure: str) -> None:
-    """Raise ArtifactError, naming `path` and the column, if a text in it is not UTF-8."""
+    """Raise ArtifactError, naming `path` and the column, if a text is not UTF-8."""
     for name, column in zip(table.schema.names, table.columns, strict=True):
         try:
             if pa.types.is_dictionary(column.type):
@@ -107,8 +107,8 @@ def check_utf8(table: pa.Table | pa.RecordBatch, path: Path, cure: str) -> None:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """As pandas has it, with the attributes that pandas wrote; an index stays a column."""
+    """`table` as a DataFrame with the attrs that pandas wrote; an index stays a column."""
     frame = table.replace_schema_metadata(None).to_pandas()
-    with suppress(ValueError, LookupError, TypeError):  # what others wrote there is theirs
+    with suppress(ValueError, LookupError, TypeError):  # other programs write other metadata
         frame.attrs = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))["attributes"]
     return frame

@@ -1,18 +1,18 @@
-"""Progress of long work, on the log."""
+"""Logs the progress of long computations."""
 
 import logging
 import time
 
 
 class Progress:
-    """A line every few seconds, and one at the end: what is done, and the seconds left."""
+    """Logs a line every few seconds and at the end: what is done, and the seconds left."""
 
     def __init__(self, log: logging.Logger, total: int, done: int = 0, every: float = 10.0):
         self.log, self.total, self.start, self.every = log, total, done, every
         self.began = self.shown = time.monotonic()
 
     def show(self, done: int, what: str) -> None:
-        """`what` says how far it is; `done` counts in the units of the total."""
+        """Log `what`, if it is time; `done` is in the units of the total."""
         now = time.monotonic()
         if now - self.shown < self.every and done < self.total:
             return

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-# Independent random streams drawn from one seed.
+# Independent random streams of one seed.
 ORDER, NOISE, DROPOUT, SAMPLING = range(4)
 
 
@@ -15,13 +15,13 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
 
 
 def example(seed: int, size: int, position: int) -> int:
-    """Which of `size` examples stands at `position` of the endless, reshuffled stream."""
+    """The example at `position` of the endless stream; each epoch shuffles all `size` examples."""
     epoch, offset = divmod(position, size)
     return int(_permutation(seed, epoch, size)[offset])
 
 
 def examples(seed: int, size: int, batch: int, step: int, rows: range) -> list[int]:
-    """The examples of `rows` of step `step`, in batches of `batch` rows."""
+    """The examples in `rows` of the batch of `step`; batches have `batch` rows."""
     return [example(seed, size, step * batch + row) for row in rows]
 
 

@@ -1,7 +1,7 @@
-"""What the schema of the config is made of: sections, and kinds of values with their bounds.
+"""Building blocks of the config's schema: sections, and types of values with their bounds.
 
-A number may be written as text: YAML 1.1 reads 1e-3 as text, and so arrive the numbers in a list
-that --config gives. Nothing else changes its type: true is no number, and 7 is no name.
+A number may be text, because YAML 1.1 reads 1e-3 as text and Snakemake's --config passes numbers in
+lists as text. No other value is converted: true is not a number, and 7 is not a name.
 """
 
 import operator
@@ -22,13 +22,13 @@ from pydantic_core import PydanticCustomError
 
 from underspec.errors import ConfigError
 
-# What reaches paths, commands, patterns of Snakemake, LaTeX and HTML as it is.
+# Names are used unescaped in paths, commands, Snakemake's patterns, LaTeX and HTML.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 _INTEGER = re.compile(r"[+-]?[0-9](_?[0-9]){0,19}")
 _NUMBER = re.compile(r"[+-]?([0-9](_?[0-9])*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_BOUNDS = {  # in words, as a test, and in JSON schema
+_BOUNDS = {  # in words, as a function, and in JSON schema
     "gt": ("greater than", operator.gt, "exclusiveMinimum"),
     "ge": ("greater than or equal to", operator.ge, "minimum"),
     "lt": ("less than", operator.lt, "exclusiveMaximum"),
@@ -40,39 +40,39 @@ _NULLS = ("", "null", "~")
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys are refused, and so are infinities."""
+    """The strict base class of every section: it refuses unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def some_of(section: type[Section]) -> type[Section]:
-    """A section with the keys of `section`, each of which may be left out."""
+    """A copy of `section` in which every key is optional."""
     keys = {name: (kind | None, None) for name, kind in section.__annotations__.items()}
     return create_model(f"Some{section.__name__}", __base__=Section, **keys)
 
 
 def part_of(section: type[Section], names: Iterable[str]) -> type[Section]:
-    """A section with the keys `names` of `section` alone."""
+    """A copy of `section` with only the keys `names`."""
     kinds = section.__annotations__
     return create_model(section.__name__, __base__=Section, **{name: kinds[name] for name in names})
 
 
-def checked(section: type[BaseModel], values: Any, *place: str) -> BaseModel:
-    """`values` as `section` has them.
+def checked(section: type[BaseModel], values: Any, *keys: str) -> BaseModel:
+    """`values`, validated as `section`.
 
-    Raises ConfigError with one line that names the key, which stands at `place`, and says what is
+    Raises ConfigError in one line that names the key, which is under `keys`, and says what is
     allowed.
     """
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(one_line(error, *place)) from None
+        raise ConfigError(one_line(error, *keys)) from None
 
 
-def one_line(error: ValidationError, *place: str) -> str:
-    """The first of the mistakes that `error` has found at `place`, and how many more there are."""
+def one_line(error: ValidationError, *keys: str) -> str:
+    """The first mistake in the values under `keys`, and how many more there are."""
     first = error.errors()[0]
-    parts = (str(part) for part in (*place, *first["loc"]) if part != "[key]")
+    parts = (str(part) for part in (*keys, *first["loc"]) if part != "[key]")
     key = ".".join(parts).replace("\n", r"\n")
     message, value = first["msg"], first["input"]
     if first["type"] == "extra_forbidden":
@@ -91,17 +91,17 @@ def one_line(error: ValidationError, *place: str) -> str:
 
 
 def integer(**bounds: int) -> Any:
-    """The kind of integers within `bounds`, by their names in _BOUNDS."""
+    """The type of integers within `bounds`, whose names are in _BOUNDS."""
     return Annotated[int, _read_as(int, _INTEGER), _within(bounds), _described("integer", bounds)]
 
 
 def number(**bounds: float) -> Any:
-    """The kind of finite numbers within `bounds`."""
+    """The type of finite numbers within `bounds`."""
     return Annotated[float, _read_as(float, _NUMBER), _within(bounds), _described("number", bounds)]
 
 
 def or_null(kind: Any) -> Any:
-    """`kind`, or null, which --config gives as text."""
+    """`kind` or null, which --config passes as text."""
     return Annotated[kind | None, BeforeValidator(_null)]
 
 
@@ -154,12 +154,12 @@ def _text(value: str) -> str:
     return value
 
 
-MOST = 2**31 - 1  # that tables and Slurm hold
+MOST = 2**31 - 1  # the largest integer in tables and Slurm
 Count = integer(gt=0, le=MOST)
 NotNegative = integer(ge=0, le=MOST)
-Several = integer(ge=2, le=MOST)  # as a standard error needs
-Size = integer(gt=0, le=2**17)  # of an array along one axis
-Seed = integer(ge=0, lt=2**32)  # that every generator of random numbers takes
+Several = integer(ge=2, le=MOST)  # enough for a standard error
+Size = integer(gt=0, le=2**17)  # the length of an array's axis
+Seed = integer(ge=0, lt=2**32)  # valid for every random number generator
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[
@@ -168,8 +168,8 @@ Name = Annotated[
 
 
 class Source(Section):
-    """A repository of the Hub at a revision; or a folder, if `name` begins with /, ~ or a dot
-    (then the revision is not used).
+    """A repository on the Hub at a revision; or a local folder, if `name` begins with /, ~ or a dot
+    (the revision is then not used).
     """
 
     name: Text

@@ -1,13 +1,11 @@
-"""JSON, read strictly: a key that an object has twice is refused."""
+"""Strict reading of JSON: duplicate keys are refused."""
 
 import json
 from typing import Any
 
 
 def parse(text: str | bytes) -> Any:
-    """What `text` says. Raises ValueError in one line if it is no JSON, or an object has a key
-    twice.
-    """
+    """The value of `text`. Raises ValueError if it is not JSON or has duplicate keys."""
     try:
         return json.loads(text, object_pairs_hook=_once)
     except RecursionError:
@@ -19,5 +17,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice} stands there twice")
+        raise ValueError(f"the key {twice} is there twice")
     return found

@@ -1,4 +1,4 @@
-"""YAML files, read strictly: a key that a map has twice is refused, and numbers are decimal."""
+"""Strict reading of YAML files: duplicate keys are refused, and numbers are decimal."""
 
 import re
 from collections import Counter
@@ -13,8 +13,9 @@ _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 0777 as 511, 12:00 as 720 and 2024_01 as 202401. Here these are text, as in
-    YAML 1.2: a name stays what was written, and the schema reads a number in text as decimal.
+    """Reads 0777, 12:00 and 2024_01 as text, as in YAML 1.2 (YAML 1.1 reads 511, 720 and 202401).
+
+    So names stay as written, and the schema converts decimal numbers.
     """
 
     yaml_implicit_resolvers = {
@@ -29,7 +30,7 @@ class _Loader(yaml.SafeLoader):
                 seen[key.tag, key.value] += 1
                 if seen[key.tag, key.value] == 2:
                     raise yaml.constructor.ConstructorError(
-                        problem=f"the key {key.value} stands there twice; remove one of the two",
+                        problem=f"the key {key.value} is there twice; remove one of the two",
                         problem_mark=key.start_mark,
                     )
         return super().construct_mapping(node, deep)
@@ -49,10 +50,10 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds.
+    """The content of a YAML file.
 
-    Raises ConfigError with one line that names the file, and the line where there is one, if the
-    file is missing or no YAML, or if a map in it has a key twice.
+    Raises ConfigError in one line that names the file and, if known, the line in it, if the file is
+    missing or not YAML, or if a map has duplicate keys.
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
@@ -61,19 +62,19 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: {_one_line(error)}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: nested too deep; see that its brackets are closed") from None
-    except ValueError as error:  # no UTF-8, or a date that no calendar has
+        raise ConfigError(f"{path}: nested too deep; close its brackets") from None
+    except ValueError as error:  # not UTF-8, or an impossible date
         raise ConfigError(f"{path}: not readable as YAML ({error})") from None
 
 
 def read_map(path: Path) -> dict:
     """The map in a YAML file.
 
-    Raises ConfigError as `read_yaml` does, and if the file is empty or no map.
+    Raises ConfigError as `read_yaml` does, and if the file is empty or not a map.
     """
     content = read_yaml(path)
     if content is None:
-        raise ConfigError(f"{path}: empty; write the keys there that differ from config.yaml")
+        raise ConfigError(f"{path}: empty; add the keys that differ from config.yaml")
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: not a map; write it as `key: value`, as in config.yaml")
     return content

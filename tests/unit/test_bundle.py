@@ -241,7 +241,7 @@ def test_an_exchanged_member_is_refused(whole, tmp_path_factory, data):
         name, content = data.draw(st.sampled_from(names)), data.draw(st.binary())
         assume(file.read(name) != content)
     bundle = rewritten(whole, folder / "tiny.zip", lambda m: m.update({name: content}), False)
-    refused(bundle, bundle / name, "not what the manifest says", folder)
+    refused(bundle, bundle / name, "does not match the manifest", folder)
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -257,7 +257,8 @@ def test_a_member_missing_is_named(whole, tmp_path, sealed):
 @pytest.mark.parametrize("name", ["more.txt", "reward_models/xl/pretrain0-finetune0/metrics.json"])
 def test_an_extra_member_is_named(whole, tmp_path, name, sealed):
     bundle = rewritten(whole, tmp_path / "a.zip", lambda m: m.update({name: b"{}"}), sealed)
-    refused(bundle, bundle / name, "no such member" if not sealed else "no member", tmp_path)
+    said = "unexpected member" if sealed else "no such member"
+    refused(bundle, bundle / name, said, tmp_path)
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -275,7 +276,7 @@ def test_a_reward_model_whose_place_is_elsewhere_is_refused(whole, tmp_path):
         members["scores.parquet"] = parquet(matrix.rename(columns={NAMES[0]: "../x"}))
 
     bundle = rewritten(whole, tmp_path / "a.zip", change)
-    refused(bundle, bundle / "scores.parquet", "column ../x is no reward model", tmp_path)
+    refused(bundle, bundle / "scores.parquet", "column ../x is not a reward model", tmp_path)
 
 
 def test_two_members_of_a_name_are_refused(whole, tmp_path):

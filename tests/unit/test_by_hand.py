@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, SCORES, write_table
-from underspec.command import arguments, told_of_files
+from underspec.command import arguments, file_errors_explained
 from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import UserError
 
@@ -75,7 +75,11 @@ CASES = {
     "no text to encode": ("tokens", {"text": "gone", "tokenizer": "tokenizer"}, "gone: no such"),
     "an empty text": ("tokens", {"text": "empty", "tokenizer": "tokenizer"}, "empty: empty; "),
     "a text in Latin-1": ("tokens", {"text": "binary", "tokenizer": "tokenizer"}, "not UTF-8"),
-    "no tokenizer": ("tokens", {"text": "text", "tokenizer": "gone"}, "tokenizer.json: no token"),
+    "not a tokenizer": (
+        "tokens",
+        {"text": "text", "tokenizer": "gone"},
+        "json: not a token",
+    ),
     "no text to learn": (
         "tokenizer",
         {"text": "empty", "kind": "word", "vocabulary": 200},
@@ -209,7 +213,7 @@ def test_what_is_wrong_is_one_line(folder, tmp_path, monkeypatch, stage, options
     path = '["made/output"]' if output in LISTS else "made/output"
     given = [f"--{output}", path, *(text for pair in pairs for text in pair)]
     function = getattr(importlib.import_module(stage), stage)
-    with pytest.raises(UserError) as caught, told_of_files():
+    with pytest.raises(UserError) as caught, file_errors_explained():
         function(**arguments(function, given))
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert not Path("made/output").is_file()

@@ -54,7 +54,7 @@ def test_empty_documents_are_left_out_and_counted(tmp_path, caplog):
     World.fetch(tmp_path, source(tmp_path / "published"), files=1)
     with caplog.at_level("INFO", logger="underspec"):
         assert list(world(tmp_path, files=1).pretraining_text()) == ["one", "two"]
-    assert "2 documents, 3 more were empty" in caplog.text
+    assert "2 documents; left out 3 empty ones" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_half_a_surrogate_pair_is_replaced_and_counted(raw, tmp_path, caplog, li
         documents = list(read.pretraining_text())
     assert documents == [text, "two"]
     (tmp_path / "text").write_text("\n".join(documents), encoding="utf-8")
-    assert f"halves of surrogate pairs were replaced in {mended}" in caplog.text
-    assert read.left_out == {c4.EMPTY: 0, c4.MENDED: mended}
+    assert f"replaced lone surrogates in {mended}" in caplog.text
+    assert read.left_out == {c4.EMPTY: 0, c4.REPAIRED: mended}
 
 
 def test_what_is_left_out_reaches_a_file_for_the_data_card(raw, tmp_path):
@@ -85,7 +85,7 @@ def test_what_is_left_out_reaches_a_file_for_the_data_card(raw, tmp_path):
     options = {"source": source(raw / "published"), "files": 1}
     files = {"text": tmp_path / "0.txt", "left_out": tmp_path / "0.json"}
     pretraining_text(world="c4", options=options, raw=raw, **files)
-    assert read_left_out([files["left_out"]] * 2) == {c4.EMPTY: 4, c4.MENDED: 2}
+    assert read_left_out([files["left_out"]] * 2) == {c4.EMPTY: 4, c4.REPAIRED: 2}
     assert read_left_out([]) == {}
 
 
@@ -111,14 +111,14 @@ def cut(path):
         (lambda path: path.write_bytes(b"text"), "not a whole gzip file"),
         (
             lambda path: path.write_bytes(gzip.compress(b'{"text": "a"}\n{"text')),
-            "line 2 is no JSON",
+            "line 2 is not a JSON",
         ),
         (
             lambda path: path.write_bytes(gzip.compress(b'{"url": "a"}\n')),
             'line 1 .* with a "text"',
         ),
         (lambda path: path.write_bytes(gzip.compress(b'{"text": null}\n')), 'line 1 .* a "text"'),
-        (lambda path: path.write_bytes(gzip.compress(b"[]\n")), "line 1 is no JSON object"),
+        (lambda path: path.write_bytes(gzip.compress(b"[]\n")), "line 1 is not a JSON object"),
         (
             lambda path: path.write_bytes(gzip.compress(b'{"text": "\xff"}\n')),
             "line 1 is not UTF-8",

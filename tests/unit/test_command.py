@@ -174,7 +174,7 @@ WRONG = {
     "without a value": (FINE + ("--steps",), "--steps: expected one argument"),
     "shortened": (FINE + ("--step", "3"), "unrecognized arguments: --step 3"),
     "cut JSON": (FINE + ("--recipe", '{"a": 1'), "--recipe: not JSON (Expecting"),
-    "a key twice": (FINE + ("--recipe", '{"a": {"b": 1, "b": 2}}'), "the key b stands there twice"),
+    "a key twice": (FINE + ("--recipe", '{"a": {"b": 1, "b": 2}}'), "the key b is there twice"),
     "nested too deep": (FINE + ("--names", "[" * 10**5), "--names: not JSON (nested too deep)"),
     "a list for a map": (FINE + ("--recipe", "[1]"), "--recipe: [1] is not allowed"),
     "a map for a list": (FINE + ("--names", "{}"), "--names: "),
@@ -246,5 +246,5 @@ def test_a_full_disk_is_one_line(run, tmp_path):
     result = run("--mood", "full", "--output", "out.json", "--log", "stage.log")
     assert result.returncode == 1
     assert result.stderr.splitlines()[1:] == [
-        "[stage] no space left on device; make room on that disk, then run Snakemake again"
+        "[stage] no space left on device; free space on that disk, then run Snakemake again"
     ]

@@ -183,7 +183,7 @@ def test_near_duplicates_of_earlier_splits_are_left_out():
 
 
 def test_more_posts_than_there_are():
-    with pytest.raises(ConfigError, match=r"worlds\.debian\.posts\.validation: 9 .* 5 are left"):
+    with pytest.raises(ConfigError, match=r"worlds\.debian\.posts\.validation: 9 .* 5 of 10"):
         assign_splits(candidates(10), {"policy": 5, "validation": 9}, seed=0)
 
 
@@ -314,8 +314,8 @@ def test_a_system_without_apt(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("echo first >&2; echo E: disk full >&2; exit 100", r"update failed \(E: disk full\); see"),
-        ("echo W: no network >&2", r"brought no package descriptions; .* \(W: no network\)"),
+        ("echo first >&2; echo E: disk full >&2; exit 100", r"failed \(E: disk full\); check"),
+        ("echo W: no network >&2", r"downloaded no package descriptions; .* \(W: no network\)"),
     ],
 )
 def test_an_archive_that_cannot_be_had(tmp_path, monkeypatch, script, message):

@@ -12,7 +12,7 @@ import pytest
 from published import write_c4
 from pydantic import ValidationError
 
-from underspec.data.published_files import bring, missing_shards
+from underspec.data.published_files import download, missing_shards
 from underspec.errors import UserError
 from underspec.schema import Source
 
@@ -89,8 +89,8 @@ def test_a_download_and_what_the_link_says(hub, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"revision": "gone"}, "allenai/c4: the Hub has no revision gone of it; name another"),
-        ({"name": "allenai/c5"}, "allenai/c5: the Hub has no such dataset, or shows it to nobody"),
+        ({"revision": "gone"}, "allenai/c4: the Hub has no revision gone; name another"),
+        ({"name": "allenai/c5"}, "allenai/c5: the Hub has no such dataset, or requires a login"),
         ({"name": "a/b/c"}, "a/b/c: the Hub has no such dataset"),
         ({"name": "./nowhere"}, "./nowhere: no such folder; correct its path in the config"),
     ],
@@ -101,8 +101,8 @@ def test_what_the_hub_does_not_have(hub, tmp_path, asked, message):
 
 def test_a_hub_out_of_reach(tmp_path):
     done = fetch(tmp_path, "http://127.0.0.1:9")  # nobody listens there
-    said(done, tmp_path, "allenai/c4: cannot be had from the Hub (")
-    said(done, tmp_path, "or name a local folder that holds the files")
+    said(done, tmp_path, "allenai/c4: cannot be downloaded from the Hub (")
+    said(done, tmp_path, "or name a local folder that has the files")
 
 
 def said(done, folder, message):
@@ -122,10 +122,10 @@ def test_which_names_are_folders(name):
 def test_a_folder_is_used_where_it_is(tmp_path, monkeypatch):
     write_c4(tmp_path / "c4", [["one"]])
     monkeypatch.chdir(tmp_path)
-    found = bring(Source(name="./c4", revision="unused"), [NAME], "dataset")
+    found = download(Source(name="./c4", revision="unused"), [NAME], "dataset")
     assert found == tmp_path / "c4"
     with pytest.raises(UserError, match=r"\./c4: no file en/\*\.parquet there"):
-        bring(Source(name="./c4", revision="unused"), ["en/*.parquet"], "dataset")
+        download(Source(name="./c4", revision="unused"), ["en/*.parquet"], "dataset")
 
 
 SHARDS = {
@@ -157,14 +157,14 @@ def test_a_part_of_the_shards_is_refused_by_name(tmp_path, lost):
     for name in names:
         (tmp_path / name).touch()
     source = Source(name=str(tmp_path), revision="unused")
-    assert bring(source, ["train-*.parquet"], "dataset") == tmp_path
+    assert download(source, ["train-*.parquet"], "dataset") == tmp_path
     (tmp_path / names[lost]).unlink()
     (tmp_path / names[lost]).symlink_to(tmp_path / "gone")  # as in a cache that was cleared
     told = rf"only a part of train-\*.parquet is there: train-0000{lost}-of-00003 missing; get the"
     with pytest.raises(UserError, match=told):
-        bring(source, ["train-*.parquet"], "dataset")
+        download(source, ["train-*.parquet"], "dataset")
     rest = [name for name in names if name != names[lost]]
-    assert bring(source, rest, "dataset") == tmp_path  # these alone were asked for
+    assert download(source, rest, "dataset") == tmp_path  # these alone were asked for
 
 
 @pytest.mark.parametrize("wrong", [{"revision": ""}, {"name": ""}, {"branch": "main"}])

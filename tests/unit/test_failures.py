@@ -82,7 +82,7 @@ def slurm_log(labelled="step 400 of 2,000", system="", status="returned non-zero
             "own",
         ),
         (None, None, "Command 'x' returned non-zero exit status 127.", "exit status 127", None),
-        (None, None, "", "nothing says why", None),
+        (None, None, "", "unknown cause", None),
         (
             None,
             None,

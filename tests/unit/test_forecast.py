@@ -9,7 +9,7 @@ import yaml
 from underspec import grid
 from underspec.config.sources import pretrains
 from underspec.errors import ArtifactError
-from underspec.monitoring.forecast import WHOLE, finished, left, read_reference, stage
+from underspec.monitoring.forecast import OVERHEAD, finished, left, read_reference, stage
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "docs/benchmarks/miniature-stages.csv"
@@ -28,7 +28,7 @@ def test_the_stage_of_a_job(job, name):
 def test_what_is_left_takes_as_much_longer_as_what_is_done_did():
     minutes, times = left({POLICY: 20.0, PRETRAIN: 40.0}, REFERENCE, cores=2)
     assert times == 2
-    assert minutes == pytest.approx(WHOLE * 2 * (60 + 20) / 2 / 60)
+    assert minutes == pytest.approx(OVERHEAD * 2 * (60 + 20) / 2 / 60)
 
 
 def test_jobs_that_the_reference_does_not_have_do_not_count():

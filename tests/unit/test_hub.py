@@ -169,7 +169,7 @@ def test_a_folder_that_holds_no_model(tmp_path):
 def test_a_hub_out_of_reach_or_no_id(tmp_path, monkeypatch, path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    cause = f"^{path}: neither a folder here nor .* revision main .*see pretrain.checkpoints"
+    cause = f"^{path}: not a local folder, .* revision main .*check pretrain.checkpoints"
     refused(tmp_path, cause, path)
 
 

@@ -117,7 +117,7 @@ def test_what_is_left_out_is_counted_by_split_and_reason(tmp_path, caplog):
     with caplog.at_level("INFO", logger="underspec"):
         compared = labels(table)
     assert len(compared) == PAIRS - 5
-    unseen = "with a text in which there is nothing to see"
+    unseen = "with a text that has no visible character"
     dropped = {
         "validation": {"of equal texts": 2, unseen: 1},
         "preferences": {"of equal texts": 1, unseen: 1},

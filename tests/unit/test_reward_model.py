@@ -49,7 +49,7 @@ def train(tmp_path):
 def test_comparisons_of_equal_token_ids_are_left_out_and_counted(train, caplog):
     assert train(PAIRS + EQUAL)["pairs"] == len(PAIRS)
     for split in ("preferences", "validation"):
-        told = f"{split}: 2 of 5 comparisons left out: their texts are equal once encoded and cut"
+        told = f"{split}: 2 of 5 comparisons left out: their texts are equal after encoding"
         assert told in caplog.text
 
 

@@ -220,7 +220,7 @@ def assert_shares(tokens, expected):
 
 
 def test_a_post_without_tokens_is_refused(policy, tokenizer, posts):
-    with pytest.raises(ArtifactError, match="^b: a text without tokens"):
+    with pytest.raises(ArtifactError, match="^b: has no tokens"):
         draw_samples(policy, tokenizer, ["a", "b"], [posts[0], np.array([], dtype=int)], 2, 5, 0)
 
 

@@ -143,8 +143,8 @@ def test_an_empty_text_is_one_that_ends_at_once(model):
 @pytest.mark.parametrize(
     ("ids", "complaint"),
     [
-        ([], "without tokens"),
-        ([5, 0, 6, EOS], "its token 1 is padding"),
+        ([], "has no tokens"),
+        ([5, 0, 6, EOS], "token 1 is padding"),
         ([VOCABULARY, EOS], f"token id {VOCABULARY}"),
     ],
 )

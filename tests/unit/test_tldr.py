@@ -183,9 +183,9 @@ def test_splits_are_disjoint_and_validation_keeps_what_it_has(published, caplog)
     assert ids(posts, "best_of_n") == ["t3_test0", "t3_test2", "t3_test3"]
     assert ids(posts, "policy") == ["t3_policy0", "t3_policy1", "t3_policy2"]
     for told in (
-        "preferences: 3 posts, 1 more",
-        "best_of_n: 3 posts, 1 more",
-        "policy: 3 posts, 4 more",
+        "preferences: 3 posts; left out 1",
+        "best_of_n: 3 posts; left out 1",
+        "policy: 3 posts; left out 4",
     ):
         assert told in caplog.text
     preferences = world(published).preferences()
@@ -213,7 +213,7 @@ def test_the_first_posts_of_best_of_n_do_not_depend_on_how_many_are_asked(publis
 
 
 def test_more_best_of_n_posts_than_there_are(published):
-    with pytest.raises(ConfigError, match=r"worlds\.tldr\.best_of_n: 5 .* there are 4; ask fewer"):
+    with pytest.raises(ConfigError, match=r"worlds\.tldr\.best_of_n: 5 .* only 4; lower it"):
         world(published, best_of_n=5).posts()
 
 
@@ -407,6 +407,6 @@ def test_a_comparison_about_another_text_or_another_split_s_post_is_left_out(pub
     assert (preferences.split == "preferences").sum() == 3
     assert preferences.attrs["dropped"]["preferences"] == {
         "of a post that an earlier split has": 1,
-        "of another text under a post's id": 1,
+        "of a post whose text differs from the one kept under its id": 1,
     }
-    assert "comparisons preferences: 1 more dropped, of another text" in caplog.text
+    assert "comparisons preferences: 1 more dropped, of a post whose text differs" in caplog.text

@@ -183,16 +183,16 @@ def test_the_texts_of_the_generated_world_have_the_ids_they_had():
 def test_a_special_token_of_another_name_is_refused_where_a_text_has_it():
     other = t5_tokenizer(special=("[PAD]", "</s>", "<unk>"))
     assert len(encode(other, ["my bike"], limit=9)) == 1
-    with pytest.raises(ArtifactError, match=r"a text holds \[PAD\], which the tokenizer takes"):
+    with pytest.raises(ArtifactError, match=r"a text contains \[PAD\], a special token"):
         encode(other, ["my [PAD]"], limit=9)
 
 
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([], "^b: a text without tokens"),
-        ([5, PAD, EOS], "^b: its token 1 is padding"),
-        ([5, EOS, PAD], "^b: its token 2 is padding"),
+        ([], "^b: has no tokens"),
+        ([5, PAD, EOS], "^b: token 1 is padding"),
+        ([5, EOS, PAD], "^b: token 2 is padding"),
         ([5, 9, EOS], "^b: token id 9, but the model's vocabulary has 9"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The config: how its files lie over each other, and what in it contradicts what."""
+"""Reads the config from its layers and validates it, including contradictions between keys."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from underspec.provenance.bundle import bundled_config
 from underspec.schema import Text, checked, one_line, or_null
 from underspec.yaml_map import read_map
 
-OF_THE_MACHINE = ("compute", "estimate")  # no bundle says how jobs are run here
-OF_NO_SCALE = {"evaluator", "gold"}  # what else scores samples, with logs beside those of scales
-STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # whose jobs may want GPUs
+NOT_BUNDLED = ("compute", "estimate")  # keys about this machine, which a bundle does not set
+RESERVED_NAMES = {"evaluator", "gold"}  # their logs are in the same folder as those of scales
+STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # stages that may use GPUs
 
 
 def merged(base: dict, overlay: dict) -> dict:
-    """`base` with `overlay` over it as Snakemake lays it: maps merge, anything else replaces."""
+    """`base` updated by `overlay` as in Snakemake: maps merge, anything else replaces."""
     both = dict(base)
     for key, value in overlay.items():
         nested = isinstance(value, dict) and isinstance(both.get(key), dict)
@@ -31,32 +31,32 @@ def merged(base: dict, overlay: dict) -> dict:
 
 
 def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> dict:
-    """The config of the repository `root`, not yet checked.
+    """The config of the repository `root`, before validation.
 
-    Its layers, the undermost first: config.yaml; the config in the bundle, if one is named; the
-    files that overlays extend; the overlays; what the command line has `given`.
+    Its layers, from the bottom: config.yaml; the config in the bundle, if one is named; the files
+    that overlays extend; the overlays; the values `given` on the command line.
 
-    Raises ConfigError, naming the file, if one cannot be read, if overlays extend each other in a
-    circle, or if the last overlay has no `experiment` of its own; ArtifactError if the bundle is
+    Raises ConfigError, naming the file, if a file cannot be read, if overlays extend each other in
+    a circle, or if the last overlay has no `experiment` of its own; ArtifactError if the bundle is
     damaged.
     """
     above = _layers(root, overlays, given or {})
     config = read_map(root / "config.yaml")
     if bundle := _file(above, "bundle") or _file(config, "bundle"):
         bundled = {
-            key: value for key, value in bundled_config(bundle).items() if key not in OF_THE_MACHINE
+            key: value for key, value in bundled_config(bundle).items() if key not in NOT_BUNDLED
         }
         config = merged(config, bundled | {"bundle": str(bundle)})
     return merged(config, above)
 
 
 def _layers(root: Path, overlays: Sequence[Path], given: Mapping) -> dict:
-    """What lies over config.yaml, as one map."""
+    """The layers above config.yaml, merged into one map."""
     own = {path: read_map(path) for path in overlays}
     if overlays and "experiment" not in {**own[overlays[-1]], **given}:
         raise ConfigError(
-            f"{overlays[-1]}: has no `experiment:` of its own; name one, or it writes over the "
-            "results of another"
+            f"{overlays[-1]}: has no `experiment:` of its own; name one, or it overwrites the "
+            "results of another experiment"
         )
     extended: dict[Path, dict] = {}
     for path, layer in own.items():
@@ -69,8 +69,9 @@ def _layers(root: Path, overlays: Sequence[Path], given: Mapping) -> dict:
 
 
 def _extended(root: Path, layer: Mapping, above: list[Path]) -> dict[Path, dict]:
-    """The content of every file that `layer` extends, the undermost first; above: the files that
-    led to it, each extending the next."""
+    """The content of every file that `layer` extends, the bottom layer first. `above` are the files
+    that lead to `layer`, each of which extends the next.
+    """
     extends = _file(layer, "extends")
     if extends is None:
         return {}
@@ -84,7 +85,7 @@ def _extended(root: Path, layer: Mapping, above: list[Path]) -> dict[Path, dict]
 
 
 def _file(layer: Mapping, key: str) -> Path | None:
-    """The file that a layer of the config names under `key`, before the schema is asked."""
+    """The file named under `key` in a layer of the config, before the whole config is validated."""
     name = TypeAdapter(or_null(Text))
     try:
         checked = name.validate_python(layer.get(key), strict=True)
@@ -93,21 +94,21 @@ def _file(layer: Mapping, key: str) -> Path | None:
     return Path(checked) if checked else None
 
 
-def recipe(config: dict, *place: str) -> dict:
-    """The recipe at `place` of the config (as "policy", "recipe"), with what all have in common."""
+def recipe(config: dict, *keys: str) -> dict:
+    """The recipe under `keys` of the config (such as "policy", "recipe"), with the defaults."""
     own = config
-    for key in place:
+    for key in keys:
         own = own[key]
     return {**config["recipe"], **own}
 
 
 def need(config: dict, stage: str, scale: str) -> dict:
-    """What a job of `stage` asks for at `scale`, with the keys of Need."""
+    """The resources and the device layout of a job of `stage` at `scale`, with the keys of Need."""
     return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
 
 
-def recipe_places(config: dict) -> list[tuple[str, ...]]:
-    """Where the recipes of all trainings stand."""
+def recipe_keys(config: dict) -> list[tuple[str, ...]]:
+    """The config keys under which each training's recipe is."""
     of_scales = [
         ("models", scale, stage)
         for scale in config["models"]
@@ -117,14 +118,14 @@ def recipe_places(config: dict) -> list[tuple[str, ...]]:
 
 
 def text_world(config: dict) -> str:
-    """The world that gives the pretraining text."""
+    """The world of the pretraining text."""
     return config["pretraining"]["world"] or config["world"]
 
 
 def validate(config: dict) -> dict:
-    """The config with every value in the type of the schema: 1e-3 is a number, also as text.
+    """The config, with every value converted to the type in the schema (1e-3 may be text).
 
-    Raises ConfigError with one line that names the key and says what is allowed.
+    Raises ConfigError in one line that names the key and says what is allowed.
     """
     settings = checked(Config, config)
     config = _typed(config, settings)
@@ -141,9 +142,7 @@ def validate(config: dict) -> dict:
             f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
             f"world {text} (worlds.{text}.{key})"
         )
-    recipes = {
-        place: checked(Recipe, recipe(config, *place), *place) for place in recipe_places(config)
-    }
+    recipes = {keys: checked(Recipe, recipe(config, *keys), *keys) for keys in recipe_keys(config)}
     for key, broken, allowed in (*_contradictions(settings), *_impossible_needs(config, recipes)):
         if broken:
             raise ConfigError(f"{key}: {allowed}")
@@ -151,20 +150,20 @@ def validate(config: dict) -> dict:
 
 
 def _typed(section: dict, values: BaseModel) -> dict:
-    """A section with the values of its check; keys stay those of the section, and in its order."""
+    """A section with validated values; its keys and their order stay the same."""
     return merged(section, values.model_dump(exclude_unset=True))
 
 
 def _require(world: str, key: str, flag: str, part: str) -> None:
-    """Raises ConfigError if the world that `key` names lacks a part."""
+    """Raises ConfigError if the world named under `key` lacks a part."""
     if not getattr(world_class(world, key), flag):
         able = ", ".join(name for name in names() if getattr(world_class(name), flag))
-        raise ConfigError(f"{key}: {world} has no {part}; worlds that have are {able}")
+        raise ConfigError(f"{key}: {world} has no {part}; worlds with {part} are {able}")
 
 
 def _impossible_needs(config: dict, recipes: dict[tuple[str, ...], Recipe]):
-    """As _contradictions: jobs that ask for more than there is, trainings that their processes
-    cannot share.
+    """As `_contradictions`, for jobs that ask for more than the maximum and for device layouts that
+    do not fit the recipe.
     """
     for stage in STAGES:
         for scale in config["compute"][stage]:
@@ -188,24 +187,25 @@ def _impossible_needs(config: dict, recipes: dict[tuple[str, ...], Recipe]):
             asked["compiled"] and asked["activation_checkpointing"],
             f"{scale} is compiled and has activation_checkpointing; set one of them to false",
         )
-    for place, its_recipe in recipes.items():
-        stage, scale = place[::-1][:2] if place[0] == "models" else ("policy", None)
+    for keys, its_recipe in recipes.items():
+        stage, scale = keys[::-1][:2] if keys[0] == "models" else ("policy", None)
         asked = need(config, stage, scale or config["policy"]["scale"])
         processes = max(1, asked["gpus"]) * asked["nodes"]
         yield (
-            f"{'.'.join(place)}.batch",
+            f"{'.'.join(keys)}.batch",
             its_recipe.batch % processes,
-            f"{its_recipe.batch} rows cannot be shared by the {processes} GPUs of compute.{stage}",
+            f"{its_recipe.batch} rows cannot be shared equally by the {processes} GPUs of "
+            f"compute.{stage}",
         )
         yield (
-            f"{'.'.join(place)}.optimizer",
+            f"{'.'.join(keys)}.optimizer",
             its_recipe.optimizer == "adafactor" and asked["sharded"],
-            f"adafactor cannot be sharded (compute.{stage}); take adamw, or do not shard",
+            f"adafactor cannot be sharded (compute.{stage}); use adamw, or do not shard",
         )
 
 
 def _contradictions(config: Config):
-    """(key, whether it is broken, what is allowed), in the order a reader meets the keys."""
+    """(key, whether it is invalid, message) of checks across keys, in the order of config.yaml."""
     scales = ", ".join(config.models)
     rankers = {(scale, seed) for scale in config.scales for seed in config.pretrain_seeds}
     policy = (config.policy.scale, config.policy.pretrain_seed)
@@ -217,8 +217,8 @@ def _contradictions(config: Config):
         unknown_worlds,
         f"{', '.join(sorted(unknown_worlds))} is unknown; allowed are {', '.join(names())}",
     )
-    own = sorted(OF_NO_SCALE & config.models.keys())
-    yield "models", own, f"{', '.join(own)} cannot name a scale, as it names logs; choose another"
+    reserved = sorted(RESERVED_NAMES & config.models.keys())
+    yield "models", reserved, f"{', '.join(reserved)} cannot name a scale; choose another name"
     for key, scale in [
         *(("scales", scale) for scale in config.scales),
         ("policy.scale", config.policy.scale),
@@ -227,21 +227,21 @@ def _contradictions(config: Config):
         yield key, scale not in config.models, f"{scale} is unknown; allowed are {scales}"
     for key in ("scales", "pretrain_seeds", "finetune_seeds", "aggregators", "best_of_n"):
         values = getattr(config, key)
-        yield key, len(set(values)) < len(values), f"{values} names something twice"
+        yield key, len(set(values)) < len(values), f"{values} has duplicates; remove them"
     yield (
         "policy.pretrain_seed",
         policy in rankers,
-        f"{policy[1]} is the pretrain of a reward model; the policy needs one that none shares",
+        f"{policy[1]} is also a reward model's; it needs a pretrained checkpoint of its own",
     )
     yield (
         "evaluator.pretrain_seed",
         evaluator in rankers,
-        f"{evaluator[1]} is the pretrain of a ranker; the evaluator needs one that none shares",
+        f"{evaluator[1]} is also a ranker's; it needs a pretrained checkpoint of its own",
     )
     yield (
         "evaluator.pretrain_seed",
         evaluator == policy,
-        f"{evaluator[1]} is the policy's pretrain; the evaluator needs one that it does not share",
+        f"{evaluator[1]} is also the policy's; it needs a pretrained checkpoint of its own",
     )
     yield from _imported_pretrains(config)
     length, *noise = config.corruption.model_dump().values()
@@ -249,7 +249,7 @@ def _contradictions(config: Config):
     yield (
         "corruption",
         spans > SENTINELS,
-        f"{spans} spans a chunk are more than the {SENTINELS} sentinels; lower input_length or "
+        f"{spans} spans per chunk are more than the {SENTINELS} sentinels; lower input_length or "
         "noise_density, or raise mean_span_length",
     )
     yield (
@@ -261,7 +261,7 @@ def _contradictions(config: Config):
 
 
 def _imported_pretrains(config: Config):
-    """As `_contradictions`, of where pretrains come from."""
+    """As `_contradictions`, for imported checkpoints."""
     scales = ", ".join(config.models)
     for key in config.pretrain.checkpoints:
         scale = key.split("/")[0]
@@ -270,14 +270,14 @@ def _imported_pretrains(config: Config):
     first: dict[tuple, str] = {}
     plain = config.model_dump()
     for scale, seed in pretrains(plain):
-        where = checkpoint_of(plain["pretrain"], scale, seed)
-        if where is None:
+        source = checkpoint_of(plain["pretrain"], scale, seed)
+        if source is None:
             continue
-        place = tuple((where | {"path": where["path"].rstrip("/")}).values())
-        name, same = f"{scale}/{seed}", first.get(place)
-        first[place] = name
+        identity = tuple((source | {"path": source["path"].rstrip("/")}).values())
+        name, same = f"{scale}/{seed}", first.get(identity)
+        first[identity] = name
         yield (
             "pretrain.checkpoints",
             same,
-            f"{same} and {name} are both {where['path']}; each needs a pretrain of its own",
+            f"{same} and {name} are both {source['path']}; each needs a checkpoint of its own",
         )

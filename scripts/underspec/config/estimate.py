@@ -1,6 +1,6 @@
-"""What an experiment costs before it is run: floating-point operations, GPU time, disk.
+"""Estimates the cost of an experiment from its config: floating-point operations, GPU time, disk.
 
-All numbers follow from the config. A training step is three forward passes (Kaplan et al., 2020).
+A training step counts as three forward passes (Kaplan et al., 2020).
 """
 
 from collections import Counter
@@ -12,31 +12,31 @@ from underspec.config.sources import checkpoint_of, pretrains
 from underspec.grid import reward_models
 from underspec.models.operations import corrupted, forward, parameters
 
-BYTES = 4  # a weight in single precision, as everything is written
-# What a checkpoint holds a weight: itself, and AdamW's two moments; of Adafactor's there is a row
-# and a column a matrix. There are two at a time, and a third while it is written.
+BYTES = 4  # per weight; all weights are saved in single precision
+# Per weight, a checkpoint has the weight and AdamW's two moments; Adafactor's are negligible (a row
+# and a column per matrix). Two checkpoints are kept, and a third exists while it is written.
 CHECKPOINT_BYTES = {"adamw": 3 * 12, "adafactor": 3 * 4}
 TOKEN_BYTES = 2
-TEXT_BYTES = 2.5  # of text to a byte of its tokens
-SCORE_BYTES = 12  # a sample's reward in Parquet, at most
-SAMPLE_BYTES = 5  # a token of a sample in Parquet, at most
+TEXT_BYTES = 2.5  # bytes of text per byte of its tokens
+SCORE_BYTES = 12  # per reward in Parquet, at most
+SAMPLE_BYTES = 5  # per token of a sample in Parquet, at most
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Jobs of one stage and scale, all alike."""
+    """The jobs of one stage at one scale, which all cost the same."""
 
     stage: str
     scale: str
     jobs: int
-    operations: float  # a job
-    kind: str  # of work: training, sampling or scoring, which use a GPU more or less well
-    disk: float  # bytes that a job leaves
-    scratch: float  # bytes that a job needs while it runs
-    arithmetic: str  # what `operations` is made of
+    operations: float  # per job
+    kind: str  # training, sampling or scoring, which differ in GPU efficiency
+    disk: float  # bytes of a job's output
+    scratch: float  # additional bytes while a job runs
+    arithmetic: str  # how `operations` is computed
 
     def gpu_hours(self, tflops: float, efficiency: dict[str, float]) -> float:
-        """Of all its jobs, on GPUs whose peak is so many TFLOP/s, used to this share."""
+        """GPU hours of all jobs, given the GPU's peak in TFLOP/s and the share of it reached."""
         seconds = self.operations / (tflops * 1e12 * efficiency[self.kind])
         return self.jobs * seconds / 3600
 
@@ -44,10 +44,11 @@ class Stage:
 def stages(
     config: dict, posts: dict[str, int], pretraining_tokens: int | None = None
 ) -> Iterator[Stage]:
-    """The stages that compute or store much. `posts` says how many each split has, about, and
-    `pretraining_tokens` how long the pretraining text is, if that is known.
+    """The expensive stages. `posts` has the rough number of posts per split, `pretraining_tokens`
+    the length of the pretraining text, if it is known.
 
-    Texts count as long as they may be, so that finetuning, sampling and scoring cost less.
+    All texts count with their maximum length, so the true cost of finetuning, sampling and scoring
+    is lower.
     """
     vocabulary = config["tokenizer"]["vocabulary"]
     lengths = config["lengths"]["post"], config["lengths"]["summary"]
@@ -89,15 +90,14 @@ def stages(
                 f"{posts[split]:,} posts x {samples} samples",
             )
     models = len(reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"]))
-    judges = {scale: models for scale in config["scales"]}
-    evaluator = config["evaluator"]["scale"]
-    judges[evaluator] = judges.get(evaluator, 0) + 1
-    for scale, jobs in judges.items():
+    reward_model_counts = Counter({scale: models for scale in config["scales"]})
+    reward_model_counts[config["evaluator"]["scale"]] += 1
+    for scale, jobs in reward_model_counts.items():
         its_recipe = recipe(config, "models", scale, "reward_model")
         each = forward(config["models"][scale]["shape"], 0, *lengths, 2)
         yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, "pairs")
     samples = config["sampling"]["samples"]["best_of_n"]
-    for scale, count in judges.items():
+    for scale, count in reward_model_counts.items():
         each = forward(config["models"][scale]["shape"], 0, *lengths, samples)
         yield Stage(
             "score",

@@ -1,5 +1,5 @@
-"""The sections of the config: every key there is and its type. Stages check what they are given by
-the same sections.
+"""The sections of the config, with the type of every key. Stages validate their options with the
+same sections.
 """
 
 import re
@@ -53,7 +53,7 @@ Vocabulary = integer(gt=SENTINELS + 10, le=10**6)
 
 
 class Shape(Section):
-    """Hugging Face's names; num_layers is that of the encoder, and of the decoder."""
+    """The shape of a T5, in Hugging Face's names; encoder and decoder have num_layers each."""
 
     version: Literal["v1.0", "v1.1"]
     d_model: Size
@@ -76,7 +76,7 @@ class Recipe(Section):
 
 
 class Need(Section):
-    """What a job asks for, and how a training is laid on its GPUs."""
+    """The resources of a job, and the device layout of a training."""
 
     gpus: NotNegative
     nodes: Count
@@ -140,7 +140,7 @@ class Tokenizer(Section):
 
 class Lengths(Section):
     post: integer(ge=2, le=2**17)
-    summary: integer(ge=2, le=2**17)  # a sample has one token less, for its eos
+    summary: integer(ge=2, le=2**17)  # including eos
 
 
 class Checkpoint(Section):
@@ -149,20 +149,20 @@ class Checkpoint(Section):
     revision: or_null(Text) = None
 
 
-def _of_pretrains(key: Any) -> Any:
+def _checkpoint_key(key: Any) -> Any:
     if isinstance(key, str) and not re.fullmatch(rf"{NAME}(/(0|[1-9][0-9]*))?", key):
-        raise PydanticCustomError("of_pretrains", "must be a scale or scale/seed, as large/5")
+        raise PydanticCustomError("checkpoint_key", "must be a scale or scale/seed (large/5)")
     return key
 
 
 class Pretrain(Section):
     source: Literal["scratch", "released", "hub"]
-    checkpoints: dict[Annotated[str, BeforeValidator(_of_pretrains)], Checkpoint]
+    checkpoints: dict[Annotated[str, BeforeValidator(_checkpoint_key)], Checkpoint]
 
 
 class Corruption(Section):
     input_length: integer(ge=8, le=2**17)
-    noise_density: number(ge=0.01, le=0.9)  # nearer to 1, no text is long enough
+    noise_density: number(ge=0.01, le=0.9)  # closer to 1, no text is long enough
     mean_span_length: number(ge=1)
 
 
@@ -180,9 +180,9 @@ class Samples(Section):
 
 
 class Distribution(Section):
-    """Of a sample's next token."""
+    """The distribution of a sample's next token."""
 
-    temperature: number(ge=0.01, le=100)  # beyond, logits overflow or all tokens are alike
+    temperature: number(ge=0.01, le=100)  # beyond, logits overflow or are nearly uniform
     top_k: or_null(Count)
     top_p: Share
 
@@ -236,7 +236,7 @@ class Config(Section):
 
 
 class Experiment(Section):
-    """What the tables need to know of an experiment: keys of Config, and whether there is gold."""
+    """The settings that tables need: some keys of Config, and whether there is a gold rater."""
 
     scales: Scales = None
     grid: Grid
@@ -248,7 +248,7 @@ class Experiment(Section):
 
 
 class Imported(Section):
-    """Where a pretrain is that is not trained here, as `sources.checkpoint_of` says it."""
+    """The location of an imported checkpoint, as `sources.checkpoint_of` returns it."""
 
     source: Literal["released", "hub"]
     path: Text
@@ -256,7 +256,7 @@ class Imported(Section):
 
 
 class Run(Section):
-    """A training, and the folder that its log is in."""
+    """A training and its folder."""
 
     stage: Text
     scale: Name
@@ -265,7 +265,7 @@ class Run(Section):
 
 
 class About(Section):
-    """What the first page of the report says of an experiment; its template asks for more."""
+    """The facts on the first page of the report; its template uses more keys."""
 
     model_config = ConfigDict(extra="allow")
     experiment: Name

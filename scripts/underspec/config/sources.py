@@ -1,10 +1,10 @@
-"""Which pretrains an experiment uses, and where those are that are not trained here."""
+"""The pretrained checkpoints of an experiment, and the locations of those not trained here."""
 
 from underspec.errors import ConfigError
 
 
 def pretrains(config: dict) -> list[tuple[str, int]]:
-    """(scale, pretrain seed) of each: the rankers', the policy's, the evaluator's."""
+    """(scale, pretraining seed) of each pretrained checkpoint: rankers', policy's, evaluator's."""
     rankers = [(scale, seed) for scale in config["scales"] for seed in config["pretrain_seeds"]]
     others = [
         (config[user]["scale"], config[user]["pretrain_seed"]) for user in ("policy", "evaluator")
@@ -13,12 +13,11 @@ def pretrains(config: dict) -> list[tuple[str, int]]:
 
 
 def checkpoint_of(pretrain: dict, scale: str, seed: int) -> dict | None:
-    """Source, path and revision of a pretrain, as the config's section `pretrain` says; None if
-    it is to be trained here.
+    """The source, path and revision of a pretrained checkpoint, from the config's section
+    `pretrain`; None if it is trained here.
 
-    The entry scale/seed comes before that of the scale; {seed} in a path is the pretrain seed.
-    Raises ConfigError if there is neither and pretrains are not trained here, or an entry does
-    not say in which format the pretrain is.
+    An entry scale/seed takes precedence over one of the scale; {seed} in a path is the pretraining
+    seed. Raises ConfigError if an entry is missing, or does not say which format it has.
     """
     entries = pretrain["checkpoints"]
     entry = entries.get(f"{scale}/{seed}", entries.get(scale))
@@ -26,13 +25,13 @@ def checkpoint_of(pretrain: dict, scale: str, seed: int) -> dict | None:
         return None
     if entry is None:
         raise ConfigError(
-            f"pretrain.checkpoints: {scale}/{seed} is missing; say where it is under "
+            f"pretrain.checkpoints: {scale}/{seed} is missing; give its path under "
             f"{scale}/{seed}, or under {scale} with {{seed}} in the path"
         )
     source = entry.get("source") or pretrain["source"]
     if source == "scratch":
         raise ConfigError(
-            f"pretrain.checkpoints: that of {scale}/{seed} needs a source, released or hub"
+            f"pretrain.checkpoints: the entry of {scale}/{seed} needs a source: released or hub"
         )
     return {
         "source": source,

@@ -1,7 +1,7 @@
-"""Debian's archive by Debian's own tools, in a private folder and without root.
+"""Downloads from Debian's archive by apt, in a private folder and without root.
 
-The folder of an `update` holds package lists and a configuration; the machine's own lists are
-left alone, its sources and proxies are used.
+`update` fills a folder with package lists and a configuration. It uses the machine's sources and
+proxies, but does not touch its package lists.
 """
 
 import logging
@@ -34,13 +34,13 @@ def stanzas(folder: Path, ending: str) -> Iterator[dict[str, str]]:
 
 
 def update(folder: Path) -> str:
-    """Bring the archive's package lists into `folder`; returns apt-get's last complaint."""
+    """Download the archive's package lists into `folder`; returns apt-get's last error message."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
-    (folder / "status").touch()  # as if nothing were installed: any version may be downloaded
+    (folder / "status").touch()  # nothing is installed, so any version can be downloaded
     (folder / "apt.conf").write_text(APT_CONFIG.format(folder=folder))
     complaint = _run(["apt-get", "-c", folder / "apt.conf", "update"], folder)
-    if complaint:  # apt-get calls it a success when some archive could not be reached
+    if complaint:  # apt-get exits with 0 even if some archives cannot be reached
         log.warning("apt-get update: %s", complaint)
     return complaint
 
@@ -55,25 +55,25 @@ def unpack(package: str, apt: Path, here: Path) -> str:
 
 
 def _run(command: list[str | Path], folder: Path) -> str:
-    """The last line `command` wrote on stderr. Raises UserError if it is missing, or fails."""
+    """Run `command`; returns its last line on stderr. Raises UserError if it fails."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     except FileNotFoundError:
         raise UserError(
-            f"{command[0]}: no such program; the world debian is fetched by Debian's own tools: "
-            "run this job on Debian or a system that derives from it, or choose another world"
+            f"{command[0]}: no such program; the world debian is downloaded with Debian's tools: "
+            "run this job on Debian or a derived system, or choose another world"
         ) from None
     complaint = done.stderr.strip().rpartition("\n")[2]
     if done.returncode:
         raise UserError(
-            f"{' '.join(map(str, command))} failed ({complaint}); see that the network is up, "
-            "that apt's sources are right, and that the disk is not full"
+            f"{' '.join(map(str, command))} failed ({complaint}); check the network, apt's sources "
+            "and the free disk space"
         )
     return complaint
 
 
 def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
-    """The stanzas of a Debian control file as field -> value; continuation lines stay lines."""
+    """The stanzas of a Debian control file as field -> value, with continuation lines."""
     for stanza in text.split("\n\n"):
         fields = re.findall(r"^([A-Za-z][\w-]*):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.MULTILINE)
         if fields:

@@ -1,4 +1,4 @@
-"""Documentation as running prose: paragraphs of English sentences, freed of their markup."""
+"""Extracts prose from documentation: paragraphs of English sentences, without markup."""
 
 import gzip
 import html
@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-LEAST_WORDS = 8  # a shorter line is a heading or an item, not prose
+MIN_WORDS = 8  # a shorter line is a heading or a list item
 BULLET = re.compile(r"^\s*(?:[*+•·o-]|\d+[.)])\s+", re.MULTILINE)
 PLAIN_WORD = re.compile(r"[\"'(‘“]*[A-Za-z][A-Za-z'’-]*[\"'),.;:!?’”]*")
 
-# How documentation is marked up, by the end of a file's name: what parts its blocks, and what
-# to replace in each.
+# By file suffix: the pattern that separates blocks, and the replacements that remove markup.
 BLANK_LINE = r"\n\s*\n"
 RST = [
     (r"^.*\n([=~^\"'*#+-])\1{3,}\s*$", ""),  # a heading
@@ -42,7 +41,7 @@ WORDNET = re.compile(r"^\d{8} \d\d [a-z] \w\w (\S+) .*? \| (.*)$", re.MULTILINE)
 
 
 def flow(block: str) -> str:
-    """A block of lines as one line: single spaces; items of a list parted by semicolons."""
+    """A block of lines as one line with single spaces; list items are separated by semicolons."""
     items = [" ".join(item.split()) for item in BULLET.sub("\0", block).split("\0")]
     return re.sub(r"([.:;,!?]); ", r"\1 ", "; ".join(item for item in items if item))
 
@@ -57,19 +56,19 @@ def prose(text: str, suffix: str) -> list[str]:
 
 
 def glosses(text: str) -> list[str]:
-    """The definitions and examples in a data file of WordNet, each after its word."""
+    """Definitions and examples from a WordNet data file, each after its word."""
     return [f"{word.replace('_', ' ')}: {flow(gloss)}" for word, gloss in WORDNET.findall(text)]
 
 
 def is_prose(line: str) -> bool:
-    """Enough words, four in five of them of letters only: no code, table or heading."""
+    """Whether a line has enough words, 80 % of them plain: it is not code, a table or a heading."""
     words = line.split()
     plain = sum(PLAIN_WORD.fullmatch(word) is not None for word in words)
-    return len(words) >= LEAST_WORDS and plain >= 0.8 * len(words)
+    return len(words) >= MIN_WORDS and plain >= 0.8 * len(words)
 
 
 def read_documents(folder: Path) -> Iterator[str]:
-    """The prose in a package's files; not the HTML where there is the RST it was made of."""
+    """The prose in a package's files. HTML is skipped if its RST source is there."""
     files = {
         file: Path(re.sub(r"\.(gz|dz)$", "", file.name))
         for file in sorted(folder.rglob("*"))

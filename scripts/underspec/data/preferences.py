@@ -1,4 +1,4 @@
-"""Comparisons of policy samples by a simulated rater: Bradley-Terry, biased and noisy as asked."""
+"""Comparisons of policy samples by a simulated Bradley-Terry rater with optional bias and noise."""
 
 import logging
 from collections import Counter
@@ -22,23 +22,22 @@ def label_pairs(
     noise: float,
     length_bias: float,
 ) -> pd.DataFrame:
-    """Compare samples 0 and 1, 2 and 3, ... of each post.
-
-    Left out are equal texts, and texts in which there is nothing to see; an empty one, where the
-    policy ended at once, can be compared. attrs["dropped"] and the log have their number by split
-    and reason.
+    """Compare samples 0 and 1, 2 and 3, ... of each post; returns artifacts.PREFERENCES.
 
     `samples` has the columns of artifacts.SAMPLES, `split_of` maps post_id to split, `gold`
     (rows,) is the true utility. The rater perceives u = gold + length_bias * words, and prefers
-    the first with probability sigmoid((u1 - u2) / temperature); then each label is flipped with
-    probability `noise`. The bias is in every label and not in gold. Returns artifacts.PREFERENCES.
+    the first sample with probability sigmoid((u1 - u2) / temperature). Each label is then flipped
+    with probability `noise`. All labels share the length bias; gold does not have it.
+
+    Pairs of equal texts are left out, and so are texts without a visible character, except for
+    empty texts. attrs["dropped"] and the log count them by split and reason.
     """
     words = samples.text.str.split().str.len().to_numpy()
     table = samples.assign(utility=gold + length_bias * words, pair=samples.sample_index // 2)
     first = table[table.sample_index % 2 == 0].set_index(["post_id", "pair"])
     second = table[table.sample_index % 2 == 1].set_index(["post_id", "pair"])
     pairs = first.merge(second, on=["post_id", "pair"], suffixes=("", "_2")).reset_index()
-    wrong = [_what_is_wrong(*texts) for texts in zip(pairs.text, pairs.text_2, strict=True)]
+    wrong = [_reason_to_drop(*texts) for texts in zip(pairs.text, pairs.text_2, strict=True)]
     wrong = pd.Series(wrong, index=pairs.index, dtype=object)
     dropped = _counted(pairs.post_id[wrong.notna()].map(split_of), wrong.dropna())
     pairs = pairs[wrong.isna()]
@@ -58,16 +57,16 @@ def label_pairs(
     return compared
 
 
-def _what_is_wrong(first: str, second: str) -> str | None:
+def _reason_to_drop(first: str, second: str) -> str | None:
     if alike(first, second):
         return "of equal texts"
     if any(text and not visible(text) for text in (first, second)):
-        return "with a text in which there is nothing to see"
+        return "with a text that has no visible character"
     return None
 
 
 def _counted(splits: pd.Series, reasons: pd.Series) -> dict[str, dict[str, int]]:
-    """How many comparisons of each split were left out, by reason."""
+    """Count and log the comparisons left out, by split and reason."""
     dropped: dict[str, Counter] = {}
     for split, reason in zip(splits, reasons, strict=True):
         dropped.setdefault(split, Counter())[reason] += 1

@@ -1,4 +1,4 @@
-"""Published files: from the Hugging Face Hub, or from a local folder that holds the same files."""
+"""Published files, from the Hugging Face Hub or from a local folder with the same files."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ from typing import Literal
 import huggingface_hub
 from huggingface_hub import errors
 
-from underspec.errors import UserError
+from underspec.errors import UserError, first_line
 from underspec.schema import Source
 
 log = logging.getLogger(__name__)
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 SHARD = re.compile(r"(.*-)(\d+)-of-(\d+)\D.*")
 
 
-def bring(source: Source, patterns: list[str], kind: Literal["dataset", "model"]) -> Path:
-    """The folder with the files of `source` that match `patterns`, downloaded if need be.
+def download(source: Source, patterns: list[str], kind: Literal["dataset", "model"]) -> Path:
+    """The folder with the files of `source` that match `patterns`, downloaded if necessary.
 
-    Downloads lie in the Hub's own cache: an interrupted one goes on, and experiments share them.
-    Raises UserError if the Hub, the repository, its revision, the folder or a file is missing, or a
-    shard of those that a pattern with a * stands for.
+    Downloads are in the Hub's own cache, so that interrupted ones resume and experiments share
+    them. Raises UserError if the Hub, the repository, its revision, the folder, a file, or a shard
+    that matches a pattern with a * is missing.
     """
     folder = Path(source.name).expanduser().absolute()
     if not source.is_folder:
@@ -34,20 +34,20 @@ def bring(source: Source, patterns: list[str], kind: Literal["dataset", "model"]
         files = [path for path in folder.glob(pattern) if path.is_file()]  # no dead link
         if not files:
             raise UserError(
-                f"{source.name}: no file {pattern} there; it must hold the files of the published "
-                f"{kind}, under their names"
+                f"{source.name}: no file {pattern} there; it must have the files of the published "
+                f"{kind} under their own names"
             )
         if "*" in pattern and (missing := missing_shards(files)):
             raise UserError(
                 f"{source.name}: only a part of {pattern} is there: {', '.join(missing)} missing; "
-                f"get the rest of the published {kind} (from the Hub, where there is internet)"
+                f"get the remaining files of the published {kind} (from the Hub, with internet)"
             )
     return folder
 
 
 def missing_shards(files: Iterable[Path]) -> list[str]:
-    """The beginnings of the names that the rest of `files` have, if their names say of how many
-    shards they are: data-00000-of-00003.parquet. Shards are numbered from 0 or from 1.
+    """The names of missing shards, without suffix, if the names of `files` give the total number as
+    in data-00000-of-00003.parquet. Shards are numbered from 0 or 1.
     """
     numbers = defaultdict(set)
     for file in files:
@@ -62,11 +62,11 @@ def missing_shards(files: Iterable[Path]) -> list[str]:
     ]
 
 
-def link(source: Source, patterns: list[str], place: Path) -> None:
-    """Bring files of a data set (see `bring`) and make `place` a link to their folder."""
-    folder = bring(source, patterns, "dataset")
-    place.unlink(missing_ok=True)
-    place.symlink_to(folder)
+def link(source: Source, patterns: list[str], path: Path) -> None:
+    """Download files of a data set (see `download`) and make `path` a link to their folder."""
+    folder = download(source, patterns, "dataset")
+    path.unlink(missing_ok=True)
+    path.symlink_to(folder)
     log.info("%s: %s", source.name, folder)
 
 
@@ -80,15 +80,15 @@ def _download(source: Source, patterns: list[str], kind: str) -> Path:
         )
     except errors.RevisionNotFoundError:
         raise UserError(
-            f"{name}: the Hub has no revision {revision} of it; name another in the config"
+            f"{name}: the Hub has no revision {revision}; name another in the config"
         ) from None
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
-            f"{name}: the Hub has no such {kind}, or shows it to nobody without a login; correct "
-            "the name in the config (a local folder begins with /, ~ or a dot)"
+            f"{name}: the Hub has no such {kind}, or requires a login; correct the name in the "
+            "config (a local folder begins with /, ~ or a dot)"
         ) from None
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"{name}: cannot be had from the Hub ({str(error).splitlines()[0]}); run this job "
-            "where there is internet, or name a local folder that holds the files"
+            f"{name}: cannot be downloaded from the Hub ({first_line(error)}); run this job where "
+            "there is internet, or name a local folder that has the files"
         ) from None

@@ -1,4 +1,6 @@
-"""T5's span corruption (Raffel et al., 2020, section 3.1.4) with exact, fixed lengths."""
+"""T5's span corruption (Raffel et al., 2020, section 3.1.4), with inputs and targets of fixed
+length.
+"""
 
 from collections.abc import Iterable
 
@@ -6,13 +8,13 @@ import numpy as np
 
 
 def corrupted_lengths(tokens: int, density: float, mean_span: float) -> tuple[int, int]:
-    """Lengths of the inputs and targets that `corrupt` makes of `tokens` tokens, eos included."""
+    """Lengths, including eos, of the inputs and targets that `corrupt` makes of `tokens` tokens."""
     noise, spans = _noise_and_spans(tokens, density, mean_span)
     return tokens - noise + spans + 1, noise + spans + 1
 
 
 def corrupted_spans(tokens: int, density: float, mean_span: float) -> int:
-    """How many spans `corrupt` replaces in `tokens` tokens: as many sentinels are needed."""
+    """How many spans of `tokens` tokens `corrupt` replaces, each by one sentinel."""
     return _noise_and_spans(tokens, density, mean_span)[1]
 
 
@@ -32,12 +34,11 @@ def corrupt(
     eos: int,
     rngs: Iterable[np.random.Generator],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace random spans of `tokens` (rows, length) by sentinels; the targets tell what they
-    held. A row's spans are drawn from its own generator of `rngs`.
+    """Replace random spans of `tokens` (rows, length) by sentinels; the targets hold the spans.
 
-    Spans and the gaps between them have random positive lengths of fixed sum and number, so the
-    lengths of inputs and targets depend on the number of tokens alone. Sentinels count down from
-    `first_sentinel`, as T5's do.
+    Each row has its own generator in `rngs`. Spans and the gaps between them have random lengths,
+    but their number and total are fixed, so the lengths of inputs and targets depend only on the
+    number of tokens. Sentinels count down from `first_sentinel`, as in T5.
     """
     rows, length = tokens.shape
     noise, spans = _noise_and_spans(length, density, mean_span)
@@ -61,8 +62,8 @@ def _noise_and_spans(tokens: int, density: float, mean_span: float) -> tuple[int
 def _segments(
     totals: tuple[int, ...], parts: int, rngs: Iterable[np.random.Generator]
 ) -> np.ndarray:
-    """For each generator `parts` positive random lengths that sum to each of `totals` (rows,
-    totals, parts), all such partitions alike likely.
+    """Random partitions of each total into `parts` positive lengths, uniformly drawn with each
+    generator: (rows, totals, parts).
     """
     draws = [[rng.choice(each - 1, parts - 1, replace=False) for each in totals] for rng in rngs]
     cuts = np.sort(draws) + 1
@@ -70,15 +71,17 @@ def _segments(
     return np.diff(cuts, prepend=0, append=ends).astype(np.int64)
 
 
-def _insert(sentinels: np.ndarray, tokens: np.ndarray, places: np.ndarray, eos: int) -> np.ndarray:
-    """Rows of `tokens` (any,), of equal lengths, with a sentinel before the tokens that stand at
-    `places` (rows, spans) of a row, and `eos` at the end.
+def _insert(
+    sentinels: np.ndarray, tokens: np.ndarray, positions: np.ndarray, eos: int
+) -> np.ndarray:
+    """Split `tokens` (any,) into rows of equal length, insert sentinels before the tokens at
+    `positions` (rows, spans), and append `eos`.
     """
-    rows, spans = places.shape
+    rows, spans = positions.shape
     ids = np.full((rows, len(tokens) // rows + spans + 1), eos, dtype=tokens.dtype)
     is_token = np.ones(ids.shape, dtype=bool)
     is_token[:, -1] = False
-    at = places + np.arange(spans)
+    at = positions + np.arange(spans)
     np.put_along_axis(is_token, at, False, axis=1)
     np.put_along_axis(ids, at, sentinels[None], axis=1)
     ids[is_token] = tokens

@@ -1,4 +1,4 @@
-"""The ids of T5's special tokens, and how many sentinels it has."""
+"""The ids of T5's special tokens, and the number of sentinels."""
 
 PAD, EOS, UNK = 0, 1, 2
 SENTINELS = 100

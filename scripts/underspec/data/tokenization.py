@@ -1,4 +1,4 @@
-"""Tokenizers, trained on the pretraining text or T5's own, and texts as arrays of token ids."""
+"""Tokenizers (trained on the pretraining text, or T5's) and texts as arrays of token ids."""
 
 import logging
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 UNUSED = "<unused_"
 SPECIAL = ["<pad>", "</s>", "<unk>"]
-SPELT = "<(?=(?:pad|/s|unk|extra_id_[0-9]+|unused_[0-9]+)>)"  # the < of a special token's name
+SPELLED = "<(?=(?:pad|/s|unk|extra_id_[0-9]+|unused_[0-9]+)>)"  # the < of a special token's name
 
 
 def train_tokenizer(lines: Iterable[str], kind: str, vocabulary: int) -> tokenizers.Tokenizer:
-    """A tokenizer of at most `vocabulary` tokens, special ones and T5's 100 sentinels included.
+    """A tokenizer of at most `vocabulary` tokens, including special tokens and T5's 100 sentinels.
 
     `word`: one token per space-separated word (for generated worlds); `unigram`: SentencePiece's
-    model, as T5's. Ids are T5's: pad 0, eos 1, unk 2, and <extra_id_0> is the last id of all.
+    model, as in T5. Special ids are T5's: pad 0, eos 1, unk 2, and <extra_id_0> is the last id.
     """
     learned = vocabulary - SENTINELS
     if kind == "word":
@@ -48,15 +48,15 @@ def train_tokenizer(lines: Iterable[str], kind: str, vocabulary: int) -> tokeniz
 
 
 def import_t5(file: Path, vocabulary: int) -> tokenizers.Tokenizer:
-    """The published T5 tokenizer in `file`, filled up to exactly `vocabulary` tokens.
+    """The published T5 tokenizer in `file`, extended to exactly `vocabulary` tokens.
 
-    T5's embeddings have more rows (32,128) than its tokenizer has tokens (32,100). The rest
-    become special tokens <unused_0>, <unused_1>, ... after the sentinels, so that the tokenizer
-    alone says how large the vocabulary is. Raises ArtifactError if the ids in `file` are not
-    T5's, ConfigError if it has more than `vocabulary` tokens.
+    T5's embeddings have more rows (32,128) than its tokenizer has tokens (32,100). Special tokens
+    <unused_0>, <unused_1>, ... after the sentinels fill the gap, so that the tokenizer determines
+    the vocabulary size. Raises ArtifactError if the ids in `file` are not T5's; ConfigError if it
+    has more than `vocabulary` tokens.
     """
     tokenizer = read_tokenizer(file)
-    tokenizer.no_truncation()  # texts are cut where they are read
+    tokenizer.no_truncation()  # `encode` truncates
     tokenizer.no_padding()
     size = tokenizer.get_vocab_size()
     ids = {"<pad>": PAD, "</s>": EOS, "<unk>": UNK}
@@ -75,13 +75,13 @@ def import_t5(file: Path, vocabulary: int) -> tokenizers.Tokenizer:
 
 
 def used_tokens(tokenizer: tokenizers.Tokenizer) -> dict[str, int]:
-    """Token -> id, without the tokens that `import_t5` fills up with."""
+    """Token -> id, without the unused tokens that `import_t5` adds."""
     vocabulary = tokenizer.get_vocab()
     return {token: id for token, id in vocabulary.items() if not token.startswith(UNUSED)}
 
 
 def first_sentinel(tokenizer: tokenizers.Tokenizer) -> int:
-    """The id of <extra_id_0>, from which the other sentinels count down.
+    """The id of <extra_id_0>; the other sentinels count down from it.
 
     Raises ArtifactError if there is none.
     """
@@ -101,78 +101,78 @@ def read_tokenizer(file: Path) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise ArtifactError(
-            f"{file}: no tokenizer ({error}); delete its folder and run Snakemake again"
+            f"{file}: not a tokenizer ({error}); delete its folder and run Snakemake again"
         ) from None
 
 
 def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
-    """Write the tokenizer as a folder that AutoTokenizer reads."""
+    """Write the tokenizer as a folder for AutoTokenizer."""
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(folder)
 
 
 def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) -> list[np.ndarray]:
-    """Token ids of each text, eos last; longer texts are cut to `limit` tokens, eos kept.
+    """Token ids of each text with eos, truncated to `limit` tokens including eos.
 
-    How many were cut is said on the log. Raises ArtifactError as `token_ids` does.
+    Logs how many were truncated. Raises ArtifactError as `token_ids` does.
     """
     encoded = token_ids(tokenizer, list(texts))
-    cut = [i for i, ids in enumerate(encoded) if len(ids) > limit]
-    for i in cut:
+    too_long = [i for i, ids in enumerate(encoded) if len(ids) > limit]
+    for i in too_long:
         encoded[i] = np.append(encoded[i][: limit - 1], EOS)
-    if cut:
-        log.warning("%d of %d texts cut to %d tokens", len(cut), len(encoded), limit)
+    if too_long:
+        log.warning("%d of %d texts truncated to %d tokens", len(too_long), len(encoded), limit)
     return encoded
 
 
 def token_ids(tokenizer: tokenizers.Tokenizer, texts: list[str]) -> list[np.ndarray]:
-    """Token ids of each text, whole, eos last.
+    """Token ids of each text with eos, not truncated.
 
-    All of a text is text: the name of a special token in it, say `</s>`, becomes the pieces of that
-    name. Raises ArtifactError if the tokenizer has other names for its special tokens, and a text
-    one of them.
+    The name of a special token in a text, such as `</s>`, is ordinary text and is split into
+    pieces. Raises ArtifactError if the tokenizer has special tokens that T5 does not have, and a
+    text contains the name of one.
     """
     special = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
     special[[id for id in tokenizer.get_added_tokens_decoder() if id != UNK]] = True
     encoded = _token_ids(tokenizer, texts)
-    # Few texts have such a name, and cutting names up would take half as long again for all.
+    # Few texts contain such a name; splitting names in all texts would take 50 % longer.
     named = [i for i, ids in enumerate(encoded) if special[ids[:-1]].any() or "<unk>" in texts[i]]
     if not named:
         return encoded
-    again = _token_ids(_cutting_names(tokenizer), [texts[i] for i in named])
+    again = _token_ids(_without_special_tokens(tokenizer), [texts[i] for i in named])
     for i, ids in zip(named, again, strict=True):
         if (found := ids[:-1][special[ids[:-1]]]).size:
             raise ArtifactError(
-                f"a text holds {tokenizer.id_to_token(int(found[0]))}, which the tokenizer takes "
-                "for a special token that is not T5's; use T5's tokenizer, or one trained here"
+                f"a text contains {tokenizer.id_to_token(int(found[0]))}, a special token of the "
+                "tokenizer that T5 does not have; use T5's tokenizer, or one trained here"
             )
         encoded[i] = ids
     return encoded
 
 
 def _token_ids(tokenizer: tokenizers.Tokenizer, texts: list[str]) -> list[np.ndarray]:
-    batch = tokenizer.encode_batch_fast(texts)  # without the places of tokens in the text
+    batch = tokenizer.encode_batch_fast(texts)  # without offsets
     return [np.array(each.ids, dtype=np.int64) for each in batch]
 
 
-def _cutting_names(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """A copy of `tokenizer` that finds no special tokens in a text.
+def _without_special_tokens(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """A copy of `tokenizer` that finds no special tokens in texts.
 
-    It does not look for them before it splits a text into words, and no word has the name of one,
-    which the vocabulary has as well.
+    It does not search a text for special tokens, and splits their names, so that no word is looked
+    up in the vocabulary under such a name.
     """
     copy = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     copy.encode_special_tokens = True
     before = [copy.pre_tokenizer] if copy.pre_tokenizer else []
-    cut = pre_tokenizers.Split(tokenizers.Regex(SPELT), "isolated")
-    copy.pre_tokenizer = pre_tokenizers.Sequence([*before, cut])
+    split = pre_tokenizers.Split(tokenizers.Regex(SPELLED), "isolated")
+    copy.pre_tokenizer = pre_tokenizers.Sequence([*before, split])
     return copy
 
 
 def check_ids(names: Iterable[str], texts: list[np.ndarray], vocabulary: int) -> None:
-    """Raise ArtifactError, naming the first text, if one is not fit for a batch (see
-    `check_batchable`) or has ids of `vocabulary` on.
+    """Raise ArtifactError, naming the first bad text, if a text cannot be batched (see
+    `check_batchable`) or has ids outside of the vocabulary.
     """
     names = list(names)
     check_batchable(names, texts)
@@ -185,26 +185,26 @@ def check_ids(names: Iterable[str], texts: list[np.ndarray], vocabulary: int) ->
 
 
 def check_batchable(names: Iterable[str], texts: list[np.ndarray]) -> None:
-    """Raise ArtifactError, naming the first text, if one is empty or holds PAD: in a padded batch
-    it would end there.
+    """Raise ArtifactError, naming the first bad text, if a text is empty or contains PAD, which
+    would end it in a padded batch.
     """
     for name, ids in zip(names, texts, strict=True):
         if len(ids) == 0:
-            raise ArtifactError(f"{name}: a text without tokens; even an empty one ends with eos")
+            raise ArtifactError(f"{name}: has no tokens; even an empty text has an eos")
         if (ids == PAD).any():
             raise ArtifactError(
-                f"{name}: its token {int(np.argmax(ids == PAD))} is padding, which no text holds; "
-                "encode it with tokens.encode and do not pad it"
+                f"{name}: token {int(np.argmax(ids == PAD))} is padding; encode the text with "
+                "tokenization.encode and do not pad it"
             )
 
 
 def decode(tokenizer: tokenizers.Tokenizer, ids: np.ndarray) -> list[str]:
-    """Texts of rows of ids (rows, length), special tokens left out."""
+    """Texts of rows of ids (rows, length), without special tokens."""
     return [text.strip() for text in tokenizer.decode_batch(ids.tolist())]
 
 
 def pad(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows of ids as one (rows, longest) array, padded with PAD."""
+    """Rows of ids as one array (rows, longest), padded with PAD."""
     padded = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
     for target, row in zip(padded, rows, strict=True):
         target[: len(row)] = row

@@ -1,4 +1,4 @@
-"""Pretrains in Hugging Face's format: a local folder, or a repository on the Hub."""
+"""Imports pretrained checkpoints in Hugging Face's format from a local folder or the Hub."""
 
 import json
 import logging
@@ -17,13 +17,13 @@ from underspec.models.t5 import load
 
 log = logging.getLogger(__name__)
 
-SAFE = ["*.json", "*.safetensors"]  # older models come as *.bin, many as both
+SAFE = ["*.json", "*.safetensors"]  # older models have *.bin files, many have both
 
 
 def find(path: str, revision: str) -> Path:
-    """The folder of a model: `path` itself, or where the Hub's `path` at `revision` was put.
+    """The folder of a model: `path` itself, or the download of the Hub's `path` at `revision`.
 
-    Raises ArtifactError if it is neither here nor to be had.
+    Raises ArtifactError if there is neither.
     """
     if (Path(path) / "config.json").is_file():
         return Path(path)
@@ -35,27 +35,27 @@ def find(path: str, revision: str) -> Path:
             snapshot_download(path, revision=revision, allow_patterns="*.bin")
     except (OSError, ValueError) as error:
         raise ArtifactError(
-            f"{path}: neither a folder here nor to be had from the Hub at revision {revision} "
-            f"({first_line(error)}); see pretrain.checkpoints and the network"
+            f"{path}: not a local folder, and cannot be downloaded from the Hub at revision "
+            f"{revision} ({first_line(error)}); check pretrain.checkpoints and the network"
         ) from None
     return folder
 
 
 def read_hub(folder: Path, shape: dict, tokenizer: tokenizers.Tokenizer) -> dict[str, Tensor]:
-    """The weights in `folder`, named as in `imported.parameter_shapes`.
+    """The weights in `folder`, named as in `convert.parameter_shapes`.
 
     The embedding may have more rows than the tokenizer has tokens, up to T5's padding. Raises
-    ArtifactError, naming the folder, if the model is damaged, lacks a shard, or is no T5 of this
-    shape, or if the folder brings a tokenizer that is not the experiment's.
+    ArtifactError, naming the folder, if the model is damaged, lacks a shard, or is not a T5 of this
+    shape, or if its tokenizer is not the experiment's.
     """
     vocabulary = tokenizer.get_vocab_size()
     if missing := _missing_weights(folder):
         raise ArtifactError(
             f"{folder}: only a part of the weights is there: {', '.join(missing)} missing; get the "
-            "rest of the model (from the Hub, where there is internet)"
+            "remaining files of the model (from the Hub, with internet)"
         )
     if not (folder / "tokenizer.json").is_file():
-        log.warning("%s has no tokenizer.json: whether its tokens are ours is not checked", folder)
+        log.warning("%s has no tokenizer.json: cannot check that its tokens are ours", folder)
     elif used_tokens(load_tokenizer(folder)) != used_tokens(tokenizer):
         raise ArtifactError(
             f"{folder}: pretrained with another tokenizer than the experiment's; see tokenizer"
@@ -67,9 +67,9 @@ def read_hub(folder: Path, shape: dict, tokenizer: tokenizers.Tokenizer) -> dict
 
 
 def _missing_weights(folder: Path) -> list[str]:
-    """The files of weights that the folder should have, by its index and by their own names.
+    """The missing files of weights, by the folder's index and by the files' names.
 
-    Of weights in both formats transformers takes those in safetensors.
+    If there are weights in both formats, transformers reads safetensors.
     """
     safe = any(folder.glob("*.safetensors*"))
     whole, kind = ("model.safetensors", "*.safetensors") if safe else ("pytorch_model.bin", "*.bin")
@@ -79,12 +79,12 @@ def _missing_weights(folder: Path) -> list[str]:
         index = json.loads((folder / f"{whole}.index.json").read_text())
         named = set(index["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return missing_shards(folder.glob(kind))  # `load` says what is wrong with the index
+        return missing_shards(folder.glob(kind))  # `load` reports problems of the index
     return sorted(name for name in named if not (folder / str(name)).is_file())
 
 
 def _rows(folder: Path) -> int:
-    """The rows of the embedding by the model's config; 0 if it cannot be read: `load` says why."""
+    """The rows of the embedding in the model's config; 0 if unreadable, which `load` reports."""
     try:
         return int(json.loads((folder / "config.json").read_text())["vocab_size"])
     except (OSError, ValueError, KeyError, TypeError):

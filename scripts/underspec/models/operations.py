@@ -35,7 +35,7 @@ def forward(shape: dict, vocabulary: int, post: int, summary: int, summaries: in
 
 
 def _layer_weights(shape: dict) -> tuple[int, int, int]:
-    """Weights of an encoder layer, a decoder layer without cross-attention, cross-attention."""
+    """Weights of an encoder layer, a decoder layer without cross-attention, and cross-attention."""
     attention = 4 * shape["d_model"] * shape["d_kv"] * shape["num_heads"]
     feed_forward = (3 if shape["version"] == "v1.1" else 2) * shape["d_model"] * shape["d_ff"]
     return attention + feed_forward, attention + feed_forward, attention

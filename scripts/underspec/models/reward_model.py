@@ -1,4 +1,4 @@
-"""Reward model: T5, with the post in the encoder, the candidate in the decoder, a linear head."""
+"""The reward model: a T5 that encodes the post and decodes the candidate, with a linear head."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ class RewardModel(T5PreTrainedModel):
 
 
 def new_reward_model(pretrain: Path, shape: dict, vocabulary: int, seed: int) -> RewardModel:
-    """The pretrained checkpoint with a reward head initialised by the finetuning seed."""
+    """The pretrained checkpoint `pretrain` with a reward head drawn by the finetuning seed."""
     encoder_decoder = load(T5ForConditionalGeneration, pretrain, shape, vocabulary)
     torch.manual_seed(seed)
     model = RewardModel(t5_config(shape, vocabulary))

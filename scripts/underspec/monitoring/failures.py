@@ -1,4 +1,4 @@
-"""Why a job failed, from what it left behind: its logs and what was said of it."""
+"""Finds out why a job failed, from its logs and from Snakemake's messages."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-# The logs of a stage have a level, what it prints on the terminal the label of its job.
+# Lines in a stage's log have a level; its lines on the terminal have the job's label.
 ERROR = re.compile(r"^\S+ \S+ (?:ERROR|CRITICAL) \S+: (?P<cause>.*)$", re.MULTILINE)
 LABELLED = re.compile(r"^\[(?!\w{3} \w{3} [ \d]\d )[^\]]+\] (?P<cause>.*)$", re.MULTILINE)
 EXCEPTION = re.compile(
@@ -22,7 +22,7 @@ KILLED = re.compile(r"SIGKILL|exit status 137|\bKilled\b")
 
 REFUSED = re.compile(r"(?P<cause>sbatch: error: [^\n']*)")
 
-# A job that ran out of memory has often just failed, to Slurm; then only its log says of what.
+# Slurm often reports a job that ran out of memory just as failed; then only its log has the cause.
 MEMORY = re.compile(r"\boom[-_ ]kill|Out Of Memory")
 STATE = re.compile(r"SLURM status is: '(\w+)'")
 STATES = {
@@ -37,16 +37,16 @@ STATES = {
 
 @dataclass(frozen=True)
 class Cause:
-    """What a job failed of, and the file that says so (none, if only Slurm or the shell did)."""
+    """The cause of a failure, and the file that has it (None if only Slurm or the shell has)."""
 
     text: str
     log: Path | None = None
 
 
 def cause(logs: Iterable[Path], said: str, out_of_memory: bool = False) -> Cause:
-    """The most telling line of the logs of a job and of what Snakemake said when it failed.
+    """The most informative line of a failed job's logs and of Snakemake's message `said`.
 
-    `out_of_memory`: whether the kernel of this machine has just killed something for memory.
+    `out_of_memory` says whether this machine's kernel has just killed a process for memory.
     """
     texts = {path: text for path in logs if (text := _read(path))}
     return (
@@ -59,7 +59,7 @@ def cause(logs: Iterable[Path], said: str, out_of_memory: bool = False) -> Cause
         or _last(LABELLED, texts)
         or _last_line(texts)
         or _last(STATUS, {}, said)
-        or Cause("nothing says why")
+        or Cause("unknown cause")
     )
 
 
@@ -67,8 +67,8 @@ def _by_slurm(texts: dict[Path, str], said: str) -> Cause | None:
     state = STATE.search(said)
     if state and state[1] in STATES:
         return Cause(STATES[state[1]])
-    short = (path for path, text in texts.items() if MEMORY.search(text))
-    return next((Cause("out of memory", path) for path in short), None)
+    found = (path for path, text in texts.items() if MEMORY.search(text))
+    return next((Cause("out of memory", path) for path in found), None)
 
 
 def _last(pattern: re.Pattern, texts: dict[Path, str], said: str = "") -> Cause | None:
@@ -92,7 +92,7 @@ def _last_line(texts: dict[Path, str]) -> Cause | None:
 
 
 def _read(path: Path) -> str:
-    """The end of a log; nothing, if it cannot be read or is blank."""
+    """The end of a log; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 200_000))
@@ -102,7 +102,7 @@ def _read(path: Path) -> str:
 
 
 def kills_for_memory() -> int:
-    """How many processes the kernel of this machine has killed because memory ran out."""
+    """How many processes this machine's kernel has killed for memory."""
     try:
         counters = Path("/proc/vmstat").read_text()
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""How long the rest of a run will take here, by what its stages took on another machine."""
+"""Forecasts how long a run will take, from the times of its stages on another machine."""
 
 import csv
 from collections import Counter
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from underspec.errors import ArtifactError
 
-# A run takes this much longer than the seconds of its jobs shared by the cores: towards its end
-# there are fewer jobs than cores, and Snakemake wants some time too. Of the miniature on two cores.
-WHOLE = 1.1
+# A run takes longer than its jobs' time divided by the cores: towards the end there are fewer jobs
+# than cores, and Snakemake needs some time too. Measured for the miniature on two cores.
+OVERHEAD = 1.1
 
 
 def stage(job: Path) -> str:
-    """The stage of a job, by the place of its benchmark below benchmarks/; trainings by scale."""
+    """The stage of a job, from its benchmark's path below benchmarks/; trainings also by scale."""
     parts = job.with_suffix("").parts
     return "/".join(parts[:2]) if parts[0] in ("pretrain", "reward_models") else parts[0]
 
 
 def read_reference(path: Path) -> dict[str, tuple[int, float]]:
-    """By stage, how many jobs and CPU seconds a whole run had elsewhere.
+    """The jobs and CPU seconds of each stage, in a whole run on another machine.
 
-    Raises ArtifactError, naming the file, if it is no such table.
+    Raises ArtifactError, naming the file, if it is not such a table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -34,9 +34,9 @@ def read_reference(path: Path) -> dict[str, tuple[int, float]]:
 
 
 def finished(benchmarks: Path, first: Path) -> dict[Path, float]:
-    """Wall seconds of each job that ended since that of the benchmark `first` began.
+    """Wall seconds of each job that ended after the job of the benchmark `first` had begun.
 
-    Older benchmarks are those of an earlier run, whose jobs may run again.
+    Older benchmarks are from an earlier run, whose jobs may run again.
     """
     began = first.stat().st_mtime - (_seconds(first) or 0)
     ended = [path for path in sorted(benchmarks.rglob("*.tsv")) if path.stat().st_mtime >= began]
@@ -47,19 +47,19 @@ def finished(benchmarks: Path, first: Path) -> dict[Path, float]:
 def left(
     done: Mapping[Path, float], reference: Mapping[str, tuple[int, float]], cores: int
 ) -> tuple[float, float]:
-    """Minutes that the jobs which are not `done` will take, and how many times as long as in the
-    reference the others took, stage by stage.
+    """The minutes that all jobs except `done` will take, and how many times as long as in the
+    reference the jobs in `done` took.
     """
     each = {name: seconds / jobs for name, (jobs, seconds) in reference.items()}
     known = {job: seconds for job, seconds in done.items() if stage(job) in each}
     times = sum(known.values()) / sum(each[stage(job)] for job in known)
     ended = Counter(map(stage, known))
     seconds = sum(max(0, jobs - ended[name]) * each[name] for name, (jobs, _) in reference.items())
-    return WHOLE * times * seconds / cores / 60, times
+    return OVERHEAD * times * seconds / cores / 60, times
 
 
 def _seconds(benchmark: Path) -> float | None:
-    """None while another job is just writing it."""
+    """The seconds in a benchmark; None while it is being written."""
     try:
         with benchmark.open(newline="", encoding="utf-8") as file:
             return sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t")) or None

@@ -1,4 +1,4 @@
-"""Who holds the lock of a folder: a note beside the lock, and whether its run is over."""
+"""Notes beside Snakemake's lock: which process holds it, and whether that process still runs."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-# Snakemake removes this folder with everything in it when it lifts its lock.
+# Snakemake deletes this folder when it releases its lock.
 LOCKS = Path(".snakemake/locks")
 
 
@@ -20,11 +20,11 @@ class RunNote:
 
     host: str
     pid: int
-    started: float  # a later process may get the same number
+    started: float  # tells it from a later process with the same id
     slurm: bool
 
     def write(self, folder: Path = LOCKS) -> None:
-        """Leave the note; a run is no worse without, where the folder takes none."""
+        """Write the note; if that fails, the run goes on without it."""
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{self.host}-{self.pid}.json").write_text(json.dumps(asdict(self)))
@@ -49,7 +49,7 @@ def of_this_process(slurm: bool) -> RunNote:
 
 
 def read_notes(folder: Path = LOCKS) -> Iterator[RunNote]:
-    """The notes beside a lock; one that a full disk cut short is none."""
+    """The notes beside a lock; damaged ones are ignored."""
     for path in sorted(folder.glob("*.json")):
         with suppress(OSError, ValueError, TypeError):
             yield RunNote(**json.loads(path.read_text()))

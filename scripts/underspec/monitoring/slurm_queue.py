@@ -1,11 +1,11 @@
-"""What Slurm's queue holds of the runs in a folder."""
+"""Finds the jobs of a folder's runs in Slurm's queue, and those that wait in vain."""
 
 import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-# Reasons that stay until a person acts; others pass when nodes, priority or a reservation do.
+# Reasons that last until a person acts; others pass with time.
 TOO_LONG = re.compile(r"PartitionTimeLimit|(Assoc|QOS)\w*MaxWall\w*")
 HELD = re.compile(r"JobHeld\w*|JobHoldMaxRequeue|.*held.*", re.IGNORECASE)
 NEVER = re.compile(
@@ -21,11 +21,11 @@ class Queued:
     job: str
     state: str
     reason: str
-    name: str  # of its rule and wildcards
+    name: str  # rule and wildcards
 
 
 def queue(folder: str | Path) -> list[Queued]:
-    """The jobs of Snakemake runs in a folder, of any user; OSError if no Slurm answers."""
+    """The jobs of Snakemake runs in a folder, of any user; OSError if Slurm does not answer."""
     command = ["squeue", "--noheader", "--format=%i|%T|%r|%k|%Z"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -39,7 +39,7 @@ def queue(folder: str | Path) -> list[Queued]:
 
 
 def advice(waiting: Queued) -> str:
-    """What to do about a job that waits in vain; empty if its reason will pass."""
+    """What to do about a job that waits in vain; empty if its reason passes with time."""
     if waiting.state != "PENDING":
         return ""
     if TOO_LONG.fullmatch(waiting.reason):

@@ -1,6 +1,6 @@
-"""A zip file that is only read if it is whole: its manifest has a SHA-256 of every member.
+"""Reproducible zip files with a manifest, which has a SHA-256 of every member.
 
-The same members give the same bytes.
+A damaged file is refused. The same members give the same bytes.
 """
 
 import hashlib
@@ -9,29 +9,26 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from underspec import strict_json
 from underspec.artifacts import atomic
 from underspec.errors import ArtifactError
+from underspec.schema import Section
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-CURE = "get the file anew from where it came"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every member: a zip file knows no earlier one
+CURE = "get the file again from its source"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every member, the earliest of a zip file
 
 
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Member(Record):
+class Member(Section):
     sha256: str
     size: int
 
 
-class Manifest(Record):
-    """What an archive holds, and where it comes from: any JSON object."""
+class Manifest(Section):
+    """The members of an archive, and its provenance, which is any JSON object."""
 
     format: Literal[FORMAT]
     provenance: dict
@@ -39,11 +36,11 @@ class Manifest(Record):
 
 
 def write_archive(members: dict[str, bytes], provenance: dict, path: Path) -> None:
-    """Write `members` and their manifest; the file appears under its name only when it is whole."""
+    """Write `members` and their manifest atomically."""
     manifest = Manifest(
         format=FORMAT,
         provenance=provenance,
-        members={name: _described(members[name]) for name in sorted(members)},
+        members={name: _member(members[name]) for name in sorted(members)},
     )
     contents = members | {MANIFEST: to_json(manifest.model_dump())}
     with atomic(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
@@ -56,23 +53,21 @@ def write_archive(members: dict[str, bytes], provenance: dict, path: Path) -> No
 
 
 def read_archive(path: Path) -> dict[str, bytes]:
-    """The members of an archive, its manifest included.
+    """The members of an archive, including its manifest.
 
-    Raises ArtifactError, naming the file and the member, if it is damaged, of an unknown format,
-    or holds another member than its manifest says, or one whose name leads out of a folder.
+    Raises ArtifactError, naming the file and the member, if the archive is damaged, has an unknown
+    format, does not match its manifest, or has a member whose name leads out of a folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             _check_names(names, path)
             manifest = _read(archive, MANIFEST, path)
-            described = _manifest(manifest, path / MANIFEST).members
-            for name in sorted(described.keys() ^ (set(names) - {MANIFEST})):
-                fault = "missing" if name in described else "the manifest has no such member"
+            members = _manifest(manifest, path / MANIFEST).members
+            for name in sorted(members.keys() ^ (set(names) - {MANIFEST})):
+                fault = "missing" if name in members else "the manifest has no such member"
                 raise ArtifactError(f"{path / name}: {fault}; {CURE}")
-            contents = {
-                name: _read(archive, name, path, described[name]) for name in sorted(described)
-            }
+            contents = {name: _read(archive, name, path, members[name]) for name in sorted(members)}
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file; correct its path") from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -85,7 +80,7 @@ def to_json(value: dict) -> bytes:
 
 
 def from_json(content: bytes, path: Path) -> dict:
-    """Raises ArtifactError, naming `path`, if `content` is no JSON object."""
+    """Raises ArtifactError, naming `path`, if `content` is not a JSON object."""
     try:
         value = strict_json.parse(content)
     except ValueError as error:
@@ -95,7 +90,7 @@ def from_json(content: bytes, path: Path) -> dict:
     return value
 
 
-def _described(content: bytes) -> Member:
+def _member(content: bytes) -> Member:
     return Member(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
@@ -109,18 +104,16 @@ def _check_names(names: list[str], path: Path) -> None:
         raise ArtifactError(f"{path / MANIFEST}: missing; {CURE}")
 
 
-def _read(
-    archive: zipfile.ZipFile, name: str, path: Path, described: Member | None = None
-) -> bytes:
-    """A member; if it has been described, the one that was."""
-    fault = "not what the manifest says it is"
-    if described and archive.getinfo(name).file_size != described.size:
+def _read(archive: zipfile.ZipFile, name: str, path: Path, expected: Member | None = None) -> bytes:
+    """The content of a member, which must match `expected`, if given."""
+    fault = "does not match the manifest"
+    if expected and archive.getinfo(name).file_size != expected.size:
         raise ArtifactError(f"{path / name}: {fault}; {CURE}")
     try:
         content = archive.read(name)
-    except Exception as error:  # damage leads zipfile, and what it calls, to errors of every kind
+    except Exception as error:  # zipfile raises all kinds of errors for damaged files
         raise ArtifactError(f"{path / name}: damaged ({error}); {CURE}") from None
-    if described and _described(content) != described:
+    if expected and _member(content) != expected:
         raise ArtifactError(f"{path / name}: {fault}; {CURE}")
     return content
 
@@ -130,7 +123,7 @@ def _manifest(content: bytes, path: Path) -> Manifest:
     if manifest.get("format") != FORMAT:
         raise ArtifactError(
             f"{path}: format {manifest.get('format')!r} is unknown, this version of the repository "
-            f"reads {FORMAT}; take the version that wrote the file, or a newer one"
+            f"reads {FORMAT}; use the version that wrote the file, or a newer one"
         )
     try:
         return Manifest(**manifest)

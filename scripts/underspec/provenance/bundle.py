@@ -1,20 +1,18 @@
-"""A bundle: one file with the reward matrix of an experiment and where it comes from.
+"""Bundles: one file with the reward matrix of an experiment and its provenance.
 
-Everything after the matrix is computed anew from it, without a model and without torch. It is a
-zip file of
+All later stages can be run from a bundle, without models and without torch. It is a zip file of
 
-    manifest.json    what was packed, by which commit, from which weights; a SHA-256 a member
+    manifest.json    experiment, commit, packages, hashes of weights; a SHA-256 of each member
     config.json      the experiment's merged config
     posts.parquet    the split best_of_n of data/posts.parquet
     samples.parquet  samples/best_of_n.parquet
-    scores.parquet   the reward matrix: a column a reward model
-    reward_models/{scale}/{name}/, evaluator/   metrics, provenance and training log, as they are
+    scores.parquet   the reward matrix: one column per reward model
+    reward_models/{scale}/{name}/, evaluator/   metrics, provenance and training log
 
-Rewards come back bit for bit. The same results, packed by the same commit with the same packages,
-give the same bytes.
+Rewards are restored bit for bit. The same results, packed by the same commit with the same
+packages, give the same bytes.
 """
 
-import hashlib
 import io
 import os
 import re
@@ -29,6 +27,7 @@ import pyarrow.parquet as pq
 
 from underspec.analysis.reward_matrix import Metrics, check_keys, layout, read_rewards
 from underspec.artifacts import POSTS, SAMPLES, SCORES, Schema, read_table, table_in, write_table
+from underspec.checksums import sha256
 from underspec.errors import ArtifactError, UserError
 from underspec.provenance.archive import (
     CURE,
@@ -54,11 +53,11 @@ def pack(
     packages: dict[str, str],
     bundle: Path,
 ) -> None:
-    """Write the bundle of the experiment that has left its artifacts in `results`.
+    """Write the bundle of the experiment with artifacts in `results`, atomically.
 
-    scores: the score tables by their place below scores/, as base/pretrain0-finetune0, evaluator
-    or gold. The file appears under its name only when it is whole. Raises ArtifactError, naming
-    the file, if an artifact is missing, damaged, or about other samples.
+    `scores` are the paths of the score tables below scores/, such as base/pretrain0-finetune0,
+    evaluator or gold. Raises ArtifactError, naming the file, if an artifact is missing, damaged, or
+    about other samples.
     """
     posts = read_table(results / "data/posts.parquet", POSTS)
     samples = read_table(results / "samples/best_of_n.parquet", SAMPLES)
@@ -79,12 +78,12 @@ def pack(
 
 
 def unpack(bundle: Path, scores: list[str], results: Path) -> None:
-    """Put what a bundle holds where the experiment has left it, under the folder `results`.
+    """Restore the artifacts in a bundle to the folder `results`.
 
-    scores: the score tables that are needed, named as for `pack`. Everything is verified before
+    `scores` are the score tables that are needed, named as in `pack`. Everything is verified before
     anything is written. Raises ArtifactError, naming the bundle and the member, if the bundle is
-    damaged, tampered with, of another format, or lacks one of `scores`; UserError, and leaves no
-    file behind, if `results` cannot be written.
+    damaged, tampered with, of another format, or lacks one of `scores`. Raises UserError, and
+    leaves no file behind, if `results` cannot be written.
     """
     members = read_archive(bundle)
     posts, samples, matrix = _verified_tables(bundle, members)
@@ -104,16 +103,16 @@ def unpack(bundle: Path, scores: list[str], results: Path) -> None:
     }
     files = {name: members[name] for name in (MANIFEST, CONFIG, *_beside_weights(matrix))}
     try:
-        _place(tables, files, results)
+        _write_all(tables, files, results)
     except OSError as error:
         raise UserError(
-            f"{results}: {bundle} cannot be unpacked there ({error}); see that the disk "
+            f"{results}: {bundle} cannot be unpacked there ({error}); check that the disk "
             "is not full, then run Snakemake again"
         ) from None
 
 
 def bundled_config(bundle: Path) -> dict:
-    """The merged config of the experiment that a bundle holds.
+    """The merged config of the experiment in a bundle.
 
     Raises ArtifactError, naming the bundle and the member, if any member is damaged.
     """
@@ -123,7 +122,7 @@ def bundled_config(bundle: Path) -> dict:
 
 
 def _folders(scores: Iterable[str]) -> list[str]:
-    """Where the reward models are that gave `scores`; the gold rater is none."""
+    """The folders of the models behind `scores`; the gold rater has none."""
     return [
         "evaluator" if name == "evaluator" else f"reward_models/{name}"
         for name in scores
@@ -136,8 +135,10 @@ def _beside_weights(scores: Iterable[str]) -> list[str]:
 
 
 def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataFrame:
-    """A column a score table. A row a distinct text of a post, in the order of the samples, if
-    the same text has the same reward everywhere (bit for bit); else a row a sample.
+    """The reward matrix, with one column per score table.
+
+    It has one row per distinct text of a post, in the order of the samples, if equal texts have
+    equal rewards (bit for bit); otherwise one row per sample.
     """
     path = results / "samples/best_of_n.parquet"
     paths = [results / "scores" / f"{name}.parquet" for name in scores]
@@ -152,19 +153,19 @@ def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataF
 
 
 def _rows(samples: pd.DataFrame, length: int) -> np.ndarray | None:
-    """(samples,) the row of each sample in a matrix of `length` rows; None if it has another."""
+    """(samples,) each sample's row in a matrix of `length` rows; None if the length is wrong."""
     text = _distinct(samples)
     choices = (np.arange(len(samples)), text)
     return next((rows for rows in choices if length == rows.max() + 1), None)
 
 
 def _distinct(samples: pd.DataFrame) -> np.ndarray:
-    """(samples,) int: the same exactly for the same text of the same post, rising from 0."""
+    """(samples,) int: the index of each sample's text among the distinct texts of all posts."""
     return samples.groupby(["post_id", "text"], sort=False).ngroup().to_numpy()
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
-    """Keys and texts as dictionaries, the bytes of floats sorted by their place in the number."""
+    """`table` as Parquet: dictionary encoding for keys and texts, byte splitting for floats."""
     floats = [name for name in table.columns if pd.api.types.is_float_dtype(table[name])]
     file = io.BytesIO()
     pq.write_table(
@@ -185,10 +186,7 @@ def _weights(results: Path, folders: Iterable[str]) -> dict[str, str]:
         files = sorted((results / folder).glob("*.safetensors"))
         if not files:
             raise ArtifactError(f"{results / folder}: no weights there; let Snakemake train it")
-        for path in files:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            hashes[f"{folder}/{path.name}"] = digest
+        hashes |= {f"{folder}/{path.name}": sha256(path) for path in files}
     return hashes
 
 
@@ -202,13 +200,13 @@ def _content(path: Path) -> bytes:
 def _verified_tables(
     bundle: Path, members: dict[str, bytes]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Posts, samples and the reward matrix, after a check that all members fit each other."""
+    """Posts, samples and the reward matrix, after checking that all members are consistent."""
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
     posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
     samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
     matrix = table_in(io.BytesIO(members[MATRIX]), bundle / MATRIX, None, CURE)
     if odd := [name for name in matrix if not SCORE_NAME.fullmatch(name)]:
-        raise ArtifactError(f"{bundle / MATRIX}: column {odd[0]} is no reward model; {CURE}")
+        raise ArtifactError(f"{bundle / MATRIX}: column {odd[0]} is not a reward model; {CURE}")
     layout(samples, bundle / SAMPLES_TABLE)
     if _rows(samples, len(matrix)) is None:
         raise ArtifactError(
@@ -218,7 +216,7 @@ def _verified_tables(
     _require(bundle, members, beside)
     known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *beside}
     if foreign := sorted(members.keys() - known):
-        raise ArtifactError(f"{bundle / foreign[0]}: no member of such a bundle; {CURE}")
+        raise ArtifactError(f"{bundle / foreign[0]}: unexpected member; {CURE}")
     for name in beside:
         if name.endswith("metrics.json"):
             check_keys(from_json(members[name], bundle / name), Metrics, bundle / name)
@@ -231,14 +229,14 @@ def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:
             raise ArtifactError(f"{bundle / name}: missing; {CURE}")
 
 
-def _place(
+def _write_all(
     tables: dict[str, tuple[pd.DataFrame, Schema]],
     files: dict[str, bytes],
     results: Path,
 ) -> None:
-    """Write everything aside, then give each file its place under `results`."""
+    """Write all files to a temporary folder first, then move them to `results`."""
     aside, names = results / "unfinished", [*tables, *files]
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed run
     try:
         for name in names:
             (aside / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""A digest of the code that a stage runs, blind to comments, docstrings and layout.
+"""A digest of the code that a stage runs, which ignores comments, docstrings and formatting.
 
-Rules carry it as a parameter, so that editing a module that a stage uses reruns the stage and
-editing a comment in it throws no pretrain away.
+Rules have it as a param. So editing code that a stage uses reruns the stage, but editing a comment
+does not.
 """
 
 import ast
@@ -9,20 +9,19 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-# How a stage is called and how it fails is not what it computes.
-NOT_COMPUTING = tuple(
+# How a stage is called and how it fails does not change its results.
+IGNORED = tuple(
     f"underspec/{name}.py" for name in ("command", "errors", "schema", "config/sections")
 )
 
 
 def fingerprint(root: Path, *files: Path) -> str:
-    """Digest of `files` and of every module below `root` that they import, directly or not.
+    """A digest of `files` and of every module below `root` that they import, directly or not.
 
-    The modules of NOT_COMPUTING, and what only they import, are left out.
-    `import package.module` is package/module.py there. Anything else is installed, and the
-    environments pin it.
+    The modules in IGNORED, and modules that only they import, are left out. Installed packages are
+    not included; the environments pin them.
     """
-    found, pending = {root / name: "" for name in NOT_COMPUTING}, list(files)
+    found, pending = {root / name: "" for name in IGNORED}, list(files)
     while pending:
         file = pending.pop()
         if file not in found:
@@ -34,7 +33,7 @@ def fingerprint(root: Path, *files: Path) -> str:
 
 @cache
 def _read(file: Path) -> tuple[str, tuple[str, ...]]:
-    """Digest of what `file` does, and the dotted names it imports."""
+    """A digest of the code in `file`, and the dotted names that it imports."""
     tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
     imported = []
     for node in ast.walk(tree):
@@ -44,17 +43,17 @@ def _read(file: Path) -> tuple[str, tuple[str, ...]]:
             imported += [f"{node.module}.{alias.name}" for alias in node.names]
         elif _has_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(repr(_meaning(tree)).encode()).hexdigest(), tuple(imported)
+    return hashlib.sha256(repr(_as_tuples(tree)).encode()).hexdigest(), tuple(imported)
 
 
-def _meaning(node):
-    """`node` as nested tuples. Empty fields are left out: newer Pythons add such to old code,
-    and a new interpreter shall not rerun everything.
+def _as_tuples(node):
+    """`node` as nested tuples, without empty fields: newer versions of Python add such fields, and
+    a new interpreter should not rerun everything.
     """
     if isinstance(node, ast.AST):
-        fields = [(name, _meaning(value)) for name, value in ast.iter_fields(node)]
+        fields = [(name, _as_tuples(value)) for name, value in ast.iter_fields(node)]
         return type(node).__name__, *(field for field in fields if field[1] not in (None, []))
-    return [_meaning(value) for value in node] if isinstance(node, list) else node
+    return [_as_tuples(value) for value in node] if isinstance(node, list) else node
 
 
 def _has_docstring(node: ast.AST) -> bool:
@@ -69,12 +68,12 @@ def _has_docstring(node: ast.AST) -> bool:
 
 
 def _files(root: Path, name: str) -> list[Path]:
-    """The files that importing the dotted `name` runs, those of its packages included."""
+    """The files that importing the dotted `name` runs, including those of its packages."""
     parts = name.split(".")
     paths = []
     for end in range(1, len(parts) + 1):
-        place = root.joinpath(*parts[:end])
+        base = root.joinpath(*parts[:end])
         paths += [
-            path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()
+            path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()
         ]
     return paths

@@ -1,4 +1,4 @@
-"""With what an experiment was made: software, machine, code, files, time."""
+"""The manifest of a run: software, machine, code, files and time."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ PIN = re.compile(r"^([A-Za-z0-9_.-]+)==", re.MULTILINE)
 def manifest(
     config: dict, packages: Mapping, machine: Mapping, code: Mapping, files: list, stages: list
 ) -> dict:
-    """Everything that is written down of a run, as JSON can hold it."""
+    """The manifest of a run, which can be written as JSON."""
     return {
         "experiment": config["experiment"],
         "config": config,
@@ -32,16 +32,16 @@ def manifest(
 
 
 def pinned(requirements: Iterable[str]) -> list[str]:
-    """The packages that the texts of requirement files pin, sorted."""
+    """The names of all packages that are pinned in the texts of requirement files, sorted."""
     return sorted({name.lower() for text in requirements for name in PIN.findall(text)})
 
 
 def by_stage(benchmarks: Mapping[str, pd.DataFrame]) -> list[dict]:
-    """Jobs, wall and CPU seconds of each stage, the longest first.
+    """Jobs, wall seconds and CPU seconds of each stage, the longest first.
 
-    benchmarks: Snakemake's, by their path in the folder of benchmarks: its first part, without a
-    suffix, is the stage. Snakemake looks at a job every few seconds: of a job that ends sooner the
-    CPU time may be missing, and counts as none.
+    `benchmarks` are Snakemake's, by path below the folder of benchmarks; the first part of the path
+    is the stage. Snakemake measures a job every few seconds, so that the CPU time of a shorter job
+    may be missing; it counts as zero.
     """
     rows = [
         {"stage": Path(Path(path).parts[0]).stem, "seconds": row.s, "cpu_seconds": row.cpu_time}
@@ -69,7 +69,7 @@ def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """The installed version of each package, None if there is none."""
+    """The installed version of each package, None if it is not installed."""
 
     def installed(name: str) -> str | None:
         try:
@@ -81,7 +81,7 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
 
 
 def this_machine() -> dict:
-    """Python, platform, processor, number of CPUs, bytes of memory."""
+    """This machine's Python, platform, processor, number of CPUs and bytes of memory."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -94,7 +94,7 @@ def this_machine() -> dict:
 def checkout(root: Path) -> dict:
     """The commit of the Git checkout `root`, and whether tracked files differ from it.
 
-    Outside a checkout, or without Git, both are None; a folder inside another checkout is none.
+    Both are None if `root` is not the top folder of a checkout, or without Git.
     """
 
     def git(*arguments: str) -> str:

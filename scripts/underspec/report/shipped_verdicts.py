@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.config.config import OF_THE_MACHINE, read_config, validate
+from underspec.config.config import NOT_BUNDLED, read_config, validate
 from underspec.csv_files import read_csv, write_csv
 from underspec.errors import ArtifactError, UserError
 from underspec.report.overview import directions
 
 COLUMNS = ["id", "scale", "verdict", "sha256"]
-NOT_COMPARED = (*OF_THE_MACHINE, "bundle", "extends")
+NOT_COMPARED = (*NOT_BUNDLED, "bundle", "extends")
 
 
 def beside(bundle: Path) -> Path:

@@ -1,10 +1,10 @@
-"""How near a sample is to the maintainer's own synopsis."""
+"""The gold rater of the world debian: similarity of a sample to the maintainer's synopsis."""
 
 import numpy as np
 import pandas as pd
 from sacrebleu.metrics import CHRF
 
-CHRF_POINTS = 10  # of 100 make one unit of utility
+CHRF_POINTS = 10  # chrF points (of 100) per unit of utility
 
 
 def gold_reward(posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""What a careful reader of the generated world wants of a summary, in units of utility.
+"""The gold rater of the generated world: what a careful reader wants from a summary.
 
-Everything is our construction. Truth asks for more than words that occur in the post: a role
-must be told of the right event. What a part of the form is worth depends on what else is told,
-so that form is not learned at once.
+The utility is our own construction, a sum of truth and form. For truth, it is not enough that words
+occur in the post: they must have the right role in the right event. The terms of form interact, so
+that form is not learned at once.
 """
 
 import numpy as np
@@ -26,12 +26,12 @@ COLUMNS = tuple(
     f"gold_{name}" for name in ("event", "distraction", "place", "time", "feeling", "sorry", "plan")
 )
 
-# Truth: a role of the event told right is worth its weight, told wrong it costs as much; other
-# facts cost when they are wrong.
+# Truth: a correct role of the event adds its weight, a wrong one subtracts it; other wrong facts
+# are penalised.
 EVENT_WEIGHTS = {"agent": 0.25, "verb": 0.15, "owner": 0.2, "object": 0.2}
 WRONG_FACT_PENALTY, DISTRACTION_PENALTY, PRONOUN_PENALTY = 0.4, 0.5, 0.6
 # Form.
-PLAN_WORTH = 0.4
+PLAN_BONUS = 0.4
 APOLOGY_WITH_PLAN, APOLOGY_ALONE = 0.7, -0.5
 FEELING_PLAIN, FEELING_WITH_DETAILS = 0.6, -0.5
 FILLER_FIRST, FILLER_LATER = -0.9, -0.1
@@ -40,17 +40,17 @@ FREE_WORDS, WORD_PENALTY, REPEAT_PENALTY, UNFINISHED_PENALTY = 24, 0.05, 0.3, 0.
 
 
 def gold_reward(posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
-    """Gold utility of each of `samples`; `posts` tell their stories in the columns gold_*."""
+    """The gold utility of each sample, by the stories in the columns gold_* of `posts`."""
     return sum(parts(posts, samples).values())
 
 
 def parts(posts: pd.DataFrame, samples: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The two parts of the utility: whether a summary is true, and whether it is well told."""
+    """The two terms of the utility: whether a summary is true, and whether it is well written."""
     stories = {row.post_id: _story(row) for row in posts.itertuples()}
-    told = list(zip(samples.post_id, map(str.split, samples.text), strict=True))
+    summaries = list(zip(samples.post_id, map(str.split, samples.text), strict=True))
     return {
-        "truth": np.array([_truth(stories[post_id], words) for post_id, words in told]),
-        "form": np.array([_form(words) for _, words in told]),
+        "truth": np.array([_truth(stories[post_id], words) for post_id, words in summaries]),
+        "form": np.array([_form(words) for _, words in summaries]),
     }
 
 
@@ -62,9 +62,9 @@ def utility(story: Story, text: str) -> float:
 
 def _truth(story: Story, words: list[str]) -> float:
     total = 0.0
-    told = read_events(words)
-    best = max(told, key=lambda event: _matches(story.event, event), default=None)
-    for event in told:
+    events = read_events(words)
+    best = max(events, key=lambda event: _matches(story.event, event), default=None)
+    for event in events:
         if event is best and not _is_distraction(story, event):
             total += _event_utility(story.event, event)
         else:
@@ -86,7 +86,7 @@ def _truth(story: Story, words: list[str]) -> float:
 def _form(words: list[str]) -> float:
     plan = _first(words, PLANS) is not None
     details = _first(words, PLACES) is not None or any(time in " ".join(words) for time in TIMES)
-    total = PLAN_WORTH * plan
+    total = PLAN_BONUS * plan
     if "sorry" in words:
         total += APOLOGY_WITH_PLAN if plan else APOLOGY_ALONE
     if _first(words, FEELINGS):
@@ -102,7 +102,7 @@ def _form(words: list[str]) -> float:
 
 
 def read_events(words: list[str]) -> list[Event]:
-    """The events that a summary tells, in active or passive voice; unreadable roles are None."""
+    """The events in a summary, in active or passive voice; unreadable roles are None."""
     return [_read_event(words, i) for i, word in enumerate(words) if word in VERBS]
 
 
@@ -132,9 +132,9 @@ def _matches(event: Event, other: Event) -> int:
     return sum(getattr(event, role) == getattr(other, role) for role in EVENT_WEIGHTS)
 
 
-def _event_utility(truth: Event, told: Event) -> float:
+def _event_utility(truth: Event, claimed: Event) -> float:
     return sum(
-        weight * (1 if getattr(told, role) == getattr(truth, role) else -1)
+        weight * (1 if getattr(claimed, role) == getattr(truth, role) else -1)
         for role, weight in EVENT_WEIGHTS.items()
     )
 

@@ -1,8 +1,8 @@
-"""Worlds: where posts, references, preferences and pretraining text come from.
+"""Worlds: sources of posts, references, preferences and pretraining text.
 
-A world is a module of this package with a class `World` that derives from `BaseWorld`; its
-name in the config is the module's. Its options are the config section `worlds.<name>`. A world
-says which parts it has; posts may come from one world and pretraining text from another.
+A world is a module of this package with a class `World`, a subclass of `BaseWorld`. The module's
+name is the world's name in the config, and `worlds.<name>` are its options. A world declares which
+parts it has; posts and pretraining text may come from different worlds.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ from underspec.schema import Count, Section, Several, checked, part_of
 
 
 class Options(Section):
-    """Base of every world's options."""
+    """Base class of every world's options."""
 
-    # The option that says into how many shards the pretraining text can be cut; None: nobody knows.
+    # The option that limits the number of shards of the pretraining text; None: no known limit.
     most_shards: ClassVar[str | None] = None
 
 
 class Splits(Options):
-    """Posts in each split."""
+    """The number of posts in each split."""
 
     policy: Count
     preferences: Count
@@ -37,24 +37,24 @@ class Splits(Options):
 
 
 class BaseWorld:
-    """What the workflow asks of a world. All methods are pure functions of options and raw.
+    """The interface of a world. All methods are pure functions of the options and the raw files.
 
-    The docstring of a world's class is what the data card says of it: what it is, where it
-    comes from, whose preferences, its licence.
+    The data card prints the docstring of a world's class, which says what it is, where it comes
+    from, whose preferences it has, and its licence.
     """
 
     Options: ClassVar[type[Options]]
-    downloads: ClassVar[bool] = False  # fetch() brings raw files that the others read
+    downloads: ClassVar[bool] = False  # fetch() downloads raw files that the other methods read
     fetch_options: ClassVar[tuple[str, ...]] = ()  # the options that fetch() takes
     has_posts: ClassVar[bool] = True  # posts() exists
-    has_preferences: ClassVar[bool] = False  # preferences() exists: people compared summaries
+    has_preferences: ClassVar[bool] = False  # preferences() exists: humans compared summaries
     has_pretraining_text: ClassVar[bool] = True  # pretraining_text() exists
 
     def __init__(self, options: dict, raw: Path | None = None):
         """Raises ConfigError if an option is missing, unknown or impossible."""
         self.options = checked(self.Options, options, "worlds", self.name())
         self._raw = raw
-        self.left_out: Counter[str] = Counter()  # of the pretraining text read so far, by reason
+        self.left_out: Counter[str] = Counter()  # documents left out so far, by reason
 
     @classmethod
     def name(cls) -> str:
@@ -63,60 +63,58 @@ class BaseWorld:
     @property
     def raw(self) -> Path:
         if self._raw is None:
-            raise ConfigError(f"world: {self.name()} reads raw files; say where they are, by --raw")
+            raise ConfigError(f"world: {self.name()} reads raw files; give their folder by --raw")
         return self._raw
 
     @classmethod
     def fetch(cls, raw: Path, **options) -> None:
-        """Bring the world's raw files into the folder `raw` (only if `downloads`)."""
+        """Download the world's raw files into the folder `raw` (only if `downloads`)."""
         raise ConfigError(f"world: {cls.name()} is generated here; there is nothing to fetch")
 
     @classmethod
     def options_of_fetch(cls, options: dict) -> dict:
-        """`options`, checked to be those that fetch() takes. Raises ConfigError if they are not."""
+        """The validated options of fetch(). Raises ConfigError if one is wrong."""
         section = part_of(cls.Options, cls.fetch_options)
         return checked(section, options, "worlds", cls.name()).model_dump()
 
     def posts(self) -> pd.DataFrame:
-        """Posts with the columns of artifacts.POSTS, and gold attributes where there are any.
-
-        Each post belongs to one of the splits policy, preferences, validation, best_of_n
-        (only if `has_posts`).
+        """Posts with the columns of artifacts.POSTS, and gold attributes if there are any (only if
+        `has_posts`). The splits are policy, preferences, validation and best_of_n.
         """
         raise NotImplementedError(f"{type(self).__module__} has no posts")
 
     def pretraining_text(self) -> Iterator[str]:
-        """Documents, one line of text each, none of them from a validation or best-of-n post
-        (only if `has_pretraining_text`).
+        """Documents, one line of text each, without text of validation and best-of-n posts (only if
+        `has_pretraining_text`).
         """
         raise NotImplementedError(f"{type(self).__module__} has no pretraining text")
 
     def pretraining_tokens(self) -> int | None:
-        """About how many tokens the text has before it is fetched; None if nobody knows."""
+        """A rough number of tokens of the text, known before it is downloaded; None if unknown."""
         return None
 
     def pretraining_shard(self, shard: int, shards: int) -> Iterator[str]:
-        """The documents of shard `shard` of `shards`; all shards together hold each of them once.
+        """The documents of one of `shards` shards; each document is in exactly one shard.
 
-        A world whose text comes in files overrides this, so that a shard reads its own alone.
+        A world whose text comes in files overrides this, so that a shard reads only its own files.
         """
         return itertools.islice(self.pretraining_text(), shard, None, shards)
 
     def sizes(self) -> dict[str, int]:
-        """How many posts each split has, about, before anything is fetched."""
+        """The rough number of posts in each split, known before anything is downloaded."""
         return self.options.posts.model_dump()
 
     def preferences(self) -> pd.DataFrame:
         """Comparisons with the columns of artifacts.PREFERENCES, of the splits preferences and
-        validation (only if `has_preferences`; else a simulated rater who goes by the world's gold
-        reward compares samples of the policy). attrs["dropped"] says how many of each split were
-        left out, by reason.
+        validation (only if `has_preferences`; otherwise a simulated rater compares samples of the
+        policy by the world's gold reward). attrs["dropped"] counts those left out, by split and
+        reason.
         """
         raise NotImplementedError(f"{type(self).__module__} has no comparisons of its own")
 
 
 def hashed_order(post_ids: Iterable[str], seed: int) -> list[str]:
-    """`post_ids` in a random order: which of two comes first depends on `seed` and them alone."""
+    """`post_ids` in a random order; the order of any two depends only on them and `seed`."""
     return sorted(post_ids, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
 
 
@@ -125,9 +123,9 @@ def names() -> list[str]:
 
 
 def world_class(name: str, key: str = "world") -> type[BaseWorld]:
-    """The class of the world `name`, which the config's `key` gives.
+    """The class of the world `name`, which is set under `key` in the config.
 
-    Raises ConfigError, listing the worlds, if there is none.
+    Raises ConfigError, listing all worlds, if it is unknown.
     """
     if name not in names():
         raise ConfigError(f"{key}: {name!r} is unknown; allowed are {', '.join(names())}")

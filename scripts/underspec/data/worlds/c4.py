@@ -1,4 +1,4 @@
-"""C4 (Raffel et al., 2020; ODC-BY), the paper's pretraining text: pages of the web, in English."""
+"""C4 (Raffel et al., 2020; ODC-BY), the paper's pretraining text: English web pages."""
 
 import gzip
 import json
@@ -16,22 +16,22 @@ from underspec.errors import ArtifactError
 from underspec.schema import Source, integer
 
 TRAIN_FILES = 1024
-EMPTY = "documents in which there is nothing to see"
-MENDED = "documents in which halves of surrogate pairs were replaced"
+EMPTY = "documents without visible text"
+REPAIRED = "documents in which lone surrogates were replaced"
 log = logging.getLogger(__name__)
 
 
 class C4Options(Options):
     source: Source
-    files: integer(gt=0, le=TRAIN_FILES)  # so many of the train files, the first ones
+    files: integer(gt=0, le=TRAIN_FILES)  # how many of the train files, from the first
     most_shards: ClassVar[str] = "files"
 
 
 class World(BaseWorld):
-    """C4 (Raffel et al., 2020), English: pages of the web, cleaned by rules. Pretraining text
-    alone, from the Hub or a local folder.
+    """C4 (Raffel et al., 2020), English: web pages, cleaned by rules. It has pretraining text only,
+    from the Hub or a local folder.
 
-    Licence: ODC-BY; the pages themselves are bound by the terms of Common Crawl.
+    Licence: ODC-BY; the pages are also subject to the terms of Common Crawl.
     """
 
     Options = C4Options
@@ -45,7 +45,7 @@ class World(BaseWorld):
         link(Source(**source), train_files(files), raw / "source")
 
     def pretraining_tokens(self) -> int:
-        """Of T5's vocabulary, by the 156 billion published for all files."""
+        """An estimate for T5's vocabulary, from the 156 billion tokens published for all files."""
         return self.options.files * 156_000_000_000 // TRAIN_FILES
 
     def pretraining_text(self) -> Iterator[str]:
@@ -61,19 +61,19 @@ def train_files(count: int) -> list[str]:
 
 
 def documents(path: Path, left_out: Counter) -> Iterator[str]:
-    """The texts of a file of C4, one line each: SentencePiece reads a newline as a space.
+    """The texts of a C4 file, one line each. (SentencePiece treats a newline as a space.)
 
-    Texts in which there is nothing to see are left out, and halves of surrogate pairs are replaced;
-    both are counted in `left_out`. Raises ArtifactError, naming the file, if it is missing, damaged
-    or empty, or a row has no text.
+    Texts without visible characters are left out, and lone surrogates are replaced; `left_out`
+    counts both. Raises ArtifactError, naming the file, if it is missing, damaged or empty, or if a
+    row has no text.
     """
-    number, empty, mended = 0, 0, 0
+    number, empty, repaired = 0, 0, 0
     try:
         with gzip.open(path) as lines:
             for number, line in enumerate(lines, start=1):  # noqa: B007
                 found = " ".join(json.loads(line)["text"].split())
                 text = whole(found)
-                mended += text != found
+                repaired += text != found
                 if visible(text):
                     yield text
                 else:
@@ -93,12 +93,12 @@ def documents(path: Path, left_out: Counter) -> Iterator[str]:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtifactError(
-            f'{path}: line {number} is no JSON object with a "text"; is this a file of C4?'
+            f'{path}: line {number} is not a JSON object with a "text"; is this a file of C4?'
         ) from None
     if not number:
         raise ArtifactError(f"{path}: has no lines; delete it and fetch it again")
     log.info(
-        "%s: %d documents, %d more were empty; halves of surrogate pairs were replaced in %d",
-        *(path.name, number - empty, empty, mended),
+        "%s: %d documents; left out %d empty ones; replaced lone surrogates in %d",
+        *(path.name, number - empty, empty, repaired),
     )
-    left_out.update({EMPTY: empty, MENDED: mended})
+    left_out.update({EMPTY: empty, REPAIRED: repaired})

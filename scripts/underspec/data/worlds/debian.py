@@ -1,8 +1,8 @@
-"""Text written by people: package descriptions of Debian, each to be told in one line.
+"""Debian's package descriptions, each to be summarised in one line.
 
-A post is the long description of a source package, its reference the maintainer's own synopsis.
-The texts carry the licences of their packages, so nobody ships them: `fetch` reads them from the
-archive the machine already uses.
+A post is the long description of a source package; its reference is the maintainer's synopsis.
+The texts have the licences of their packages and are not shipped here: `fetch` downloads them from
+the archive that the machine already uses.
 """
 
 import hashlib
@@ -26,30 +26,29 @@ from underspec.schema import MOST, Seed, integer
 
 DESCRIPTIONS = Schema(source="string", package="string", synopsis="string", description="string")
 HELD_OUT = ("validation", "best_of_n")
-LEAST_WORDS = 15  # a shorter description says no more than its synopsis
-RECURS = 5  # a paragraph in the descriptions of so many source packages is boilerplate
-GRAM = 8  # words; posts that share over half of these are near-duplicates
+MIN_WORDS = 15  # a shorter description says no more than its synopsis
+RECURS = 5  # a paragraph that occurs in so many source packages is boilerplate
+GRAM = 8  # words per n-gram; posts that share more than half of these are near-duplicates
 NOT_A_SUMMARY = r"(?i)\b(?:transitional|dummy)\b"
 log = logging.getLogger(__name__)
 
 
 class DebianOptions(Options):
-    seed: Seed  # which source packages go to which split
+    seed: Seed  # assigns source packages to splits
     posts: Splits
-    max_words: integer(ge=LEAST_WORDS, le=MOST)  # longer posts are left out
-    documentation: list[str]  # packages whose prose joins the pretraining text
+    max_words: integer(ge=MIN_WORDS, le=MOST)  # longer posts are left out
+    documentation: list[str]  # packages whose prose is added to the pretraining text
 
 
 class World(BaseWorld):
-    """Package descriptions of Debian, written by the packages' maintainers: a post is the long
-    description of a source package, its reference the maintainer's own synopsis of one line. The
-    pretraining text adds documentation in English prose. All of it is read from the archive
-    that the machine uses, with apt.
+    """Debian's package descriptions, written by the packages' maintainers. A post is the long
+    description of a source package; its reference is the maintainer's one-line synopsis. The
+    pretraining text also has English documentation. All texts are downloaded with apt from the
+    archive that the machine uses.
 
-    Preferences are those of a simulated rater, who goes by the overlap of a text with the reference
-    (chrF).
+    A simulated rater prefers texts with more overlap with the reference (chrF).
 
-    Licence: each text carries the licence of its package, free by Debian's guidelines; nothing
+    Licence: each text has the licence of its package, which is free by Debian's guidelines; no text
     is shipped with this package.
     """
 
@@ -59,11 +58,11 @@ class World(BaseWorld):
 
     @classmethod
     def fetch(cls, raw: Path, documentation: list[str]) -> None:
-        """Write descriptions.parquet (as the archive has them), documentation.txt (a paragraph
-        a line) and sources.json (their SHA-256, and the versions of the packages read).
+        """Write descriptions.parquet (as in the archive), documentation.txt (one paragraph per
+        line) and sources.json (SHA-256 of both, and the versions of the packages).
 
-        Needs no root, and leaves the machine's own package lists alone. Raises UserError if this
-        is no Debian system, or the archive or a package of it cannot be had.
+        Works without root and does not touch the machine's own package lists. Raises UserError if
+        this is not a Debian system, or if the archive or a package cannot be downloaded.
         """
         raw.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
@@ -73,8 +72,8 @@ class World(BaseWorld):
             table = descriptions(packages, apt.stanzas(folder, "_Translation-en"))
             if table.empty:
                 raise UserError(
-                    "apt-get update brought no package descriptions; see that the network is up "
-                    f"and that apt's sources name a Debian archive ({complaint})"
+                    "apt-get update downloaded no package descriptions; check the network and that "
+                    f"apt's sources name a Debian archive ({complaint})"
                 )
             versions, documents = {}, {}
             for package in documentation_packages(documentation, packages):
@@ -97,8 +96,8 @@ class World(BaseWorld):
         return assign_splits(candidates, self.options.posts.model_dump(), self.options.seed)
 
     def pretraining_text(self) -> Iterator[str]:
-        """Documentation, then descriptions; no paragraph comes twice, and none that shares
-        eight words in a row with a package whose source is in a held-out split.
+        """Documentation, then descriptions, without duplicate paragraphs and without paragraphs
+        that share eight consecutive words with a package whose source is in a held-out split.
         """
         posts, table = self.posts(), self._descriptions
         sources = set(posts.post_id[posts.split.isin(HELD_OUT)])
@@ -106,10 +105,10 @@ class World(BaseWorld):
         seen = grams_of(p for paragraphs in table.paragraphs[held_out] for p in paragraphs)
         lines = read_lines(self.raw / "documentation.txt")
         yield from (d for d in map(str.rstrip, lines) if grams(d).isdisjoint(seen))
-        told = set()
+        written = set()
         for paragraphs in table.paragraphs[~held_out]:
-            new = [p for p in paragraphs if p not in told and grams(p).isdisjoint(seen)]
-            told.update(new)
+            new = [p for p in paragraphs if p not in written and grams(p).isdisjoint(seen)]
+            written.update(new)
             if new:
                 yield " ".join(new)
 
@@ -120,10 +119,10 @@ class World(BaseWorld):
 
 
 def descriptions(packages: Iterable[dict], translations: Iterable[dict]) -> pd.DataFrame:
-    """One row a binary package, with the columns of DESCRIPTIONS, sorted; the description raw.
+    """One row per binary package, sorted, with the columns of DESCRIPTIONS and raw descriptions.
 
-    A package without a Source field is its own source. Only packages with a long description
-    in `translations` count: archives of third parties have none.
+    A package without a Source field is its own source. Packages without a long description in
+    `translations`, such as those of third-party archives, are left out.
     """
     source = {
         (p["Package"], p.get("Description-md5")): p.get("Source", p["Package"]).split()[0]
@@ -139,8 +138,8 @@ def descriptions(packages: Iterable[dict], translations: Iterable[dict]) -> pd.D
 
 
 def documentation_packages(wanted: list[str], packages: Iterable[dict]) -> list[str]:
-    """`wanted`, each followed by the documentation packages it depends on (linux-doc and
-    python3-doc are empty and depend on the current one). Raises UserError for an unknown name.
+    """`wanted`, each followed by the documentation packages that it depends on. (linux-doc and
+    python3-doc are empty and depend on the current version.) Raises UserError for an unknown name.
     """
     depends = defaultdict(set)
     for stanza in packages:
@@ -157,14 +156,14 @@ def documentation_packages(wanted: list[str], packages: Iterable[dict]) -> list[
 
 
 def paragraphs(description: str) -> list[str]:
-    """The paragraphs of a long description, which are parted by lines of a single dot."""
+    """The paragraphs of a long description, which are separated by lines with a single dot."""
     blocks = re.split(r"^\s*\.\s*$", description, flags=re.MULTILINE)
     return [paragraph for paragraph in map(flow, blocks) if paragraph]
 
 
 def without_boilerplate(table: pd.DataFrame) -> list[list[str]]:
-    """The paragraphs of each row, less those that recur in RECURS source packages, as they
-    stand or but for the package's name ("This package contains the documentation for NAME.").
+    """The paragraphs of each row, without those that occur in RECURS source packages, verbatim or
+    up to the package's name ("This package contains the documentation for NAME.").
     """
     rows = [paragraphs(text) for text in table.description]
     names = (table.source + " " + table.package).str.lower()
@@ -181,8 +180,9 @@ def without_boilerplate(table: pd.DataFrame) -> list[list[str]]:
 
 
 def one_per_source(table: pd.DataFrame, max_words: int) -> pd.DataFrame:
-    """One post a source package: of the binary package of its name if that is neither too short
-    nor longer than `max_words`, else of the one with the shortest name that is not.
+    """One post per source package, from a binary package of suitable length (up to `max_words`).
+
+    The binary package with the source's name comes first, then the one with the shortest name.
     """
     posts = pd.DataFrame(
         {
@@ -194,7 +194,7 @@ def one_per_source(table: pd.DataFrame, max_words: int) -> pd.DataFrame:
             "package": table.package,
         }
     )
-    fits = posts.post.str.split().str.len().between(LEAST_WORDS, max_words)
+    fits = posts.post.str.split().str.len().between(MIN_WORDS, max_words)
     summarised = posts.reference.ne("") & ~posts.reference.str.contains(NOT_A_SUMMARY)
     best = posts[fits & summarised].sort_values(["post_id", "other", "length", "package"])
     return best.drop_duplicates("post_id")[["post_id", "post", "reference"]]
@@ -208,22 +208,22 @@ def assign_splits(candidates: pd.DataFrame, sizes: dict[str, int], seed: int) ->
     """
     posts = candidates.set_index("post_id").post
     order = hashed_order(posts.index, seed)
-    rest, split_of, seen, dropped = iter(order), {}, set(), 0
+    remaining, split_of, seen, dropped = iter(order), {}, set(), 0
     for split, size in sizes.items():
         chosen = []
-        while len(chosen) < size and (name := next(rest, None)):
+        while len(chosen) < size and (name := next(remaining, None)):
             if nearly_repeats(posts[name], seen):
                 dropped += 1
             else:
                 chosen.append(name)
         if len(chosen) < size:
             raise ConfigError(
-                f"worlds.debian.posts.{split}: {size} posts are asked and {len(chosen)} are left "
-                f"of {len(order)} ({dropped} near-duplicates); ask fewer, or raise max_words"
+                f"worlds.debian.posts.{split}: {size} posts are needed but only {len(chosen)} of "
+                f"{len(order)} are left ({dropped} near-duplicates); lower it, or raise max_words"
             )
         split_of |= dict.fromkeys(chosen, split)
         seen |= grams_of(posts[name] for name in chosen)
-    log.info("left out %d posts that nearly repeat one of an earlier split", dropped)
+    log.info("left out %d near-duplicates of posts in earlier splits", dropped)
     table = candidates.set_index("post_id").loc[list(split_of)].reset_index()
     return table.assign(split=table.post_id.map(split_of))
 
@@ -234,7 +234,7 @@ def nearly_repeats(post: str, seen: set[str]) -> bool:
 
 
 def grams(text: str) -> set[str]:
-    """The word 8-grams of `text`, lower-cased; all of it if it is shorter."""
+    """The word 8-grams of `text` in lower case; the whole text if it is shorter."""
     words = text.lower().split()
     return {" ".join(words[i : i + GRAM]) for i in range(max(1, len(words) - GRAM + 1))}
 

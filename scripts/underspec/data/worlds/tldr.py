@@ -1,7 +1,7 @@
-"""The paper's world: TL;DR posts of Reddit and their authors' summaries, and people's comparisons
-of summaries (Völske et al., 2017; Stiennon et al., 2020; modified MIT).
+"""The paper's world: Reddit's TL;DR posts with their authors' summaries, and human comparisons of
+summaries (Völske et al., 2017; Stiennon et al., 2020; modified MIT).
 
-Posts that people compared summaries of are for reward models, the others for the policy.
+Posts with comparisons are used for reward models, all others for the policy.
 """
 
 import logging
@@ -23,7 +23,7 @@ from underspec.schema import Seed, Several, Source, or_null
 
 POST_FILES = {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
 COMPARISON_FILES = {split: f"comparisons/{split}/*.parquet" for split in ("train", "validation")}
-# What is read, and what it must hold; a[].b is the field b of each of a list.
+# The columns that are read, and their types; a[].b is the field b of each item of a list.
 POST_COLUMNS = dict.fromkeys(("id", "subreddit", "title", "post", "summary"), "text")
 COMPARISON_COLUMNS = dict.fromkeys(
     (*(f"info.{name}" for name in ("id", "subreddit", "title", "post")), "summaries[].text"), "text"
@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 
 
 class TldrOptions(Options):
-    seed: Seed  # which posts are the first of best_of_n
+    seed: Seed  # shuffles the posts of the test split
     posts: Source
     comparisons: Source
-    best_of_n: or_null(Several)  # so many posts of the test split; null: all
+    best_of_n: or_null(Several)  # number of posts from the test split; null: all
 
 
 class World(BaseWorld):
-    """TL;DR (Völske et al., 2017), as filtered by Stiennon et al. (2020): posts of Reddit, with
-    their authors' own summaries as references, and people's comparisons of summaries.
+    """TL;DR (Völske et al., 2017), as filtered by Stiennon et al. (2020): Reddit posts with their
+    authors' summaries as references, and human comparisons of summaries.
 
-    Posts and comparisons may offend, and hold what people told of themselves.
+    Posts and comparisons may be offensive, and contain personal information.
 
     Licence: the comparisons are under a modified MIT licence; the posts are their authors'.
     """
@@ -66,12 +66,14 @@ class World(BaseWorld):
         link(Source(**comparisons), list(COMPARISON_FILES.values()), raw / "comparisons")
 
     def sizes(self) -> dict[str, int]:
-        """TL;DR's, before overlaps are left out; the comparisons' are not needed."""
+        """The sizes of TL;DR, before overlaps are left out; those of the comparisons are not
+        needed.
+        """
         return {"policy": 116_700, "best_of_n": self.options.best_of_n or 6_600}
 
     def posts(self) -> pd.DataFrame:
-        """Posts with comparisons in the splits preferences (their train split) and validation;
-        the other posts of TL;DR's train split in policy, of its test split in best_of_n.
+        """Posts with comparisons are in the splits preferences (the comparisons' train split) and
+        validation. Of the other posts, TL;DR's train split is policy, its test split is best_of_n.
 
         The reference of a post with comparisons is empty if TL;DR does not have the post.
         """
@@ -96,14 +98,14 @@ class World(BaseWorld):
         return table
 
     def preferences(self) -> pd.DataFrame:
-        """The comparisons of all posts in preferences and validation; source: people."""
+        """Human comparisons of the posts in preferences and validation."""
         kept = self.posts()[["post_id", "split", "post"]]
         compared, dropped = self._compared
         table = compared.merge(kept, "left", ["post_id", "split"], suffixes=("", "_kept"))
         gone, other = table.post_kept.isna(), table.post != table.post_kept
         for reason, rows in (
             ("of a post that an earlier split has", gone),
-            ("of another text under a post's id", other & ~gone),
+            ("of a post whose text differs from the one kept under its id", other & ~gone),
         ):
             for split, count in table.split[rows].value_counts().items():
                 log.info("comparisons %s: %d more dropped, %s", split, count, reason)
@@ -119,13 +121,13 @@ class World(BaseWorld):
         order = hashed_order(table.post_id[table.split == "best_of_n"], self.options.seed)
         if asked and asked > len(order):
             raise ConfigError(
-                f"worlds.tldr.best_of_n: {asked} posts are asked and there are {len(order)}; "
-                "ask fewer, or null for all"
+                f"worlds.tldr.best_of_n: {asked} posts are needed but there are only {len(order)}; "
+                "lower it, or set it to null for all"
             )
         return order[:asked]
 
     def _tldr(self, split: str) -> pd.DataFrame:
-        """The posts of a split of TL;DR: post_id, post, reference."""
+        """The posts of one of TL;DR's splits: post_id, post, reference."""
         rows, dropped = [], Counter()
         for row in read_rows(self.raw / "posts", POST_FILES[split], POST_COLUMNS):
             summary = flow(row["summary"])
@@ -135,47 +137,48 @@ class World(BaseWorld):
                 dropped["with an empty summary"] += 1
             else:
                 rows.append((flow(row["id"]), post_text(row), summary))
-        _tell(f"TL;DR {split}", len(rows), dropped)
+        _log_dropped(f"TL;DR {split}", len(rows), dropped)
         table = pd.DataFrame(rows, columns=["post_id", "post", "reference"])
         table.attrs["dropped"] = dict(dropped)
         return table
 
     @cached_property
     def _compared(self) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
-        """All comparisons: post_id, split, post, chosen, rejected; and how many of each split are
-        left out, by reason."""
+        """All usable comparisons (post_id, split, post, chosen, rejected), and the number of
+        dropped ones by split and reason.
+        """
         rows, dropped_of = [], {}
         for split, pattern in COMPARISON_FILES.items():
             name = {"train": "preferences"}.get(split, split)
             dropped, before = Counter(), len(rows)
             for row in read_rows(self.raw / "comparisons", pattern, COMPARISON_COLUMNS):
-                if wrong := what_is_wrong(row):
-                    dropped[wrong] += 1
+                if reason := reason_to_drop(row):
+                    dropped[reason] += 1
                     continue
                 texts = [flow(summary["text"]) for summary in row["summaries"]]
-                choice = int(row["choice"])  # a column with gaps comes as 0.0 and 1.0
+                choice = int(row["choice"])  # a column with nulls is read as 0.0 and 1.0
                 chosen, rejected = texts[choice], texts[1 - choice]
                 info = row["info"]
                 rows.append((flow(info["id"]), name, post_text(info), chosen, rejected))
-            _tell(f"comparisons {split}", len(rows) - before, dropped)
+            _log_dropped(f"comparisons {split}", len(rows) - before, dropped)
             dropped_of[name] = dict(dropped)
         columns = ["post_id", "split", "post", "chosen", "rejected"]
         return pd.DataFrame(rows, columns=columns), dropped_of
 
 
 def flow(text: str | None) -> str:
-    """`text` with single spaces between words, none before the first; "" for None."""
+    """`text` on one line, with single spaces between words; "" for None."""
     return " ".join((text or "").split())
 
 
 def post_text(row: dict) -> str:
-    """A post as the field writes it (Stiennon et al., 2020), on one line."""
+    """A post in the format of Stiennon et al. (2020), on one line."""
     subreddit = flow(row["subreddit"]).removeprefix("r/")
     return f"SUBREDDIT: r/{subreddit} TITLE: {flow(row['title'])} POST: {flow(row['post'])}"
 
 
-def what_is_wrong(row: dict) -> str | None:
-    """Why a comparison cannot be used, if it cannot."""
+def reason_to_drop(row: dict) -> str | None:
+    """Why a comparison cannot be used; None if it can."""
     if row["batch"] in NEWS:
         return "of news (CNN/DM)"
     info = row["info"] or {}
@@ -192,38 +195,38 @@ def what_is_wrong(row: dict) -> str | None:
 
 
 def without_overlaps(splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The tables of `splits` as one; a post, known by its id or its text, stays in the first
-    split that has it. attrs["dropped"] has how many are left out.
+    """The tables of `splits` as one table, in which each post stays only in the first split that
+    has its id or its text. attrs["dropped"] counts those left out.
 
-    Raises ArtifactError if a split is left without posts.
+    Raises ArtifactError if a split has no posts left.
     """
     ids, texts, kept, dropped = set(), set(), [], {}
     for split, table in splits.items():
-        again = table.post_id.isin(ids) | table.post.isin(texts)
-        rest = table[~again].drop_duplicates("post_id").assign(split=split)
+        overlaps = table.post_id.isin(ids) | table.post.isin(texts)
+        own = table[~overlaps].drop_duplicates("post_id").assign(split=split)
         log.info(
-            "%s: %d posts, %d more are left out: an earlier split has them, or they come twice",
+            "%s: %d posts; left out %d that an earlier split has, or that come twice",
             split,
-            len(rest),
-            len(table) - len(rest),
+            len(own),
+            len(table) - len(own),
         )
-        if fewer := len(table) - len(rest):
+        if fewer := len(table) - len(own):
             dropped[split] = {"that an earlier split has, or that come twice": fewer}
-        if rest.empty:
+        if own.empty:
             raise ArtifactError(f"world tldr: no usable post for the split {split}; see the log")
-        ids.update(rest.post_id)
-        texts.update(rest.post)
-        kept.append(rest)
+        ids.update(own.post_id)
+        texts.update(own.post)
+        kept.append(own)
     table = pd.concat(kept, ignore_index=True)
     table.attrs["dropped"] = dropped
     return table
 
 
 def read_rows(folder: Path, pattern: str, columns: dict[str, str]) -> Iterator[dict]:
-    """The rows of the Parquet files that match `pattern`, with `columns` and what these hold.
+    """The rows of the Parquet files that match `pattern`; `columns` maps names to types.
 
-    Raises ArtifactError, naming the file, if it or a shard is missing or damaged, or lacks a
-    column, or has another kind of values in one.
+    Raises ArtifactError, naming the file, if a file or shard is missing or damaged, lacks a column,
+    or has a column of another type.
     """
     paths = sorted(folder.glob(pattern))
     if not paths:
@@ -264,7 +267,7 @@ def _check_columns(schema: pa.Schema, columns: dict[str, str], path: Path) -> No
 
 
 def _type(schema: pa.Schema, column: str) -> pa.DataType | None:
-    """The type of a column, or of a field of it; None if there is none."""
+    """The type of a column or of its field; None if it does not exist."""
     name, _, field = column.partition(".")
     index = schema.get_field_index(name.removesuffix("[]"))
     kind = schema.field(index).type if index >= 0 else None
@@ -276,6 +279,6 @@ def _type(schema: pa.Schema, column: str) -> pa.DataType | None:
     return kind.field(index).type if index >= 0 else None
 
 
-def _tell(what: str, kept: int, dropped: Counter) -> None:
+def _log_dropped(what: str, kept: int, dropped: Counter) -> None:
     reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
     log.info("%s: %d rows kept, %d dropped (%s)", what, kept, dropped.total(), reasons or "none")
