@@ -51,8 +51,9 @@ gc.disable()
 def command(stage: Callable[..., None]) -> None:
     """Run `stage` with the options on the command line (see `arguments`) and exit.
 
-    `--log` names a file for all messages. The terminal shows progress and warnings (only warnings if
-    UNDERSPEC_TERMINAL is WARNING), labelled with the job's name: the path of its log below logs/.
+    `--log` names a file for all messages. The terminal shows progress and warnings (only warnings
+    if UNDERSPEC_TERMINAL is WARNING), labelled with the job's name: the path of its log below
+    logs/.
     The last line of the log has the CPU time until `stage` began (start-up and imports) and that of
     the whole process. The log of an earlier failed attempt is kept as `LOG.1` and so on. A
     UserError is printed as one line; with a log, tracebacks go only there.
