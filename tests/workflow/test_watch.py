@@ -102,13 +102,9 @@ def test_each_failed_attempt_has_its_cause_and_its_log_on_the_terminal(tmp_path)
     assert done.returncode == 1
     first, second = causes(done)
     assert first == second
-<<<<<<< HEAD
     assert re.fullmatch(rf"\S*/0\.npy: not a whole \.npy file .* \(log: {LOG}\)", first)
     assert done.stderr.count("Error in rule pretrain:") == 2
     assert "CalledProcessError" not in done.stderr and "CalledProcessError" in in_full(folder)
-=======
-    assert re.fullmatch(rf".*0\.npy: not a whole \.npy file .* \(log: {LOG}\)", first)
->>>>>>> s3
 
     # What never begins leaves the log of the attempt before it, which says nothing of this one.
     launcher = ["--set-resources", "pretrain:launcher=no-such-launcher"]
