@@ -48,7 +48,7 @@ def launcher(asked, attempt):
     )
 
 
-def placement(asked, attempt):
+def device_layout(asked, attempt):
     keys = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
     return json.dumps({key: asked[key] for key in keys})
 
@@ -64,5 +64,5 @@ RESOURCES = {
     # requested signal (--signal) reaches steps only.
     "mpi": lambda asked, attempt: "srun" if asked["nodes"] > 1 else None,
     "launcher": launcher,
-    "placement": placement,
+    "device_layout": device_layout,
 }

@@ -65,7 +65,7 @@ rule claims:
     input:
         expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
         expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
-        ledger=shipped("reports/claims.yaml"),
+        claims_file=shipped("reports/claims.yaml"),
         published=shipped("reports/published/table1.csv"),
     output:
         tables=expand(made("tables/{table}.csv"), table=OF_EVIDENCE),

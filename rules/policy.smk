@@ -32,7 +32,7 @@ rule policy:
     shell:
         '{resources.launcher} "$SCRIPTS"/policy.py {params.paths} {params.settings}'
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
-        " --placement {resources.placement:q} --log {log}"
+        " --device_layout {resources.device_layout:q} --log {log}"
 
 
 rule sample:

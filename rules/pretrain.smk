@@ -32,7 +32,7 @@ rule pretrain:
     shell:
         '{resources.launcher} "$SCRIPTS"/pretrain.py {params.paths} {params.settings}'
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
-        " --placement {resources.placement:q} --log {log}"
+        " --device_layout {resources.device_layout:q} --log {log}"
 
 
 # {scale}/seed{pretrain_seed} -> location, for pretrained checkpoints that are not trained here.

@@ -62,7 +62,7 @@ rule reward_model:
     shell:
         '{resources.launcher} "$SCRIPTS"/reward_model.py {params.paths} {params.settings}'
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
-        " --placement {resources.placement:q} --log {log}"
+        " --device_layout {resources.device_layout:q} --log {log}"
 
 
 use rule reward_model as evaluator with:

@@ -14,7 +14,7 @@ from underspec.errors import ConfigError
 
 def claims(
     *,
-    ledger: Path,
+    claims_file: Path,
     published: Path,
     evidence: list[Path],
     best_of_n: sections.BestOfN,
@@ -32,7 +32,7 @@ def claims(
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence
     }
-    entries = read_claims(ledger) + numbers_of_table1(read_table1(published))
+    entries = read_claims(claims_file) + numbers_of_table1(read_table1(published))
     write_csv(verdicts(entries, Found(found, best_of_n, pretrains)), claims)
     for path in tables:
         parts = [read_csv(folder / path.name) for folder in evidence]

@@ -25,7 +25,7 @@ def policy(
     seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: Annotated[dict, sections.DeviceLayout],
+    device_layout: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
     """Finetune a pretrain on posts and references: the SFT policy (paper, section 2.1)."""
@@ -42,7 +42,7 @@ def policy(
         seed,
         checkpoints,
         save_seconds,
-        DeviceLayout(**placement),
+        DeviceLayout(**device_layout),
     )
     if result is None:  # the first process of this job has it
         return

@@ -22,7 +22,7 @@ def pretrain(
     pretrain_seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: Annotated[dict, sections.DeviceLayout],
+    device_layout: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
     """Pretrain a T5 from random initialisation by span corruption (paper, section 2.1).
@@ -42,7 +42,7 @@ def pretrain(
         pretrain_seed,
         checkpoints,
         save_seconds,
-        DeviceLayout(**placement),
+        DeviceLayout(**device_layout),
     )
     if result is None:  # the first process of this job has it
         return

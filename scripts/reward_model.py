@@ -33,7 +33,7 @@ def reward_model(
     finetune_seed: sections.Seed,
     checkpoints: Path,
     save_seconds: float,
-    placement: Annotated[dict, sections.DeviceLayout],
+    device_layout: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
     """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
@@ -74,7 +74,7 @@ def reward_model(
         finetune_seed,
         checkpoints,
         save_seconds,
-        DeviceLayout(**placement),
+        DeviceLayout(**device_layout),
     )
     if result is None:  # the first process of this job has it
         return

@@ -128,7 +128,7 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
     ]
     claims = command(
         "claims",
-        ledger=ROOT / "reports/claims.yaml",
+        claims_file=ROOT / "reports/claims.yaml",
         published=published,
         evidence=[str(folder / "evidence" / scale) for scale in DESIGN["scales"]],
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],

@@ -55,9 +55,9 @@ def option(folder, value):
 
 PRETRAIN = {"tokens": [], "tokenizer": "tokenizer", "shape": SHAPE, "save_seconds": 9}
 PRETRAIN |= {"pretrain_seed": 0}
-PRETRAIN |= {"corruption": CONFIG["corruption"], "recipe": RECIPE, "placement": {}}
+PRETRAIN |= {"corruption": CONFIG["corruption"], "recipe": RECIPE, "device_layout": {}}
 PRETRAIN |= {"checkpoints": "checkpoints"}
-FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "placement")}
+FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "device_layout")}
 FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrain": "gone", "lengths": LENGTHS}
 FINETUNE |= {"checkpoints": "checkpoints"}
 REWARD = FINETUNE | {"preferences": "preferences", "scale": "base", "centering": 0.01}
@@ -184,7 +184,7 @@ CASES = {
     ),
     "no evidence": (
         "claims",
-        {"ledger": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
+        {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]},
         "--evidence: names no scale",
     ),

@@ -1,4 +1,4 @@
-"""The ledger of claims: what it may hold, and how it is judged."""
+"""The claims file: what it may hold, and how it is judged."""
 
 import itertools
 from pathlib import Path
@@ -14,7 +14,7 @@ from underspec.analysis.quantities import Quantity
 from underspec.errors import ArtifactError
 
 ROOT = Path(__file__).parents[2]
-LEDGER = ROOT / "reports/claims.yaml"
+CLAIMS_FILE = ROOT / "reports/claims.yaml"
 TABLE1 = read_table1(ROOT / "reports/published/table1.csv")
 RNG = np.random.default_rng(0)
 
@@ -151,12 +151,12 @@ def test_rounding_decides_nothing(low):
     assert np.isnan([row["low"], row["posts_low"]]).all()
 
 
-def test_the_ledger_is_whole():
-    ledger = claims.read_claims(LEDGER)
-    ids = [entry.id for entry in ledger]
+def test_the_claims_file_is_complete():
+    entries = claims.read_claims(CLAIMS_FILE)
+    ids = [entry.id for entry in entries]
     assert len(set(ids)) == len(ids)
-    assert all(entry.place and (entry.published or entry.ours) for entry in ledger)
-    places = " ".join(entry.place for entry in ledger)
+    assert all(entry.place and (entry.published or entry.ours) for entry in entries)
+    places = " ".join(entry.place for entry in entries)
     for part in ("section 2.2", "section 3", "Figure 1", "Figure 2", "Figure 3", "Figure 4"):
         assert part in places
 
@@ -172,7 +172,7 @@ def test_every_number_of_table1_is_a_claim():
     assert np.mean(best.published["xl"]) == pytest.approx(0.9)
 
 
-def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
+def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever."""
     from fake_results import DESIGN, make_results
 
@@ -190,8 +190,8 @@ def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
     known = evidence(read.scales[0], metrics, 0.8, drawn)
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
     names = {name for name, _ in known}
-    ledger = claims.read_claims(LEDGER) + claims.numbers_of_table1(TABLE1)
-    for entry in ledger:
+    entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
+    for entry in entries:
         sides = [entry.equals] if entry.equals else [entry.more, entry.less]
         for side in itertools.chain(*map(claims.listed, sides)):
             if isinstance(side, claims.Range):
@@ -213,19 +213,19 @@ def test_every_quantity_of_the_ledger_is_one_that_evidence_finds(tmp_path):
         ),
         ({"id": "x", "claim": "y", "place": "z", "mroe": "a"}, "mroe"),
         ({"id": "x", "claim": "y"}, "place"),
-        ("just words", "ledger.yaml"),
+        ("just words", "claims.yaml"),
     ],
 )
-def test_a_bad_ledger_is_refused_by_name(tmp_path, entry, message):
-    path = tmp_path / "ledger.yaml"
+def test_a_bad_claims_file_is_refused_by_name(tmp_path, entry, message):
+    path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump([entry]))
-    with pytest.raises(ArtifactError, match=r"ledger\.yaml: ") as caught:
+    with pytest.raises(ArtifactError, match=r"claims\.yaml: ") as caught:
         claims.read_claims(path)
     assert message in str(caught.value)
 
 
 def test_a_ledger_that_is_no_yaml_is_refused(tmp_path):
-    path = tmp_path / "ledger.yaml"
+    path = tmp_path / "claims.yaml"
     path.write_text("- {id: [")
     with pytest.raises(ArtifactError, match="not a claims file"):
         claims.read_claims(path)
@@ -238,8 +238,8 @@ def test_the_table_has_its_columns_even_if_empty():
 
 @pytest.mark.parametrize("text", ["", "7", "{id: [", "- {id: a, id: b}", b"\xff\xfe"])
 def test_a_ledger_that_cannot_be_read_is_refused_in_one_line(tmp_path, text):
-    path = tmp_path / "ledger.yaml"
+    path = tmp_path / "claims.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ArtifactError, match=r"ledger\.yaml: ") as caught:
+    with pytest.raises(ArtifactError, match=r"claims\.yaml: ") as caught:
         claims.read_claims(path)
     assert "\n" not in str(caught.value)

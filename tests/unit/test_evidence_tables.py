@@ -17,7 +17,7 @@ from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
 
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
-LEDGER = Path(__file__).parents[2] / "reports" / "claims.yaml"
+CLAIMS_FILE = Path(__file__).parents[2] / "reports" / "claims.yaml"
 OF_GOLD = ["overoptimisation_fit", "bias"]
 
 
@@ -73,7 +73,7 @@ def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
     run_evidence(tmp_path, design)
     names = TABLES + OF_GOLD * design["gold"]
     claims(
-        ledger=LEDGER,
+        claims_file=CLAIMS_FILE,
         published=PUBLISHED,
         evidence=[tmp_path / "evidence" / scale for scale in design["scales"]],
         tables=[tmp_path / "tables" / f"{name}.csv" for name in names],

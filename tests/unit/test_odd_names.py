@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_results import DESIGN, PUBLISHED, run
-from test_evidence_tables import LEDGER, OF_GOLD, TABLES, run_evidence
+from test_evidence_tables import CLAIMS_FILE, OF_GOLD, TABLES, run_evidence
 from test_notebooks import NOTEBOOKS, ROOT, check_written, run_here, small_tables
 
 from claims import claims
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     run_evidence(folder, experiment, length_bias=0.05)
     run(folder, experiment)
     claims(
-        ledger=LEDGER,
+        claims_file=CLAIMS_FILE,
         published=PUBLISHED,
         evidence=[folder / "evidence" / scale for scale in SCALES],
         tables=[folder / "tables" / f"{name}.csv" for name in TABLES + OF_GOLD],

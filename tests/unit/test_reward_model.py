@@ -39,7 +39,7 @@ def train(tmp_path):
             **{name: tmp_path / name for name in ("tokenizer", "pretrain", "checkpoints")},
             **{"scale": "base", "shape": SHAPE, "lengths": {"post": 9, "summary": 4}},
             **{"recipe": RECIPE, "centering": 0.01, "pretrain_seed": 0, "finetune_seed": 0},
-            **{"save_seconds": 1e9, "placement": {}, "output": tmp_path / "output"},
+            **{"save_seconds": 1e9, "device_layout": {}, "output": tmp_path / "output"},
         )
         return json.loads((tmp_path / "output/metrics.json").read_text())
 
