@@ -24,7 +24,7 @@ endif
 .PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium pictures lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
 
 help: ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/' | column -t -s:
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
 demo: report ## the miniature from nothing to its report, then where everything is
 	@echo
