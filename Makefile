@@ -73,8 +73,8 @@ chromium:
 test-browser: chromium report ## the report of EXPERIMENT in a real browser, wide and narrow
 	REPORT=reports/$(EXPERIMENT).html $(BIN)/pytest -m browser tests/browser
 
-pictures: chromium figures .venv/ready ## renew the pictures of README and docs, from the shipped bundle
-	$(BIN)/python tests/browser/pictures.py results/$(EXPERIMENT)-bundle $(BUNDLE_REPORT)
+pictures: chromium report ## renew the pictures of README and docs, from the miniature
+	$(BIN)/python tests/browser/pictures.py results/$(EXPERIMENT) reports/$(EXPERIMENT).html
 	$(BIN)/python tests/workflow/picture.py
 
 reference: .venv/ready ## docs/configuration.md and config.schema.json from the schema and config.yaml

@@ -1,4 +1,4 @@
-"""The pictures of README and docs: `make pictures` renews them from the shipped bundle."""
+"""The pictures of README and docs: `make pictures` renews them from the miniature."""
 
 import shutil
 import sys
