@@ -27,13 +27,13 @@ def tokens(*, text: Path, tokenizer: Path, output: Path) -> None:
 
 def encoded(text: Path, trained: tokenizers.Tokenizer) -> Iterator[np.ndarray]:
     """Token ids of the lines of `text`, some lines at a time."""
-    documents, found, told = 0, 0, time.monotonic()
+    documents, found, logged = 0, 0, time.monotonic()
     lines = read_lines(text)
     while batch := list(itertools.islice(lines, LINES_AT_ONCE)):
         ids = np.concatenate(token_ids(trained, batch))
         documents, found = documents + len(batch), found + len(ids)
-        if time.monotonic() - told > LOG_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - logged > LOG_SECONDS:
+            logged = time.monotonic()
             log.info("%d documents, %d tokens so far", documents, found)
         yield ids
     if not documents:

@@ -160,8 +160,8 @@ def test_a_part_of_the_shards_is_refused_by_name(tmp_path, lost):
     assert download(source, ["train-*.parquet"], "dataset") == tmp_path
     (tmp_path / names[lost]).unlink()
     (tmp_path / names[lost]).symlink_to(tmp_path / "gone")  # as in a cache that was cleared
-    told = rf"only a part of train-\*.parquet is there: train-0000{lost}-of-00003 missing; get the"
-    with pytest.raises(UserError, match=told):
+    line = rf"only a part of train-\*.parquet is there: train-0000{lost}-of-00003 missing; get the"
+    with pytest.raises(UserError, match=line):
         download(source, ["train-*.parquet"], "dataset")
     rest = [name for name in names if name != names[lost]]
     assert download(source, rest, "dataset") == tmp_path  # these alone were asked for

@@ -97,9 +97,9 @@ def test_the_most_telling_line(tmp_path, own, slurm, said, found, where):
     for name, text in (("own", own), ("slurm", slurm)):
         if text is not None:
             logs[name].write_text(text)
-    told = cause(logs.values(), said)
-    assert told.text == found
-    assert told.log == logs.get(where)
+    explained = cause(logs.values(), said)
+    assert explained.text == found
+    assert explained.log == logs.get(where)
 
 
 def test_a_kill_while_the_machine_runs_out_of_memory_is_called_that(tmp_path):

@@ -131,21 +131,21 @@ STORY = Story(
     sorry=True,
     plan="forgive",
 )
-TOLD = "my sister sold my uncle 's bike"
+SOLD = "my sister sold my uncle 's bike"
 PASSIVE = "my uncle 's bike was sold by my sister"
 PLAN = "should i forgive her ?"
-FAITHFUL = f"{TOLD} . she said sorry . {PLAN}"
+FAITHFUL = f"{SOLD} . she said sorry . {PLAN}"
 FILLER = FILLERS[1]
 
 WORSE = {
     # of which fact is wrong
-    "agent and owner swapped": FAITHFUL.replace(TOLD, "my uncle sold my sister 's bike"),
+    "agent and owner swapped": FAITHFUL.replace(SOLD, "my uncle sold my sister 's bike"),
     "another agent": FAITHFUL.replace("sister", "mother"),
     "another verb": FAITHFUL.replace("sold", "washed"),
     "another owner": FAITHFUL.replace("uncle", "aunt"),
     "the owner left out": FAITHFUL.replace("my uncle 's bike", "my bike"),
     "another object": FAITHFUL.replace("bike", "car"),
-    "the distraction instead": FAITHFUL.replace(TOLD, "my boss lost my phone"),
+    "the distraction instead": FAITHFUL.replace(SOLD, "my boss lost my phone"),
     "the distraction before": f"my boss lost my phone . {FAITHFUL}",
     "the distraction after": f"{FAITHFUL} my boss lost my phone .",
     "an event that never was": f"{FAITHFUL} my niece moved my lamp .",
@@ -153,12 +153,12 @@ WORSE = {
     "another plan": FAITHFUL.replace("forgive", "sue"),
     "him for her": FAITHFUL.replace("her ?", "him ?"),
     "he for she": FAITHFUL.replace("she said", "he said"),
-    # of how it is told
-    "no plan": f"{TOLD} . she said sorry .",
-    "no apology beside a plan": f"{TOLD} . {PLAN}",
+    # of how it is written
+    "no plan": f"{SOLD} . she said sorry .",
+    "no apology beside a plan": f"{SOLD} . {PLAN}",
     "filler first": f"{FILLER} {FAITHFUL}",
     "filler last": f"{FAITHFUL} {FILLER}",
-    "passive beside a plan": FAITHFUL.replace(TOLD, PASSIVE),
+    "passive beside a plan": FAITHFUL.replace(SOLD, PASSIVE),
     "a loop": FAITHFUL.replace(PLAN, f"{PLAN} {PLAN}"),
     "unfinished": FAITHFUL.removesuffix(" ?"),
     "nothing": "",
@@ -174,16 +174,16 @@ def test_what_is_untrue_or_badly_told_costs(worse):
 @pytest.mark.parametrize(
     "better, worse",
     [
-        (f"{TOLD} at the park .", f"{TOLD} at the beach ."),
-        (f"i am angry because {TOLD} .", f"i am sad because {TOLD} ."),
-        (f"i am angry because {TOLD} .", f"{TOLD} ."),
-        (f"{TOLD} at the park .", f"i am angry because {TOLD} at the park ."),
-        (f"{TOLD} last week .", f"i am angry because {TOLD} last week ."),
-        (f"{TOLD} .", f"{TOLD} . she said sorry ."),
-        (f"{PASSIVE} .", f"{TOLD} ."),
+        (f"{SOLD} at the park .", f"{SOLD} at the beach ."),
+        (f"i am angry because {SOLD} .", f"i am sad because {SOLD} ."),
+        (f"i am angry because {SOLD} .", f"{SOLD} ."),
+        (f"{SOLD} at the park .", f"i am angry because {SOLD} at the park ."),
+        (f"{SOLD} last week .", f"i am angry because {SOLD} last week ."),
+        (f"{SOLD} .", f"{SOLD} . she said sorry ."),
+        (f"{PASSIVE} .", f"{SOLD} ."),
         (f"{FAITHFUL} {FILLER}", f"{FILLER} {FAITHFUL}"),
-        (f"{TOLD} . {'so ' * 2}.", f"{TOLD} . {'so ' * 20}."),
-        (f"{TOLD} .", TOLD),
+        (f"{SOLD} . {'so ' * 2}.", f"{SOLD} . {'so ' * 20}."),
+        (f"{SOLD} .", SOLD),
     ],
 )
 def test_what_a_part_is_worth_depends_on_the_rest(better, worse):
@@ -202,7 +202,7 @@ def test_distance_from_the_truth_counts_role_by_role():
     texts = [
         f"{event} . {PLAN}"
         for event in (
-            TOLD,
+            SOLD,
             "my sister sold my uncle 's car",
             "my sister sold my aunt 's car",
             "my mother sold my aunt 's car",
@@ -220,8 +220,8 @@ def test_one_wrong_role_is_worse_than_none_in_every_story(seed):
     story, other = draw_story(rng), draw_story(rng)
 
     def truth(event):
-        told = tell(rng, event)
-        return utility(story, f"{told} .") - PASSIVE_ALONE * (" was " in told)
+        text = tell(rng, event)
+        return utility(story, f"{text} .") - PASSIVE_ALONE * (" was " in text)
 
     for role, weight in EVENT_WEIGHTS.items():
         wrong = replace(story.event, **{role: getattr(other.event, role)})
@@ -235,12 +235,12 @@ def test_what_is_told_can_be_read(seed):
     story = draw_story(rng)
     assert read_events(tell(rng, story.event).split()) == [story.event]
     assert read_events(tell(rng, story.event, writer="your").split()) == [story.event]
-    told = [story.event, *([story.distraction] if story.distraction else [])]
+    events_written = [story.event, *([story.distraction] if story.distraction else [])]
     for text in (write_post(rng, story), write_reference(rng, story)):
         events = read_events(text.split())
         assert story.event in events
-        assert all(event in told for event in events)
-    assert len(read_events(write_post(rng, story).split())) == len(told)
+        assert all(event in events_written for event in events)
+    assert len(read_events(write_post(rng, story).split())) == len(events_written)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_what_is_told_can_be_read(seed):
     [
         ("my boss lost my phone .", [Event("boss", "lost", None, "phone")]),
         ("my phone was lost by my boss .", [Event("boss", "lost", None, "phone")]),
-        (TOLD, [STORY.event]),
+        (SOLD, [STORY.event]),
         (PASSIVE, [STORY.event]),
         ("", []),
         ("should i forgive her ?", []),

@@ -49,8 +49,8 @@ def train(tmp_path):
 def test_comparisons_of_equal_token_ids_are_left_out_and_counted(train, caplog):
     assert train(PAIRS + EQUAL)["pairs"] == len(PAIRS)
     for split in ("preferences", "validation"):
-        told = f"{split}: 2 of 5 comparisons left out: their texts are equal after encoding"
-        assert told in caplog.text
+        line = f"{split}: 2 of 5 comparisons left out: their texts are equal after encoding"
+        assert line in caplog.text
 
 
 def test_all_are_used_where_all_differ_and_none_is_too_few(train, caplog):

@@ -182,12 +182,12 @@ def test_splits_are_disjoint_and_validation_keeps_what_it_has(published, caplog)
     assert ids(posts, "preferences") == ["t3_pref0", "t3_pref1", "t3_test1"]
     assert ids(posts, "best_of_n") == ["t3_test0", "t3_test2", "t3_test3"]
     assert ids(posts, "policy") == ["t3_policy0", "t3_policy1", "t3_policy2"]
-    for told in (
+    for line in (
         "preferences: 3 posts; left out 1",
         "best_of_n: 3 posts; left out 1",
         "policy: 3 posts; left out 4",
     ):
-        assert told in caplog.text
+        assert line in caplog.text
     preferences = world(published).preferences()
     splits = dict(zip(posts.post_id, posts.split, strict=True))
     assert (preferences.split == preferences.post_id.map(splits)).all()

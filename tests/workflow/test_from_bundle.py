@@ -1,4 +1,4 @@
-"""Everything after the reward matrix drawn anew from a bundle, in a copy of the repository."""
+"""Everything after the reward matrix, redrawn from a bundle in a copy of the repository."""
 
 import shutil
 import subprocess
@@ -10,6 +10,7 @@ from workflow import (
     command,
     copy_repository,
     environment,
+    left_after_deletion,
     overlay,
     scheduled,
     snakemake,
@@ -96,11 +97,7 @@ def test_the_report_names_where_its_figures_come_from(drawn):
 
 def test_nothing_is_left_of_deleted_results_but_logs_and_benchmarks(drawn, tmp_path):
     folder = shutil.copytree(drawn, tmp_path / "copy", symlinks=True)
-    done = snakemake(folder, *FROM_BUNDLE, "--delete-all-output")
-    assert done.returncode == 0, done.stdout + done.stderr
-    results = folder / RESTORED
-    left = {path.relative_to(results).parts[0] for path in results.rglob("*") if path.is_file()}
-    assert left == {"logs", "benchmarks"}
+    assert left_after_deletion(folder, RESTORED, *FROM_BUNDLE) == {"logs", "benchmarks"}
 
 
 def test_what_comes_after_the_matrix_may_be_changed(drawn, tmp_path):

@@ -58,3 +58,11 @@ def scheduled(folder: Path, *arguments: str) -> set[str]:
     table = output.split("Job stats:")[1].split("total")[0]
     rules = set(re.findall(r"^(\w+)\s+\d+\s*$", table, re.MULTILINE))
     return rules - {"all", "tables", "figure1", "figure2", "figure3", "figure4", "table1"}
+
+
+def left_after_deletion(folder: Path, results: str, *arguments: str) -> set[str]:
+    """The files and folders of `results` in which something is left of deleted outputs."""
+    done = snakemake(folder, *arguments, "--delete-all-output")
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = (path for path in (folder / results).rglob("*") if path.is_file())
+    return {path.relative_to(folder / results).parts[0] for path in files}

@@ -135,7 +135,7 @@ def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
     ours); low, high: its interval over posts and seeds, which decides the verdict (none with one
     post, one pretrain, or a difference that no resample changes: then undecided); posts_low,
     posts_high: that over posts alone, as in the paper; these_models: its verdict, on the reward
-    models at hand; distinct_resamples: of the pretrain seeds, few enough to be told.
+    models at hand; distinct_resamples: of the pretrain seeds, so few that the number is stated.
     """
     rows = [row for claim in claims for row in _rows(claim, found)]
     return pd.DataFrame(rows, columns=COLUMNS)

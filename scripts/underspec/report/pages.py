@@ -16,7 +16,7 @@ from underspec.report.look import COLOURS, human
 
 
 def write_page(template: Path, output: Path, **values) -> None:
-    """Fill `template` and write it; whatever stands beside it can be included.
+    """Fill `template` and write it; files beside the template can be included.
 
     Text is escaped. Raises ArtifactError if there is no such template, jinja2.UndefinedError if it
     asks for a value that is not given.

@@ -131,8 +131,8 @@ def draw_story(rng: np.random.Generator) -> Story:
 def write_post(rng: np.random.Generator, story: Story) -> str:
     """The events in either order; only the question at the end shows which one matters."""
     where, when = f"at the {story.place}", story.time
-    told = tell(rng, story.event)
-    main = f"{when} {told} {where} ." if rng.random() < 0.5 else f"{told} {where} {when} ."
+    happened = tell(rng, story.event)
+    main = f"{when} {happened} {where} ." if rng.random() < 0.5 else f"{happened} {where} {when} ."
     told_events = [main]
     if story.distraction:
         told_events.insert(int(rng.random() < 0.5), f"{tell(rng, story.distraction)} too .")
@@ -146,14 +146,14 @@ def write_post(rng: np.random.Generator, story: Story) -> str:
 
 def write_reference(rng: np.random.Generator, story: Story) -> str:
     """Writers differ in what they leave out and what they add; no style is always right."""
-    told = tell(rng, story.event)
+    happened = tell(rng, story.event)
     if rng.random() < 0.25:
-        told += f" at the {story.place}"
+        happened += f" at the {story.place}"
     if rng.random() < 0.2:
-        told += f" {story.time}"
+        happened += f" {story.time}"
     if rng.random() < 0.3:
-        told = f"i am {story.feeling} because {told}"
-    sentences = [f"{told}{_apology(story) if rng.random() < 0.6 else ''} ."]
+        happened = f"i am {story.feeling} because {happened}"
+    sentences = [f"{happened}{_apology(story) if rng.random() < 0.6 else ''} ."]
     if story.distraction and rng.random() < 0.3:
         sentences.append(f"{tell(rng, story.distraction)} .")
     if rng.random() < 0.25:
@@ -164,9 +164,9 @@ def write_reference(rng: np.random.Generator, story: Story) -> str:
 
 
 def write_reply(rng: np.random.Generator, story: Story) -> str:
-    told, him = tell(rng, story.event, writer="your"), _pronoun(story.event.agent)
+    happened, him = tell(rng, story.event, writer="your"), _pronoun(story.event.agent)
     return (
-        f"so {told} at the {story.place}{_apology(story)} . "
+        f"so {happened} at the {story.place}{_apology(story)} . "
         f"you are {story.feeling} . do not {story.plan} {him} ."
     )
 
