@@ -1,8 +1,10 @@
-"""How long everything after the reward matrix takes at the paper's size: 6,500 posts of 64 samples,
-75 reward models (three scales of the full grid), generated; the stages as commands, `--processes`
-at a time, as the workflow runs them. Prints a table: wall seconds and peak memory by stage.
+"""How long everything after the reward matrix takes at two sizes: the paper's (6,500 posts, five
+pretraining seeds), and that of experiments/decisive.yaml (600 posts, twenty). The rest is the same:
+64 samples, five finetuning seeds, the full grid at three scales. Rewards are generated; the stages
+run as commands, `--processes` at a time, as the workflow runs them. Prints wall seconds, CPU
+seconds and peak memory by stage.
 
-    python tests/benchmarks/statistics_at_paper_size.py [--posts 6500] [--processes 2]
+    python tests/benchmarks/statistics_at_paper_size.py [--size paper] [--processes 2]
 """
 
 import argparse
@@ -23,26 +25,27 @@ SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from underspec.artifacts import DIAGNOSTICS, SAMPLES, SCORES, write_table  # noqa: E402
-from underspec.grid import rankers, reward_models  # noqa: E402
+from underspec.grid import RewardModel, rankers, reward_models  # noqa: E402
 
 SAMPLES_A_POST = 64
-SEEDS = [0, 1, 2, 3, 4]
+SIZES = {"paper": (6500, 5), "decisive": (600, 20)}  # posts, pretraining seeds
 DESIGN = {
     "scales": ["base", "large", "xl"],
     "grid": "full",
-    "pretrain_seeds": SEEDS,
-    "finetune_seeds": SEEDS,
+    "finetune_seeds": [0, 1, 2, 3, 4],
     "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
     "gold": True,
 }
-MODELS = reward_models("full", SEEDS, SEEDS)
-RANKERS = rankers(MODELS, DESIGN["aggregators"], DESIGN["ensemble_size"])
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
 
 
-def generate(folder: Path, posts: int) -> None:
+def models(design: dict) -> list[RewardModel]:
+    return reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
+
+
+def generate(folder: Path, posts: int, design: dict) -> None:
     """Rewards with effects of pretrain and finetune; a tenth of the samples are duplicates."""
     rng = np.random.default_rng(0)
     shape = (posts, SAMPLES_A_POST)
@@ -70,9 +73,9 @@ def generate(folder: Path, posts: int) -> None:
     put("evaluator", quality + effect(0.3))
     put("gold", quality)
     describe("evaluator", scale="xxl", parameters=11 * 10**9, accuracy=0.8, pairs=5000)
-    for scale in DESIGN["scales"]:
-        pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in SEEDS]
-        for model in MODELS:
+    for scale in design["scales"]:
+        pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in design["pretrain_seeds"]]
+        for model in models(design):
             put(f"{scale}/{model.name}", quality + pretrain[model.pretrain_seed] + effect(0.4))
             described = {"scale": scale, "parameters": 10**9, "accuracy": 0.7, "pairs": 5000}
             describe(f"reward_models/{scale}/{model.name}", **described)
@@ -89,24 +92,27 @@ def command(stage: str, **options) -> list[str]:
     return [sys.executable, str(SCRIPTS / f"{stage}.py"), *arguments]
 
 
-def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
+def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
     """Commands by name; those of a list may run side by side, the lists one after the other."""
-    grid = {key: DESIGN[key] for key in DESIGN if key not in ("scales", "gold")}
-    everywhere = {"results": folder, "design": DESIGN, "output": folder / "tables"}
+    grid = {key: design[key] for key in design if key not in ("scales", "gold")}
+    every_ranker = rankers(models(design), design["aggregators"], design["ensemble_size"])
+    everywhere = {"results": folder, "design": design, "output": folder / "tables"}
     published = ROOT / "reports/published/table1.csv"
     rerank = [
         (
             f"rerank {scale}",
             command(
                 "rerank",
-                scores=[str(folder / f"scores/{scale}/{model.name}.parquet") for model in MODELS],
+                scores=[
+                    str(folder / f"scores/{scale}/{model.name}.parquet") for model in models(design)
+                ],
                 choices=[
-                    str(folder / f"rerank/{scale}/{ranker.name}.parquet") for ranker in RANKERS
+                    str(folder / f"rerank/{scale}/{ranker.name}.parquet") for ranker in every_ranker
                 ],
                 **grid,
             ),
         )
-        for scale in DESIGN["scales"]
+        for scale in design["scales"]
     ]
     tables = [
         ("tables of Figures 1 to 3", command("disagreement_tables", **everywhere)),
@@ -119,22 +125,22 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
                 "evidence",
                 results=folder,
                 scale=scale,
-                design=DESIGN,
+                design=design,
                 length_bias=0.0,
                 resamples=2000,
                 output=folder / "evidence" / scale,
             ),
         )
-        for scale in DESIGN["scales"]
+        for scale in design["scales"]
     ]
     claims = command(
         "claims",
         claims_file=ROOT / "reports/claims.yaml",
         published=published,
-        evidence=[str(folder / "evidence" / scale) for scale in DESIGN["scales"]],
+        evidence=[str(folder / "evidence" / scale) for scale in design["scales"]],
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
-        best_of_n=DESIGN["best_of_n"],
-        pretrains=len(SEEDS),
+        best_of_n=design["best_of_n"],
+        pretrains=len(design["pretrain_seeds"]),
         claims=folder / "claims.csv",
     )
     return [rerank, evidence + tables, [("claims", claims)]]
@@ -156,19 +162,21 @@ def run(name: str, arguments: list[str]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--posts", type=int, default=6500)
+    parser.add_argument("--size", choices=SIZES, default="paper")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where results go (left out: nowhere)")
     options = parser.parse_args()
+    posts, pretrains = SIZES[options.size]
+    design = DESIGN | {"pretrain_seeds": list(range(pretrains))}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if not (folder / "diagnostics.parquet").exists():
-            print(f"generating {options.posts} posts x {SAMPLES_A_POST} x {3 * len(MODELS)}")
-            generate(folder, options.posts)
+            print(f"generating {posts} posts x {SAMPLES_A_POST} x {3 * len(models(design))}")
+            generate(folder, posts, design)
         rows = []
         began = time.monotonic()
         with ThreadPoolExecutor(options.processes) as pool:
-            for together in stages(folder):
+            for together in stages(folder, design):
                 stage_began = time.monotonic()
                 rows += pool.map(lambda each: run(*each), together)
                 print(f"{together[0][0]} ...: {time.monotonic() - stage_began:.1f} s", flush=True)

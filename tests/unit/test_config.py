@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import itertools
 import json
 import re
 from pathlib import Path
@@ -49,6 +50,35 @@ def test_experiments_are_valid_and_named_after_their_file(path):
     config = read_config(ROOT, path)
     validate(config)
     assert config["experiment"] == path.stem
+
+
+SAME_SEEDS = {"bias", "smoke", "released", "budget"}  # as the miniature or as paper, on purpose
+CONFIGS = [MINIATURE, *(read_config(ROOT, path) for path in EXPERIMENTS)]
+OWN_SEEDS = {each["experiment"]: each for each in CONFIGS if each["experiment"] not in SAME_SEEDS}
+SHARED_WORLD = [
+    (one, other)
+    for one, other in itertools.combinations(OWN_SEEDS, 2)
+    if OWN_SEEDS[one]["world"] == OWN_SEEDS[other]["world"]
+]
+
+
+def seeds(config):
+    policy, evaluator = config["policy"], config["evaluator"]
+    pretraining = {policy["pretrain_seed"], evaluator["pretrain_seed"]}
+    finetuning = {policy["seed"], evaluator["finetune_seed"]}
+    return {
+        "world": {config["worlds"][config["world"]]["seed"]},
+        "labels": {config["labels"]["seed"]},
+        "sampling": {config["sampling"]["seed"]},
+        "pretraining": {*config["pretrain_seeds"], *pretraining},
+        "finetuning": {*config["finetune_seeds"], *finetuning},
+    }
+
+
+@pytest.mark.parametrize(("one", "other"), SHARED_WORLD)
+def test_no_seed_is_used_by_two_experiments(one, other):
+    first, second = seeds(OWN_SEEDS[one]), seeds(OWN_SEEDS[other])
+    assert {kind: first[kind] & second[kind] for kind in first} == dict.fromkeys(first, set())
 
 
 def test_an_overlay_lies_over_what_it_extends():
