@@ -8,6 +8,7 @@ EXPERIMENT ?= miniature
 BUNDLE ?= bundles/$(EXPERIMENT).zip
 SLURM_TESTS ?= tests/slurm
 DEVICE ?= cuda
+SIZE ?= paper
 BIN := .venv/bin
 OVERLAY = $(or $(wildcard experiments/$(EXPERIMENT).yaml),$(error EXPERIMENT=$(EXPERIMENT): there is no experiments/$(EXPERIMENT).yaml))
 CONFIGFILE = $(if $(filter miniature,$(EXPERIMENT)),,--configfile $(OVERLAY))
@@ -102,8 +103,8 @@ bench: .venv/ready ## sampling and scoring against generate, CTranslate2 and per
 bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)
 
-bench-statistics: .venv/ready ## rerank, tables, bootstrap and claims on a matrix of the paper's size
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/statistics_at_paper_size.py
+bench-statistics: .venv/ready ## rerank, tables, bootstrap and claims on a matrix of the paper's size, or SIZE=decisive
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/statistics_at_paper_size.py --size $(SIZE)
 
 gpu-check: ## check and measure the CUDA paths on one GPU, in 8 minutes at most (DEVICE=cpu: try it)
 	$(PYTHON) tests/gpu/check.py --device $(DEVICE)

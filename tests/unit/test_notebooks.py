@@ -239,16 +239,9 @@ def test_table1_shows_markup_in_names_as_text(tables, tmp_path):
     assert "&lt;/td&gt;" in html and "&lt;/p&gt;&lt;b&gt;" in html
 
 
-@pytest.mark.parametrize("name", ["miniature", "a_", "1.", "x_-y"])
-@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
-def test_report_text_renders_with_the_config(text, name):
+def rendered(text, config):
     jinja2 = pytest.importorskip("jinja2")
     core = pytest.importorskip("docutils.core")
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    config["experiment"], config["bundle"] = name, "my bundles/a_.zip"
-    config["models"][name] = config["models"]["xxl"]  # what it is to rst must not matter
-    config["scales"].append(name)
-    config["policy"]["scale"] = config["evaluator"]["scale"] = name
     # trimmed as Snakemake trims
     jinja = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -257,9 +250,30 @@ def test_report_text_renders_with_the_config(text, name):
         snakemake=SimpleNamespace(config=config), files=[]
     )
     strict = {"halt_level": 2, "report_level": 2}
-    html = core.publish_parts(rst, writer="html", settings_overrides=strict)["html_body"]
+    return core.publish_parts(rst, writer="html", settings_overrides=strict)["html_body"]
+
+
+@pytest.mark.parametrize("name", ["miniature", "a_", "1.", "x_-y"])
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_report_text_renders_with_the_config(text, name):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["experiment"], config["bundle"] = name, "my bundles/a_.zip"
+    config["models"][name] = config["models"]["xxl"]  # what it is to rst must not matter
+    config["scales"].append(name)
+    config["policy"]["scale"] = config["evaluator"]["scale"] = name
+    html = rendered(text, config)
     assert config["experiment"] in html
     assert "{{" not in html
+
+
+@pytest.mark.parametrize("name", ["figure4", "table1"])
+@pytest.mark.parametrize(("size", "unequal"), [(5, "5 members and finetune ensembles 3"), (3, "")])
+def test_captions_say_where_kinds_of_ensembles_differ_in_size(name, size, unequal):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config |= {"pretrain_seeds": list(range(12)), "finetune_seeds": [0, 1, 2]}
+    html = rendered(ROOT / f"reports/captions/{name}.rst", config | {"ensemble_size": size})
+    assert ("<em>Unequal:</em>" in html) == bool(unequal)
+    assert unequal in html
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,34 @@ from numpy import ndarray
 
 
 def _median(rewards: ndarray) -> ndarray:
-    """np.median over the models, which are few: whole tables are compared and exchanged at once, a
-    tenth of the time."""
-    ordered = list(rewards)
-    for end in range(len(ordered) - 1, 0, -1):
-        for i in range(end):
-            low, high = ordered[i], ordered[i + 1]
-            ordered[i], ordered[i + 1] = np.minimum(low, high), np.maximum(low, high)
-    middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
-    return sum(middle) / len(middle)
+    """np.median over the models, which are few, in a tenth of its time: whole tables are compared
+    at once. Of just over half of all values, the lowest and the highest are never in the middle;
+    they go, another comes in, and so on until the one or two in the middle are left."""
+    first = len(rewards) // 2 + 2
+    kept, others = list(rewards[:first]), list(rewards[first:])
+    while len(kept) > 2:
+        kept = _without_extremes(kept) + others[:1]
+        others = others[1:]
+    return kept[0] if len(kept) == 1 else (kept[0] + kept[1]) / 2
+
+
+def _without_extremes(values: list[ndarray]) -> list[ndarray]:
+    """Elementwise, all of three or more values but the lowest and the highest."""
+    first, second, *others, last = values
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    between = []
+    for value in others:
+        between.append(np.maximum(low, np.minimum(high, value)))
+        low, high = np.minimum(low, value), np.maximum(high, value)
+    return [*between, np.maximum(low, np.minimum(high, last))]
+
+
+def _mean_minus_stdev(rewards: ndarray) -> ndarray:
+    """The paper does not say which deviation: ours is the population's, ddof = 0."""
+    mean = rewards.mean(axis=0)
+    deviations = rewards - mean
+    variance = np.square(deviations, out=deviations).mean(axis=0)
+    return mean - np.sqrt(variance)
 
 
 # Each takes standardised rewards (models, posts, samples) to (posts, samples).
@@ -26,8 +45,7 @@ AGGREGATORS: dict[str, Callable[[ndarray], ndarray]] = {
     "mean": lambda rewards: rewards.mean(axis=0),
     "median": _median,
     "min": lambda rewards: rewards.min(axis=0),
-    # The paper does not say which deviation: ours is the population's, ddof = 0.
-    "mean_minus_stdev": lambda rewards: rewards.mean(axis=0) - rewards.std(axis=0),
+    "mean_minus_stdev": _mean_minus_stdev,
 }
 
 

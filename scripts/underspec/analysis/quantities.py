@@ -169,7 +169,9 @@ def _ensembles(
     for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
         held = np.bincount(held_in, minlength=len(weights.posts))
         as_it_is = np.full_like(held, held[0])  # the first resample is the data
-        yield _choose(members, aggregators, centred), np.stack([as_it_is, held])
+        count = np.stack([as_it_is, held])
+        posts = np.flatnonzero(weights.posts[count.any(axis=0)].any(axis=0))
+        yield _choose(members, aggregators, centred, posts), count
 
 
 def _redrawn(
@@ -199,12 +201,15 @@ def _redrawn(
     return np.repeat(rows, groups), members
 
 
-def _choose(members: np.ndarray, aggregators: list[str], centred: np.ndarray) -> np.ndarray:
-    """(aggregators, posts) the sample that each ensemble of `members` picks among all it sees."""
-    chosen = np.empty((len(aggregators), centred.shape[1]), np.int64)
-    for start in range(0, centred.shape[1], POSTS_AT_ONCE):
-        part = slice(start, start + POSTS_AT_ONCE)
-        rewards = centred[members, part]
+def _choose(
+    members: np.ndarray, aggregators: list[str], centred: np.ndarray, posts: np.ndarray
+) -> np.ndarray:
+    """(aggregators, posts) the sample that an ensemble of `members` picks among all it sees, by
+    each aggregator; 0 for posts other than `posts`, which no resample of it holds."""
+    chosen = np.zeros((len(aggregators), centred.shape[1]), np.int64)
+    for start in range(0, len(posts), POSTS_AT_ONCE):
+        part = posts[start : start + POSTS_AT_ONCE]
+        rewards = centred[members[:, None], part]
         for row, aggregator in zip(chosen, aggregators, strict=True):
             row[part] = AGGREGATORS[aggregator](rewards).argmax(axis=-1)
     return chosen
