@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
 
-SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
+SHAPES = st.tuples(st.integers(1, 8), st.integers(1, 3), st.integers(1, 6))
 REWARDS = arrays(np.float32, SHAPES, elements=st.floats(-8, 8, width=32))
 TOLERANCE = 1e-9  # double precision, rewards within +-8
 

@@ -99,7 +99,7 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
     which = generator.integers(len(names), size=(resamples, len(names)))
     sizes = members.sum(axis=1)
     counts = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])
-    drawn = generator.permuted(_in_rows(counts), axis=2)  # any order is as likely
+    drawn = generator.permuted(_in_rows(counts), axis=2)  # counts have no order: any is as likely
     drawn = np.concatenate([_in_rows(members[None].astype(int)), drawn])
     counts = np.concatenate([np.ones((1, len(models))), counts.sum(axis=1)]).T
     return Resamples(
