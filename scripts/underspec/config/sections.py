@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from underspec import recipe
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.data.span_corruption import corrupted_spans, tokens_for
 from underspec.data.special_tokens import SENTINELS
@@ -26,7 +27,7 @@ from underspec.schema import (
     integer,
     number,
     or_null,
-    part_of,
+    section_of,
     some_of,
 )
 
@@ -79,19 +80,11 @@ class Shape(Section):
     num_layers: Size
 
 
-class Recipe(Section):
-    steps: Count
-    batch: Size
-    learning_rate: number(gt=0, le=10)
-    warmup: NotNegative
-    dropout: number(ge=0, lt=1)
-    weight_decay: number(ge=0, le=10)
-    optimizer: Literal["adamw", "adafactor"]
-    schedule: Literal["linear", "constant", "inverse_sqrt"]
-    precision: Literal["fp32", "bf16"]
+Recipe = section_of(recipe.Recipe)
+SomeRecipe = some_of(Recipe)
 
 
-class Need(Section):
+class Need(section_of(recipe.DeviceLayout)):
     """The resources of a job, and the device layout of a training."""
 
     gpus: NotNegative
@@ -103,10 +96,6 @@ class Need(Section):
     growth_minutes: number(ge=1, le=10)
     max_mem_mb: or_null(Count)
     max_minutes: or_null(Count)
-    micro_batch: or_null(Count)
-    sharded: Flag
-    activation_checkpointing: Flag
-    compiled: Flag
 
     @model_validator(mode="after")
     def _possible(self):
@@ -126,9 +115,8 @@ class Need(Section):
         return self
 
 
-DEVICE_LAYOUT = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
-SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
-DeviceLayout = some_of(part_of(Need, DEVICE_LAYOUT))
+SomeNeed = some_of(Need)
+DeviceLayout = some_of(section_of(recipe.DeviceLayout))
 
 
 class Compute(Section):
