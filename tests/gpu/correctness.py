@@ -327,7 +327,9 @@ def sampler(setting: Setting) -> Iterator[Finding]:
 def last_token(setting: Setting) -> Iterator[Finding]:
     """The kernel for the last token's attention against separate matrix products."""
     if not setting.gpu:
-        yield Finding("the kernel", "runs on a GPU (interpreted: tests/unit/test_last_token.py)")
+        yield Finding(
+            "the kernel", "runs on a GPU (interpreted: tests/unit/inference/test_last_token.py)"
+        )
         return
     from underspec.inference.last_token import attend_last
 

@@ -18,7 +18,7 @@ from underspec.errors import ConfigError
 from underspec.schema import NAME
 from underspec.training.optimizers import OPTIMIZERS, SCHEDULES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MINIATURE = read_config(ROOT)
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 

@@ -29,7 +29,7 @@ from underspec.report.overview import grouped, read_claims, sizes, tally, traine
 from underspec.report.pages import embedded, human_bytes, write_page
 from underspec.report.training_curves import training_curves
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "reports" / "pages"
 ACCURACY = pd.DataFrame(
     {
