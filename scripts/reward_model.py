@@ -11,8 +11,8 @@ from underspec.errors import ArtifactError
 from underspec.inference.scoring import pairwise_accuracy
 from underspec.models.reward_model import new_reward_model
 from underspec.models.t5 import parameters, save
-from underspec.training.distributed import DeviceLayout
-from underspec.training.loop import Recipe, train
+from underspec.recipe import DeviceLayout, Recipe
+from underspec.training.loop import train
 from underspec.training.objectives.preference import distinguishable, preference
 
 log = logging.getLogger("underspec.reward_model")

@@ -10,7 +10,7 @@ from underspec.config.config import read_config, validate
 from underspec.errors import ArtifactError
 from underspec.report.shipped_verdicts import against, beside, shipped_verdicts, write_verdicts
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BUNDLE = ROOT / "bundles/miniature.zip"
 
 

@@ -11,7 +11,7 @@ from underspec.config.sources import pretrains
 from underspec.errors import ArtifactError
 from underspec.monitoring.forecast import OVERHEAD, finished, left, read_reference, stage
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "docs/benchmarks/miniature-stages.csv"
 REFERENCE = {"policy": (1, 10.0), "pretrain/xl": (4, 80.0), "score": (2, 20.0)}
 POLICY, PRETRAIN = Path("policy.tsv"), Path("pretrain/xl/seed0.tsv")

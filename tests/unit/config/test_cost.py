@@ -15,7 +15,7 @@ from underspec.models.operations import corrupted, forward, parameters
 from underspec.models.t5 import new_t5
 from underspec.models.t5 import parameters as counted
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MINIATURE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 POSTS = {"policy": 3000, "preferences": 12000, "validation": 2000, "best_of_n": 300}
 T5 = {"input_length": 512, "noise_density": 0.15, "mean_span_length": 3.0}

@@ -19,7 +19,7 @@ from underspec.inference.shared_post_t5 import (
 from underspec.models import fused_layers
 from underspec.models.t5 import new_t5
 
-MANUAL = Path(__file__).parents[2] / "docs"
+MANUAL = Path(__file__).parents[3] / "docs"
 SHAPE = {"d_model": 32, "d_ff": 48, "d_kv": 8, "num_heads": 4, "num_layers": 3}
 VOCABULARY = 400
 KINDS = {

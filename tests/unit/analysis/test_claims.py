@@ -13,7 +13,7 @@ from underspec.analysis.published import PARAMETERS, read_table1
 from underspec.analysis.quantities import Quantity
 from underspec.errors import ArtifactError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLAIMS_FILE = ROOT / "reports/claims.yaml"
 TABLE1 = read_table1(ROOT / "reports/published/table1.csv")
 RNG = np.random.default_rng(0)

@@ -30,7 +30,7 @@ from underspec.data.tokenization import (
 from underspec.data.worlds import micro_tldr
 from underspec.errors import ArtifactError, ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 TEXT = [
     "my brother sold my bike .",

@@ -17,7 +17,7 @@ from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
 
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
-CLAIMS_FILE = Path(__file__).parents[2] / "reports" / "claims.yaml"
+CLAIMS_FILE = Path(__file__).parents[3] / "reports" / "claims.yaml"
 OF_GOLD = ["overoptimisation_fit", "bias"]
 
 

@@ -14,9 +14,9 @@ import torch
 from underspec.errors import ConfigError
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import new_t5, t5_config
+from underspec.recipe import DeviceLayout, Recipe
 from underspec.training import optimizers
-from underspec.training.distributed import DeviceLayout
-from underspec.training.loop import Interrupted, Recipe, train
+from underspec.training.loop import Interrupted, train
 from underspec.training.objectives.denoising import denoising
 from underspec.training.objectives.preference import preference
 

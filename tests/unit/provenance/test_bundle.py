@@ -26,7 +26,7 @@ from underspec.errors import ArtifactError, UserError
 from underspec.provenance import archive
 from underspec.provenance.bundle import bundled_config, pack, unpack
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "evaluator", "gold"]
 MODELS = ["reward_models/base/pretrain0-finetune0", "reward_models/large/pretrain1-finetune0"]
 CONFIG = {"experiment": "tiny", "extends": "experiments/other.yaml", "bundle": None, "scales": []}

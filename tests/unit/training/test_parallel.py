@@ -14,8 +14,8 @@ import torch
 from underspec.errors import UserError
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import new_t5, t5_config
-from underspec.training.distributed import DeviceLayout
-from underspec.training.loop import Recipe, train
+from underspec.recipe import DeviceLayout, Recipe
+from underspec.training.loop import train
 from underspec.training.objectives.denoising import denoising
 from underspec.training.objectives.preference import preference
 from underspec.training.objectives.sft import sft

@@ -8,7 +8,7 @@ import pytest
 from underspec.config.config import read_config, validate
 from underspec.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

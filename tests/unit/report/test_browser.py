@@ -22,7 +22,7 @@ from underspec.report.sample_browser import (
     shown,
 )
 
-TEMPLATE = Path(__file__).parents[2] / "reports" / "pages" / "samples.html"
+TEMPLATE = Path(__file__).parents[3] / "reports" / "pages" / "samples.html"
 NS = [1, 4, 16]
 
 

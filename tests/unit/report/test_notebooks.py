@@ -17,7 +17,7 @@ import yaml
 from underspec.errors import ArtifactError
 from underspec.report import look, plots
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOTEBOOKS = sorted((ROOT / "reports/notebooks").glob("*.ipynb"))
 TEXTS = [ROOT / "reports/workflow.rst", *sorted((ROOT / "reports/captions").glob("*.rst"))]
 ENSEMBLES = [("single", "single"), *product(("finetune", "pretrain"), ("mean", "min"))]

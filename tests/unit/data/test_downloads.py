@@ -16,7 +16,7 @@ from underspec.data.published_files import download, missing_shards
 from underspec.errors import UserError
 from underspec.schema import Source
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 NAME = "en/c4-train.00000-of-01024.json.gz"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
