@@ -134,6 +134,8 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
         best_of_n=DESIGN["best_of_n"],
         pretrains=len(SEEDS),
+        grid=DESIGN["grid"],
+        world="debian",
         claims=folder / "claims.csv",
     )
     return [rerank, evidence + tables, [("claims", claims)]]

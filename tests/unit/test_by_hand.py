@@ -185,7 +185,8 @@ CASES = {
     "no evidence": (
         "claims",
         {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
-        | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]},
+        | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
+        | {"grid": "full", "world": "debian"},
         "--evidence: names no scale",
     ),
     "no trainings": ("training_table", {"runs": []}, "no training.csv in any of the folders"),

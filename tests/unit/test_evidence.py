@@ -76,6 +76,22 @@ def test_posts_alone_leave_the_reward_models_as_they_are(found):
     assert not np.isnan(agreement).any()
 
 
+def test_what_only_one_checkpoint_has_does_not_shrink_with_seeds(found):
+    """It is absent from the resamples that have not drawn this checkpoint, two of them at least
+    drawn; on the full grid every checkpoint has all."""
+    _, read, scale, drawn, evidence = found
+    workshop = len(scale.models) < 6
+    several = (drawn.pretrains > 0).sum(axis=1) > 1
+    without_first = several & (drawn.pretrains[:, 0] == 0)
+    assert without_first.any()
+    for (name, _), (_, nested) in evidence.items():
+        if name not in quantities.EXTREMES:
+            absent = np.isnan(nested[without_first]).all()
+            assert absent or not np.isnan(nested[several]).any()
+            grid = "workshop" if workshop else "full"
+            assert quantities.shrinks_with_seeds(name, grid) != absent, name
+
+
 def by_hand(read, scale, drawn, resample, kind, aggregator):
     """The evaluator's reward of ensembles of the reward models that one resample drew, as loops."""
     seeds = sorted({model.pretrain_seed for model in scale.models})

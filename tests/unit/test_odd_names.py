@@ -37,6 +37,8 @@ def folder(tmp_path_factory):
         tables=[folder / "tables" / f"{name}.csv" for name in TABLES + OF_GOLD],
         best_of_n=experiment["best_of_n"],
         pretrains=len(experiment["pretrain_seeds"]),
+        grid=experiment["grid"],
+        world="debian",
         claims=folder / "claims.csv",
     )
     return folder

@@ -21,6 +21,7 @@ from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
 BOTH = 2  # posts alone, and posts and seeds
+EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
 
@@ -60,6 +61,17 @@ def evaluator_length_coefficient(
     drawn = np.tensordot(weights.posts.astype(np.float64), products, axes=1)
     coefficient, _ = length_coefficient(drawn)
     return {("price of a word, evaluator", 0): np.stack([coefficient] * BOTH)}
+
+
+def shrinks_with_seeds(name: str, grid: str) -> bool:
+    """Whether the seeds' part of a quantity's variance falls as 1 / the number of pretraining seeds.
+
+    Not that of an extreme over all reward models, which itself moves with their number; nor, on the
+    workshop grid, of what only the reward models of one checkpoint have: the finetune ensemble,
+    and what compares them with others of their own pretraining seed.
+    """
+    of_one_checkpoint = " by " in name or "same pretrain" in name or " of finetune " in name
+    return name not in EXTREMES and not (grid == "workshop" and of_one_checkpoint)
 
 
 def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
