@@ -33,11 +33,12 @@ DESIGN = {
     "pretrain_seeds": SEEDS,
     "finetune_seeds": SEEDS,
     "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
+    "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
     "gold": True,
 }
 MODELS = reward_models("full", SEEDS, SEEDS)
-RANKERS = rankers(MODELS, DESIGN["aggregators"])
+RANKERS = rankers(MODELS, DESIGN["aggregators"], DESIGN["ensemble_size"])
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
 
 

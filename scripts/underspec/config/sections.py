@@ -44,6 +44,7 @@ Grid = Literal[GRIDS]
 Scales = Annotated[list[Name], Field(min_length=1)]
 Seeds = Annotated[list[Seed], Field(min_length=2)]
 Aggregators = Annotated[list[Literal[tuple(AGGREGATORS)]], Field(min_length=1)]
+EnsembleSize = integer(ge=2, le=10**4)
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising)]
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
@@ -227,6 +228,7 @@ class Config(Section):
     centering: Centering
     evaluator: Evaluator
     aggregators: Aggregators
+    ensemble_size: EnsembleSize
     best_of_n: BestOfN
     protect_pretrains: Flag
     resamples: Resamples
@@ -243,6 +245,7 @@ class Experiment(Section):
     pretrain_seeds: Seeds
     finetune_seeds: Seeds
     aggregators: Aggregators
+    ensemble_size: EnsembleSize
     best_of_n: BestOfN
     gold: Flag
 
