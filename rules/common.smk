@@ -46,7 +46,10 @@ REWARD_MODELS = grid.reward_models(
     config["grid"], config["pretrain_seeds"], config["finetune_seeds"]
 )
 NAMES = [model.name for model in REWARD_MODELS]
-RANKERS = [ranker.name for ranker in grid.rankers(REWARD_MODELS, config["aggregators"])]
+RANKERS = [
+    ranker.name
+    for ranker in grid.rankers(REWARD_MODELS, config["aggregators"], config["ensemble_size"])
+]
 WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])

@@ -83,6 +83,8 @@ rule claims:
             evidence=[made(f"evidence/{scale}") for scale in SCALES],
             best_of_n=config["best_of_n"],
             pretrains=len(config["pretrain_seeds"]),
+            grid=config["grid"],
+            world=config["world"],
         ),
         code=code("claims"),
     shell:

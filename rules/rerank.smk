@@ -19,7 +19,14 @@ rule rerank:
         settings=settings(
             **{
                 key: config[key]
-                for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "best_of_n")
+                for key in (
+                    "grid",
+                    "pretrain_seeds",
+                    "finetune_seeds",
+                    "aggregators",
+                    "ensemble_size",
+                    "best_of_n",
+                )
             }
         ),
         code=code("rerank"),

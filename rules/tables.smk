@@ -9,6 +9,7 @@ DESIGN = {
         "pretrain_seeds",
         "finetune_seeds",
         "aggregators",
+        "ensemble_size",
         "best_of_n",
     )
 } | {"gold": HAS_GOLD}

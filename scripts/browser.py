@@ -24,7 +24,8 @@ def browser(
 ) -> None:
     """Write the sample browser: posts, what rankers pick, and what reward models think of it.
 
-    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
+    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
+    best_of_n and gold.
     """
     path = results / "samples" / "best_of_n.parquet"
     samples = read_table(path, SAMPLES)

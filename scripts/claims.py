@@ -19,6 +19,8 @@ def claims(
     evidence: list[Path],
     best_of_n: sections.BestOfN,
     pretrains: sections.Count,
+    grid: sections.Grid,
+    world: sections.Name,
     claims: Path,
     tables: list[Path],
 ) -> None:
@@ -33,7 +35,7 @@ def claims(
         for folder in evidence
     }
     entries = read_claims(claims_file) + numbers_of_table1(read_table1(published))
-    write_csv(verdicts(entries, Found(found, best_of_n, pretrains)), claims)
+    write_csv(verdicts(entries, Found(found, best_of_n, pretrains, grid, world)), claims)
     for path in tables:
         parts = [read_csv(folder / path.name) for folder in evidence]
         write_csv(pd.concat(parts, ignore_index=True), path)

@@ -15,7 +15,8 @@ def disagreement_tables(
 ) -> None:
     """Write what Figures 1 to 3 draw: how far reward models part. Needs no evaluator.
 
-    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
+    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
+    best_of_n and gold.
     """
     read = read_results(results, design, evaluated=False)
     for table in (tables.figure1, tables.figure2, tables.figure3):

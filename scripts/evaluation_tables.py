@@ -20,7 +20,8 @@ def evaluation_tables(
 ) -> None:
     """Write accuracies, what Figure 4 draws and Table 1 prints, and gold rewards.
 
-    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold.
+    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
+    best_of_n and gold.
     """
     read = read_results(results, design, evaluated=True)
     paper = read_table1(published)

@@ -26,8 +26,8 @@ def evidence(
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and the tables beside the paper's.
 
-    design: grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and gold; length_bias:
-    that of the simulated rater's labels, 0 where people compare.
+    design: grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size, best_of_n and gold;
+    length_bias: that of the simulated rater's labels, 0 where people compare.
     """
     read = read_results(results, design | {"scales": [scale]}, evaluated=True)
     (of_this,) = read.scales

@@ -46,31 +46,50 @@ def reward_models(
     return [RewardModel(p, f) for p, f in cells if p == pretrain_seeds[0] or f == finetune_seeds[0]]
 
 
-def rankers(models: list[RewardModel], aggregators: list[str]) -> list[Ranker]:
+def rankers(models: list[RewardModel], aggregators: list[str], ensemble_size: int) -> list[Ranker]:
     """The rankers of one scale: single reward models, then each ensemble with each aggregator.
 
-    A finetune ensemble has all reward models of one pretraining seed, a pretrain ensemble all
-    reward models of one finetuning seed. Ensembles have at least two members, and those smaller
-    than the largest of their kind are left out, so that all ensembles of a kind have the same size.
+    A finetune ensemble has reward models of one pretraining seed, a pretrain ensemble reward models
+    of one finetuning seed: `ensemble_size` of them, or all if there are fewer, but at least two.
+    Consecutive seeds make disjoint ensembles; seeds left over at the end are in none. A seed that
+    has fewer reward models than others of its kind has no ensemble, so that all ensembles of a kind
+    have the same size.
     """
     single = [Ranker(f"single-{model.name}", "single", None, (model,)) for model in models]
     return (
         single
-        + _ensembles("finetune", "pretrain", models, aggregators)
-        + _ensembles("pretrain", "finetune", models, aggregators)
+        + _ensembles("finetune", "pretrain", models, aggregators, ensemble_size)
+        + _ensembles("pretrain", "finetune", models, aggregators, ensemble_size)
     )
 
 
 def _ensembles(
-    ensemble: str, fixed: str, models: list[RewardModel], aggregators: list[str]
+    ensemble: str, fixed: str, models: list[RewardModel], aggregators: list[str], size: int
 ) -> list[Ranker]:
-    groups: dict[int, list[RewardModel]] = {}
+    of_seed: dict[int, list[RewardModel]] = {}
     for model in models:
-        groups.setdefault(getattr(model, f"{fixed}_seed"), []).append(model)
-    size = max(2, *(len(group) for group in groups.values()))
+        of_seed.setdefault(getattr(model, f"{fixed}_seed"), []).append(model)
+    most = max(2, *map(len, of_seed.values()))
+    size = min(size, most)
+    groups = most // size
     return [
-        Ranker(f"{ensemble}-{fixed}{seed}-{aggregator}", ensemble, aggregator, tuple(group))
-        for seed, group in groups.items()
-        if len(group) == size
+        Ranker(
+            f"{ensemble}-{fixed}{seed}-{aggregator}" + f"-group{group}" * (groups > 1),
+            ensemble,
+            aggregator,
+            tuple(members[size * (group - 1) : size * group]),
+        )
+        for seed, members in of_seed.items()
+        if len(members) == most
+        for group in range(1, groups + 1)
         for aggregator in aggregators
     ]
+
+
+def ensemble_sizes(every_ranker: list[Ranker]) -> dict[str, int]:
+    """The number of members of each kind of ensemble (finetune, pretrain) that there is."""
+    return {
+        ranker.ensemble: len(ranker.members)
+        for ranker in every_ranker
+        if ranker.ensemble != "single"
+    }

@@ -33,11 +33,12 @@ DESIGN = {
     "pretrain_seeds": SEEDS,
     "finetune_seeds": SEEDS,
     "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
+    "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
     "gold": True,
 }
 MODELS = reward_models("full", SEEDS, SEEDS)
-RANKERS = rankers(MODELS, DESIGN["aggregators"])
+RANKERS = rankers(MODELS, DESIGN["aggregators"], DESIGN["ensemble_size"])
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
 
 
@@ -134,6 +135,8 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
         best_of_n=DESIGN["best_of_n"],
         pretrains=len(SEEDS),
+        grid=DESIGN["grid"],
+        world="debian",
         claims=folder / "claims.csv",
     )
     return [rerank, evidence + tables, [("claims", claims)]]

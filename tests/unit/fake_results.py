@@ -22,12 +22,14 @@ DESIGN = {
     "pretrain_seeds": [0, 1, 2],
     "finetune_seeds": [0, 1],
     "aggregators": ["mean", "min"],
+    "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 16],
     "gold": True,
 }
-GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "best_of_n")
+GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "ensemble_size")
+GRID_KEYS += ("best_of_n",)
 MODELS = reward_models("workshop", [0, 1, 2], [0, 1])
-RANKERS = {ranker.name: ranker for ranker in rankers(MODELS, ["mean", "min"])}
+RANKERS = {ranker.name: ranker for ranker in rankers(MODELS, ["mean", "min"], 5)}
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "table1.csv"
 CLOSE = {"rel": 1e-5, "abs": 1e-7}  # the tables print six digits, rewards are single precision
 
@@ -83,7 +85,7 @@ def make_results(folder, design):
         slice_of_config = {key: design[key] for key in GRID_KEYS}
         choices = [
             folder / "rerank" / scale / f"{ranker.name}.parquet"
-            for ranker in rankers(models, design["aggregators"])
+            for ranker in rankers(models, design["aggregators"], design["ensemble_size"])
         ]
         rerank_adapter.rerank(scores=paths, **slice_of_config, choices=choices)
 

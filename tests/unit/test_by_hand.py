@@ -19,6 +19,7 @@ CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 SHAPE, LENGTHS = CONFIG["models"]["base"]["shape"], CONFIG["lengths"]
 RECIPE = CONFIG["recipe"] | CONFIG["models"]["base"]["pretrain"]
 GRID = {key: CONFIG[key] for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators")}
+GRID |= {"ensemble_size": CONFIG["ensemble_size"]}
 DESIGN = GRID | {"best_of_n": [1, 2], "gold": True}
 OUTPUTS = {"rerank": "choices", "score": "scores", "claims": "claims", "overview": "page"}
 OUTPUTS |= {"pretraining_text": "text"}
@@ -185,7 +186,8 @@ CASES = {
     "no evidence": (
         "claims",
         {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
-        | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]},
+        | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
+        | {"grid": "full", "world": "debian"},
         "--evidence: names no scale",
     ),
     "no trainings": ("training_table", {"runs": []}, "no training.csv in any of the folders"),

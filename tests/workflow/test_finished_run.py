@@ -61,6 +61,7 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
         ({"resamples": 150}, {*EVIDENCE, *FIGURES_OF_EVIDENCE, "manifest"}),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
+        ({"ensemble_size": 3}, AFTER_SCORES),
         ({"centering": 0.1}, TRAINED_ON_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
         (

@@ -73,8 +73,9 @@ class Resamples(Weights):
     """Resamples of posts and seeds, in single precision; the first resample is the data.
 
     models: (models, 2, resamples), the reward models as they are and as drawn; drawn: (resamples,
-    pretrains, models) int, the reward models within each of the drawn pretrains; pretrain:
-    (models,) the index of a model's pretrain.
+    pretrains, finetunes) int, the reward models in the order in which they were drawn, each row of
+    one pretrain, -1 where that has fewer than others; pretrain: (models,) the index of a model's
+    pretrain.
     """
 
     drawn: np.ndarray
@@ -82,9 +83,8 @@ class Resamples(Weights):
 
     @property
     def pretrains(self) -> np.ndarray:
-        """(resamples, pretrains) how often each pretrain was drawn."""
-        which = self.pretrain[self.drawn.argmax(axis=2)]
-        return (which[:, :, None] == np.arange(self.drawn.shape[1])).sum(axis=1)
+        """(resamples, pretrains) the index of each pretrain that was drawn, in that order."""
+        return self.pretrain[self.drawn.max(axis=2)]
 
 
 def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> Resamples:
@@ -92,21 +92,31 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
 
     Posts are drawn alike for every scale and seeds independently, as they were trained.
     """
-    names = sorted({model.pretrain_seed for model in models})
+    names = list(dict.fromkeys(model.pretrain_seed for model in models))
     pretrain = np.array([names.index(model.pretrain_seed) for model in models])
     members = pretrain == np.arange(len(names))[:, None]
     generator = np.random.default_rng(list(scale.encode()))
     which = generator.integers(len(names), size=(resamples, len(names)))
     sizes = members.sum(axis=1)
-    drawn = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])
-    drawn = np.concatenate([members[None], drawn])
-    counts = drawn.sum(axis=1).T
+    counts = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])
+    drawn = generator.permuted(_in_rows(counts), axis=2)  # any order is as likely
+    drawn = np.concatenate([_in_rows(members[None].astype(int)), drawn])
+    counts = np.concatenate([np.ones((1, len(models))), counts.sum(axis=1)]).T
     return Resamples(
         posts=_after_the_data(posts, resamples).astype(np.float32),
         models=np.stack([np.ones_like(counts), counts], axis=1, dtype=np.float32),
         drawn=drawn,
         pretrain=pretrain,
     )
+
+
+def _in_rows(counts: np.ndarray) -> np.ndarray:
+    """(..., longest) the models of which there are `counts` (..., models), one by one, then -1."""
+    total = counts.sum(axis=-1)
+    rows = np.full((*total.shape, total.max()), -1)
+    models = np.broadcast_to(np.arange(counts.shape[-1]), counts.shape)
+    rows[np.arange(rows.shape[-1]) < total[..., None]] = np.repeat(models.ravel(), counts.ravel())
+    return rows
 
 
 def distinct(pretrains: int) -> int:

@@ -21,6 +21,7 @@ from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
 BOTH = 2  # posts alone, and posts and seeds
+EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
 
@@ -60,6 +61,17 @@ def evaluator_length_coefficient(
     drawn = np.tensordot(weights.posts.astype(np.float64), products, axes=1)
     coefficient, _ = length_coefficient(drawn)
     return {("price of a word, evaluator", 0): np.stack([coefficient] * BOTH)}
+
+
+def shrinks_with_seeds(name: str, grid: str) -> bool:
+    """Whether the seeds' part of a quantity's variance falls as 1 / the number of pretraining seeds.
+
+    Not that of an extreme over all reward models, which itself moves with their number; nor, on the
+    workshop grid, of what only the reward models of one checkpoint have: the finetune ensemble,
+    and what compares them with others of their own pretraining seed.
+    """
+    of_one_checkpoint = " by " in name or "same pretrain" in name or " of finetune " in name
+    return name not in EXTREMES and not (grid == "workshop" and of_one_checkpoint)
 
 
 def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
@@ -162,29 +174,41 @@ def _ensembles(
     Yields what each chooses (aggregators, posts), and how often each resample holds it (2,
     resamples): with the reward models as they are, and as drawn.
     """
-    for group in dict.fromkeys(ranker.members for ranker in rankers):
-        group = [results.models.index(model) for model in group]
-        rows, counts = _redrawn(rankers[0].ensemble, group, weights)
-        different, which = np.unique(counts, axis=0, return_inverse=True)
-        for i, members in enumerate(different):
-            held = np.bincount(rows[which == i], minlength=len(weights.posts))
-            as_it_is = np.full_like(held, (members == 1).all())
-            choices = _choose(np.repeat(group, members), aggregators, centred)
-            yield choices, np.stack([as_it_is, held])
+    rows, members = _redrawn(results, rankers, weights)
+    different, which = np.unique(np.sort(members), axis=0, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    ends = np.cumsum(np.bincount(which))
+    for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
+        held = np.bincount(held_in, minlength=len(weights.posts))
+        as_it_is = np.full_like(held, held[0])  # the first resample is the data
+        yield _choose(members, aggregators, centred), np.stack([as_it_is, held])
 
 
-def _redrawn(ensemble: str, group: list[int], weights: Resamples) -> tuple[np.ndarray, np.ndarray]:
-    """The resamples that hold an ensemble, some more than once, and the members it then has.
+def _redrawn(
+    results: ScaleResults, rankers: list[Ranker], weights: Resamples
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ensembles of one kind in every resample: (ensembles,) which resample, and (ensembles,
+    size) the reward models of each.
 
-    A pretrain ensemble has as many of each pretrain as were drawn, with its own finetune seed; a
-    finetune ensemble is there once for each time that its pretrain was drawn, with the finetunes
-    drawn within. Returns (ensembles,) and (ensembles, members), how often each member is in it.
+    The sequence of seeds that a resample drew is cut into ensembles as that of the data is (see
+    `grid.rankers`): for each finetuning seed that has pretrain ensembles, the drawn pretrains; for
+    each drawn pretrain that has finetune ensembles, the finetunes drawn within.
     """
-    if ensemble == "pretrain":
-        return np.arange(len(weights.posts)), weights.pretrains[:, weights.pretrain[group]]
-    members = weights.drawn[:, :, group]
-    rows, slots = np.nonzero(members.sum(axis=2))
-    return rows, members[rows, slots]
+    first = rankers[0]
+    size = len(first.members)
+    if first.ensemble == "pretrain":
+        seeds = dict.fromkeys(ranker.members[0].finetune_seed for ranker in rankers)
+        of_seed = [
+            [i for i, model in enumerate(results.models) if model.finetune_seed == seed]
+            for seed in seeds
+        ]
+        sequences = np.array(of_seed)[:, weights.pretrains].swapaxes(0, 1)
+    else:
+        sequences = weights.drawn
+    rows, slots = np.nonzero((sequences >= 0).all(axis=2))
+    groups = sequences.shape[2] // size
+    members = sequences[rows, slots, : groups * size].reshape(-1, size)
+    return np.repeat(rows, groups), members
 
 
 def _choose(members: np.ndarray, aggregators: list[str], centred: np.ndarray) -> np.ndarray:

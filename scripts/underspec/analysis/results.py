@@ -77,9 +77,9 @@ class Results:
 def read_results(results: Path, design: Mapping, evaluated: bool) -> Results:
     """Read everything the tables need; what the evaluator and the gold rater say if `evaluated`.
 
-    design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, best_of_n and
-    gold of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
-    about other samples than samples/best_of_n.parquet.
+    design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
+    best_of_n and gold of the config. Raises ArtifactError, naming the file, if one is missing,
+    damaged, or about other samples than samples/best_of_n.parquet.
     """
     layout, texts = read_samples(results / "samples" / "best_of_n.parquet")
     scales = [_read_scale(results, scale, design, layout, texts) for scale in design["scales"]]
@@ -99,7 +99,7 @@ def _read_scale(
     results: Path, scale: str, design: Mapping, layout: Layout, texts: np.ndarray
 ) -> ScaleResults:
     models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
-    every_ranker = rankers(models, design["aggregators"])
+    every_ranker = rankers(models, design["aggregators"], design["ensemble_size"])
     ns = design["best_of_n"]
     _, rewards = read_rewards(
         [results / "scores" / scale / f"{model.name}.parquet" for model in models], layout

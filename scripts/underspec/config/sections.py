@@ -61,6 +61,7 @@ ScaleName = Annotated[Name, AfterValidator(_not_reserved)]
 Scales = Annotated[list[Name], Field(min_length=1), Distinct]
 Seeds = Annotated[list[Seed], Field(min_length=2), Distinct]
 Aggregators = Annotated[list[Literal[tuple(AGGREGATORS)]], Field(min_length=1), Distinct]
+EnsembleSize = integer(ge=2, le=10**4)
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
@@ -260,6 +261,7 @@ class Config(Section):
     centering: Centering
     evaluator: Evaluator
     aggregators: Aggregators
+    ensemble_size: EnsembleSize
     best_of_n: BestOfN
     protect_pretrains: Flag
     resamples: Resamples
@@ -276,6 +278,7 @@ class Experiment(Section):
     pretrain_seeds: Seeds
     finetune_seeds: Seeds
     aggregators: Aggregators
+    ensemble_size: EnsembleSize
     best_of_n: BestOfN
     gold: Flag
 

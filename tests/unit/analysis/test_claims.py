@@ -1,6 +1,6 @@
 """The claims file: what it may hold, and how it is judged."""
 
-import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,15 @@ def around(value, error=0.01) -> np.ndarray:
     return values
 
 
-def found(quantities: dict[Quantity, float], scales=("base",), paper=False, posts=200, pretrains=5):
+def found(
+    quantities: dict[Quantity, float],
+    scales=("base",),
+    paper=False,
+    posts=200,
+    pretrains=5,
+    grid="full",
+    world="debian",
+):
     sizes = {scale: PARAMETERS[scale] if paper else 1000.0 for scale in scales}
     evidence = {
         scale: {("parameters", 0): np.full((2, 201), sizes[scale])}
@@ -34,7 +42,7 @@ def found(quantities: dict[Quantity, float], scales=("base",), paper=False, post
         | {quantity: around(value) for quantity, value in quantities.items()}
         for scale in scales
     }
-    return claims.Found(evidence, [1, 2, 16, 64], pretrains)
+    return claims.Found(evidence, [1, 2, 16, 64], pretrains, grid, world)
 
 
 def claim(**keys) -> claims.Claim:
@@ -75,6 +83,54 @@ def test_terms_may_have_an_n_a_scale_and_a_minus_of_their_own():
     assert judge(gap, what)["estimate"] == pytest.approx(0.1)
 
 
+def test_names_of_what_a_claim_compares():
+    entry = claim(
+        more=["a", {"quantity": "b", "minus": "c", "n": 2}], less=[{"range": ["d", "e"]}, 0.5]
+    )
+    assert claims.quantity_names(entry) == set("abcde")
+    assert claims.quantity_names(claim(equals="x")) == {"x"}
+
+
+@pytest.mark.parametrize("world", ["debian", "micro_tldr"])
+def test_what_was_chosen_by_the_recipe_of_a_world_is_marked_there(world):
+    entry = claim(more="x", less=0.1, chosen_by_recipe=["micro_tldr"])
+    what = found({("x", 0): 0.5}, world=world)
+    assert judge(entry, what)["chosen_by_recipe"] == (world == "micro_tldr")
+    assert judge(entry, what)["verdict"] == "supported"  # the mark changes no verdict
+    assert not judge(claim(more="x", less=0.1), what)["chosen_by_recipe"]
+
+
+def test_the_shipped_claims_that_a_recipe_chose():
+    """What docs/regime.md asks for: agreement, and accuracy that rises with scale."""
+    chosen = {entry.id for entry in claims.read_claims(CLAIMS_FILE) if entry.chosen_by_recipe}
+    accuracy = {"accuracy, large above base", "accuracy, xl above large"}
+    assert chosen == accuracy | {"pretrains agree less"}
+
+
+SEEDS_NEEDED = {
+    "decided": ("x", 0.5, {}, False),
+    "undecided": ("x", 0.005, {}, True),
+    "no interval": ("x", 0.005, {"pretrains": 1}, False),
+    "an extreme": ("accuracy range", 0.005, {}, False),
+    "every checkpoint finetuned": ("reward of finetune mean", 0.005, {}, True),
+    "one checkpoint finetuned": ("reward of finetune mean", 0.005, {"grid": "workshop"}, False),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "keys", "given"), SEEDS_NEEDED.values(), ids=SEEDS_NEEDED
+)
+def test_how_many_seeds_would_decide_what_is_undecided(name, value, keys, given):
+    what = found({}, **keys)
+    posts, seeds = RNG.normal(value, [[0.001], [0.01]], (2, 201))
+    what.evidence["base"][name, 0] = np.stack([posts, seeds])
+    what.evidence["base"][name, 0][:, 0] = value
+    row = judge(claim(more=name, less=0.0), what)
+    assert math.isnan(row["pretraining_seeds_needed"]) != given
+    if given:
+        assert row["pretraining_seeds_needed"] > 5
+
+
 def test_a_range_and_a_constant():
     quantities = {("a", 0): 0.9, ("b", 0): 0.5, ("c", 0): 0.7}
     row = judge(claim(more=0.5, less={"range": ["a", "b", "c"]}), found(quantities))
@@ -113,8 +169,12 @@ def test_numbers_are_tested_at_the_published_sizes_alone(paper, value, verdict):
 
 
 ONE = {
-    "post": ({"posts": 1}, "no interval: one post says nothing of others", "undecided"),
-    "pretrain": ({"pretrains": 1}, "no interval: one pretrain says nothing of other", "supported"),
+    "post": ({"posts": 1}, "no interval: one post says nothing about others", "undecided"),
+    "pretraining seed": (
+        {"pretrains": 1},
+        "no interval: one pretraining seed says nothing about others",
+        "supported",
+    ),
 }
 
 
@@ -192,15 +252,7 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
     for entry in entries:
-        sides = [entry.equals] if entry.equals else [entry.more, entry.less]
-        for side in itertools.chain(*map(claims.listed, sides)):
-            if isinstance(side, claims.Range):
-                used = set(side.range)
-            elif isinstance(side, claims.Term):
-                used = {side.quantity, side.minus or side.quantity}
-            else:
-                used = {side} if isinstance(side, str) else set()
-            assert used <= names, entry.id
+        assert claims.quantity_names(entry) <= names, entry.id
 
 
 @pytest.mark.parametrize(
@@ -213,6 +265,11 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
         ),
         ({"id": "x", "claim": "y", "place": "z", "mroe": "a"}, "mroe"),
         ({"id": "x", "claim": "y"}, "place"),
+        (
+            {"id": "x", "claim": "y", "place": "z", "more": "a", "less": "b"}
+            | {"chosen_by_recipe": ["micro_tldr", "tldr2"]},
+            "chosen_by_recipe.1: Value error, no world tldr2; there are c4, debian",
+        ),
         ("just words", "claims.yaml"),
     ],
 )

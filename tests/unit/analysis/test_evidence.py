@@ -11,13 +11,23 @@ from underspec.analysis.results import read_results
 from underspec.artifacts import EVIDENCE, read_table, write_table
 from underspec.grid import RewardModel
 
-FULL = DESIGN | {"grid": "full"}
+GRIDS = {
+    "workshop": {},
+    "full": {"grid": "full"},
+    # Seeds that do not rise, two disjoint ensembles of each kind, a pretrain that is in none.
+    "groups": {
+        "grid": "full",
+        "pretrain_seeds": [2, 0, 5, 1, 3],
+        "finetune_seeds": [1, 0, 2, 4],
+        "ensemble_size": 2,
+    },
+}
 
 
-@pytest.fixture(scope="module", params=["workshop", "full"])
+@pytest.fixture(scope="module", params=GRIDS)
 def found(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("results")
-    design = DESIGN | {"grid": request.param}
+    design = DESIGN | GRIDS[request.param]
     make_results(folder, design)
     tables = run(folder, design)
     read = read_results(folder, design, evaluated=True)
@@ -66,35 +76,58 @@ def test_the_first_resample_is_what_the_tables_say(found):
 def test_posts_alone_leave_the_reward_models_as_they_are(found):
     """A resample of the posts gives what posts repeated so often would give."""
     _, read, scale, drawn, quantities = found
-    reward, pretrain = read.metrics["reward"], scale.choices["pretrain-finetune0-min"][-1]
-    worth = np.take_along_axis(reward, pretrain[:, None], axis=1)[:, 0]
-    if len([r for r in scale.rankers if r.ensemble == "pretrain" and r.aggregator == "min"]) == 1:
+    for kind, aggregator in ("pretrain", "min"), ("finetune", "mean"):
+        of_kind = [scale.choices[ranker.name][-1] for ranker in scale.kinds[kind, aggregator]]
+        worth = [np.take_along_axis(read.metrics["reward"], c[:, None], axis=1) for c in of_kind]
         np.testing.assert_allclose(
-            quantities["reward of pretrain min", 16][0], drawn.posts @ worth / 12, rtol=1e-4
+            quantities[f"reward of {kind} {aggregator}", 16][0],
+            drawn.posts @ np.mean(worth, axis=0)[:, 0] / 12,
+            rtol=1e-4,
         )
     agreement = quantities["agreement, other pretrain", 4][0]
     assert not np.isnan(agreement).any()
 
 
+def test_what_only_one_checkpoint_has_does_not_shrink_with_seeds(found):
+    """It is absent from the resamples that have not drawn this checkpoint, two of them at least
+    drawn; on the full grid every checkpoint has all."""
+    _, read, scale, drawn, evidence = found
+    workshop = len(scale.models) < 6
+    several = (drawn.pretrains > 0).sum(axis=1) > 1
+    without_first = several & (drawn.pretrains[:, 0] == 0)
+    assert without_first.any()
+    for (name, _), (_, nested) in evidence.items():
+        if name not in quantities.EXTREMES:
+            absent = np.isnan(nested[without_first]).all()
+            assert absent or not np.isnan(nested[several]).any()
+            grid = "workshop" if workshop else "full"
+            assert quantities.shrinks_with_seeds(name, grid) != absent, name
+
+
 def by_hand(read, scale, drawn, resample, kind, aggregator):
     """The evaluator's reward of ensembles of the reward models that one resample drew, as loops."""
-    seeds = sorted({model.pretrain_seed for model in scale.models})
+    seeds = list(dict.fromkeys(model.pretrain_seed for model in scale.models))
     weights = drawn.posts[resample]
     worth = []
     if kind == "pretrain":
-        times = drawn.pretrains[resample]
-        finetunes = sorted({model.finetune_seed for model in scale.models})
-        ensembles = [
-            [RewardModel(p, f) for p, count in zip(seeds, times, strict=True) for _ in range(count)]
-            for f in finetunes
-            if all(RewardModel(p, f) in scale.models for p in seeds)
+        pretrains = [seeds[pretrain] for pretrain in drawn.pretrains[resample]]
+        sequences = [
+            [RewardModel(pretrain, finetune) for pretrain in pretrains]
+            for finetune in {model.finetune_seed for model in scale.models}
+            if all(RewardModel(pretrain, finetune) in scale.models for pretrain in seeds)
         ]
     else:
-        ensembles = [
-            [model for model, count in zip(scale.models, slot, strict=True) for _ in range(count)]
+        sequences = [
+            [scale.models[model] for model in slot if model >= 0]
             for slot in drawn.drawn[resample]
-            if slot.sum() > 1
+            if (slot >= 0).sum() > 1
         ]
+    size = len(scale.kinds[kind, aggregator][0].members)
+    ensembles = [
+        sequence[end - size : end]
+        for sequence in sequences
+        for end in range(size, len(sequence) + 1, size)
+    ]
     for members in ensembles:
         rewards = scale.rewards[[scale.models.index(model) for model in members]]
         index = best_of_n(aggregate(rewards, aggregator), [16])[0]

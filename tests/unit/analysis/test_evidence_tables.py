@@ -79,6 +79,8 @@ def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
         tables=[tmp_path / "tables" / f"{name}.csv" for name in names],
         best_of_n=design["best_of_n"],
         pretrains=len(design["pretrain_seeds"]),
+        grid=design["grid"],
+        world="debian",
         claims=tmp_path / "claims.csv",
     )
     verdicts = pd.read_csv(tmp_path / "claims.csv")

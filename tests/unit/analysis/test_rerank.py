@@ -79,7 +79,7 @@ def test_an_ensemble_standardises_over_all_samples_not_the_first_n():
     first = np.array([[0.0, 1.0, 0.0]])
     second = np.array([[1.0, 0.0, 0.0]])
     models = reward_models("full", [0, 1], [0])
-    (ranker,) = [r for r in rankers(models, ["min"]) if r.ensemble == "pretrain"]
+    (ranker,) = [r for r in rankers(models, ["min"], 5) if r.ensemble == "pretrain"]
     picks = []
     for third in (-9.0, 9.0):
         scores = {models[0].name: first + [0, 0, third], models[1].name: second}
@@ -93,7 +93,7 @@ def test_choices_round_trip_through_the_table(tmp_path):
     scores = {model.name: rng.normal(size=(5, 8)).astype("float32") for model in models}
     posts = np.array(list("abcde"), dtype=object)
     ns = [1, 2, 8]
-    for name, choices in rerank(scores, rankers(models, ["mean"]), ns).items():
+    for name, choices in rerank(scores, rankers(models, ["mean"], 5), ns).items():
         path = tmp_path / f"{name}.parquet"
         write_table(to_table(choices, posts, ns), path, RERANK)
         read = from_table(read_table(path, RERANK), path, posts, ns)
@@ -106,7 +106,7 @@ def test_foreign_choices_are_refused(tmp_path, damage):
     models = reward_models("full", [0], [0])
     scores = {models[0].name: np.eye(3)}
     posts = np.array(list("abc"), dtype=object)
-    (choices,) = rerank(scores, rankers(models, []), [1, 2]).values()
+    (choices,) = rerank(scores, rankers(models, [], 5), [1, 2]).values()
     table = to_table(choices, posts, [1, 2])
     if damage == "posts":
         table["post_id"] = list("abdabc")
@@ -145,14 +145,15 @@ def score_table(rewards):
 
 
 def run(scores, output):
-    names = [ranker.name for ranker in rankers(reward_models(**GRID), ["min"])]
+    names = [ranker.name for ranker in rankers(reward_models(**GRID), ["min"], 5)]
     choices = [output / f"{name}.parquet" for name in names]
-    adapter.rerank(scores=scores, **GRID, aggregators=["min"], best_of_n=[1, 2, 8], choices=choices)
+    settings = {"aggregators": ["min"], "ensemble_size": 5, "best_of_n": [1, 2, 8]}
+    adapter.rerank(scores=scores, **GRID, **settings, choices=choices)
 
 
 def test_the_adapter_writes_one_table_a_ranker(scores, tmp_path):
     run(scores, tmp_path / "rerank")
-    names = {ranker.name for ranker in rankers(reward_models(**GRID), ["min"])}
+    names = {ranker.name for ranker in rankers(reward_models(**GRID), ["min"], 5)}
     assert {path.stem for path in (tmp_path / "rerank").iterdir()} == names
     table = read_table(tmp_path / "rerank" / "single-pretrain0-finetune1.parquet", RERANK)
     rewards = read_table(scores[1], SCORES).set_index(["post_id", "sample_index"])["reward"]
@@ -161,6 +162,22 @@ def test_the_adapter_writes_one_table_a_ranker(scores, tmp_path):
         assert row["sample_index"].item() == first.idxmax()
         assert row["reward"].item() == first.max()
     assert set(table["n"]) == {1, 2, 8}
+
+
+@pytest.mark.parametrize(("size", "equal"), [(5, False), (3, False), (2, True)])
+def test_the_log_has_the_sizes_of_ensembles_and_warns_where_they_differ(caplog, size, equal):
+    caplog.set_level("INFO")
+    models = reward_models("full", [0, 1, 2, 3], [0, 1])
+    adapter.log_sizes(rankers(models, ["min", "mean"], size))
+    pretrain = {5: "2 of 4", 3: "2 of 3", 2: "4 of 2"}[size]
+    assert caplog.messages[:2] == [
+        "finetune ensembles: 4 of 2 members",
+        f"pretrain ensembles: {pretrain} members",
+    ]
+    assert (len(caplog.messages) == 2) == equal
+    if not equal:
+        assert "finetune ensembles have 2 members and pretrain" in caplog.messages[2]
+        assert "ensemble_size: 2" in caplog.messages[2]
 
 
 def truncate(path):

@@ -21,19 +21,34 @@ FULL = reward_models("full", [3, 5, 9], [0, 1])
 def test_finetunes_are_drawn_within_the_pretrains_that_are_drawn(models):
     drawn = bootstrap.draw(models, 7, 500, "base")
     seeds = np.array([model.pretrain_seed for model in models])
-    for slots in drawn.drawn:
-        for slot in slots:
-            (seed,) = set(seeds[slot > 0])  # one pretrain
-            assert slot.sum() == (seeds == seed).sum()  # as many finetunes as it has
-    assert (drawn.pretrains.sum(axis=1) == 3).all()
+    names = np.unique(seeds)
+    for slots, pretrains, held in zip(
+        drawn.drawn, drawn.pretrains, drawn.models[:, 1].T, strict=True
+    ):
+        assert len(slots) == len(pretrains) == 3
+        for slot, pretrain in zip(slots, pretrains, strict=True):
+            (seed,) = set(seeds[slot[slot >= 0]])  # one pretrain
+            assert seed == names[pretrain]
+            assert (slot >= 0).sum() == (seeds == seed).sum()  # as many finetunes as it has
+        np.testing.assert_array_equal(held, np.bincount(slots[slots >= 0], minlength=len(models)))
     assert (drawn.posts.sum(axis=1) == 7).all()
-    np.testing.assert_array_equal(drawn.models[:, 1].T, drawn.drawn.sum(axis=1))
+
+
+def test_any_order_of_the_seeds_is_as_likely():
+    """20,000 resamples: each seed first in a third of them within 5 standard deviations (0.017)."""
+    drawn = bootstrap.draw(reward_models("full", [3, 5, 9], [0, 1, 2]), 1, 20_000, "base")
+    for place in range(3):
+        first = np.bincount(drawn.pretrains[1:, place]) / 20_000
+        np.testing.assert_allclose(first, 1 / 3, atol=0.017)
+        finetune = np.bincount(drawn.drawn[1:, 0, place] % 3) / 20_000
+        np.testing.assert_allclose(finetune, 1 / 3, atol=0.017)
 
 
 def test_the_first_resample_is_the_data():
     drawn = bootstrap.draw(WORKSHOP, 7, 3, "base")
     assert (drawn.posts[0] == 1).all() and (drawn.models[..., 0] == 1).all()
-    assert (drawn.pretrains[0] == 1).all()
+    assert drawn.pretrains[0].tolist() == [0, 1, 2]
+    assert drawn.drawn[0].tolist() == [[0, 1], [2, -1], [3, -1]]
     assert (drawn.models[:, 0] == 1).all()
 
 

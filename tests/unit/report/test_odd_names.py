@@ -37,6 +37,8 @@ def folder(tmp_path_factory):
         tables=[folder / "tables" / f"{name}.csv" for name in TABLES + OF_GOLD],
         best_of_n=experiment["best_of_n"],
         pretrains=len(experiment["pretrain_seeds"]),
+        grid=experiment["grid"],
+        world="debian",
         claims=folder / "claims.csv",
     )
     return folder
@@ -110,7 +112,7 @@ def test_a_stage_keeps_a_scale_s_name(folder, tmp_path):
     command = [sys.executable, "scripts/evidence.py", "--results", str(folder)]
     command += ["--design", '{"grid": "workshop", "pretrain_seeds": [0, 1, 2], ']
     command[-1] += '"finetune_seeds": [0, 1], "aggregators": ["mean", "min"], '
-    command[-1] += '"best_of_n": [1, 2, 4, 16], "gold": true}'
+    command[-1] += '"ensemble_size": 5, "best_of_n": [1, 2, 4, 16], "gold": true}'
     command += ["--length_bias", "0.0", "--resamples", "100"]
     for scale in SCALES:
         output = tmp_path / scale
