@@ -1,6 +1,7 @@
 """Several reward models as one: standardise each, then aggregate (the paper's section 3).
 
-Adding an aggregator is one entry in AGGREGATORS.
+Adding an aggregator is one entry in AGGREGATORS; its parameters, if it has any, are keys of the
+config (`newer_rankers`), passed by name.
 """
 
 from collections.abc import Callable
@@ -21,13 +22,23 @@ def _median(rewards: ndarray) -> ndarray:
     return sum(middle) / len(middle)
 
 
+def uwo(rewards: ndarray, coefficient: float) -> ndarray:
+    """Uncertainty-weighted optimisation: mean - coefficient * (population) variance over models, of
+    rewards in standard deviations of their mean within a post (Coste et al., 2310.02743, Eq. 5;
+    the unit is ours, as their rewards have variance 1)."""
+    mean = rewards.mean(axis=0)
+    unit = np.sqrt((mean**2).mean()) or 1.0
+    return mean - coefficient * rewards.var(axis=0) / unit
+
+
 # Each takes standardised rewards (models, posts, samples) to (posts, samples).
-AGGREGATORS: dict[str, Callable[[ndarray], ndarray]] = {
+AGGREGATORS: dict[str, Callable[..., ndarray]] = {
     "mean": lambda rewards: rewards.mean(axis=0),
     "median": _median,
     "min": lambda rewards: rewards.min(axis=0),
     # The paper does not say which deviation: ours is the population's, ddof = 0.
     "mean_minus_stdev": lambda rewards: rewards.mean(axis=0) - rewards.std(axis=0),
+    "uwo": uwo,
 }
 
 
@@ -43,13 +54,14 @@ def standardise(rewards: ndarray) -> ndarray:
     return rewards - rewards.mean(axis=-1, keepdims=True)
 
 
-def aggregate(rewards: ndarray, aggregator: str | None) -> ndarray:
+def aggregate(rewards: ndarray, aggregator: str | None, **parameters: float) -> ndarray:
     """The reward of a ranker: (models, posts, samples) to (posts, samples).
 
-    `aggregator` is a name in AGGREGATORS, or None for a single reward model, whose reward stays
-    as it is: standardising moves all samples of a post alike and would not change its choice.
+    `aggregator` is a name in AGGREGATORS, with its `parameters`, or None for a single reward
+    model, whose reward stays as it is: standardising moves all samples of a post alike and would not
+    change its choice.
     """
     if aggregator is None:
         (reward,) = rewards
         return reward
-    return AGGREGATORS[aggregator](standardise(rewards))
+    return AGGREGATORS[aggregator](standardise(rewards), **parameters)

@@ -53,10 +53,11 @@ class ScaleResults:
         """The choices (ns, posts) of each reward model by itself, in the order of `models`."""
         return [self.choices[f"single-{model.name}"] for model in self.models]
 
-    def rewards_of(self, ranker: Ranker) -> np.ndarray:
-        """What a ranker ranks by: its reward (posts, samples), aggregated if it is an ensemble."""
+    def rewards_of(self, ranker: Ranker, **parameters: float) -> np.ndarray:
+        """What a ranker ranks by: its reward (posts, samples), aggregated if it is an ensemble;
+        parameters: of its aggregator."""
         members = [self.models.index(model) for model in ranker.members]
-        return aggregate(self.rewards[members], ranker.aggregator)
+        return aggregate(self.rewards[members], ranker.aggregator, **parameters)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,14 @@ def pick(rewards: np.ndarray, choices: np.ndarray) -> np.ndarray:
     return rewards.reshape(*rewards.shape[:-2], -1).take(flat, axis=-1)
 
 
+def in_policy_units(values: np.ndarray) -> np.ndarray:
+    """Values (..., posts, samples) above the mean of their post, in standard deviations within a
+    post (pooled over posts); 0 where nothing varies."""
+    centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
+    unit = np.sqrt((centred**2).mean(axis=(-2, -1), keepdims=True))
+    return centred / np.where(unit > 0, unit, 1)
+
+
 def relations(models: list[RewardModel]) -> np.ndarray:
     """(models, judges, models) bool: is the last model this judge (JUDGES) of the first?"""
     pretrain = np.array([model.pretrain_seed for model in models])
