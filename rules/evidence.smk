@@ -2,7 +2,7 @@
 # Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
-OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation"]
+OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
 OF_EVIDENCE += ["overoptimisation_fit", "bias"] * HAS_GOLD
 
 
@@ -52,6 +52,7 @@ rule evidence:
             "scale",
             results=RESULTS,
             design=DESIGN,
+            newer=config["newer_rankers"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
             resamples=config["resamples"],
             output=lambda wildcards: made(f"evidence/{wildcards.scale}"),
@@ -69,6 +70,7 @@ rule claims:
         published=shipped("reports/published/table1.csv"),
     output:
         tables=expand(made("tables/{table}.csv"), table=OF_EVIDENCE),
+        table1_long=made("tables/table1_long.csv"),
         claims=made("claims.csv"),
     log:
         made("logs/claims.log"),

@@ -77,6 +77,7 @@ rule overview:
 rule browser:
     input:
         MATRIX,
+        made("diagnostics.parquet"),
         made("evaluator"),
         made("scores/evaluator.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
@@ -94,7 +95,12 @@ rule browser:
         ANALYSIS
     params:
         paths=paths,
-        settings=settings(results=RESULTS, design=DESIGN, experiment=config["experiment"]),
+        settings=settings(
+            results=RESULTS,
+            design=DESIGN,
+            newer=config["newer_rankers"],
+            experiment=config["experiment"],
+        ),
         code=code("browser"),
     shell:
         'python "$SCRIPTS"/browser.py {params.paths} {params.settings} --log {log}'

@@ -24,14 +24,12 @@ class RewardModel:
 
 @dataclass(frozen=True)
 class Ranker:
-    """Reward models, the aggregator of their standardised rewards (None for a single model), and the
-    rule by which it chooses among the samples."""
+    """Reward models, and the aggregator of their standardised rewards (None for a single model)."""
 
     name: str
     ensemble: str
     aggregator: str | None
     members: tuple[RewardModel, ...]
-    rule: str = "best_of_n"
 
 
 def reward_models(

@@ -23,15 +23,13 @@ def _median(rewards: ndarray) -> ndarray:
 
 
 def uwo(rewards: ndarray, coefficient: float) -> ndarray:
-    """Uncertainty-weighted optimisation: mean - coefficient * (population) variance over models, of
-    rewards in standard deviations of their mean within a post (Coste et al., 2310.02743, Eq. 5;
-    the unit is ours, as their rewards have variance 1)."""
-    mean = rewards.mean(axis=0)
-    unit = np.sqrt((mean**2).mean()) or 1.0
-    return mean - coefficient * rewards.var(axis=0) / unit
+    """Uncertainty-weighted optimisation: mean - coefficient * (population) variance over models
+    (Coste et al., 2310.02743, Eq. 5)."""
+    return rewards.mean(axis=0) - coefficient * rewards.var(axis=0)
 
 
-# Each takes standardised rewards (models, posts, samples) to (posts, samples).
+# Each takes standardised rewards (models, posts, samples) to (posts, samples); those that have
+# parameters, in units of their mean (see `in_units_of_mean`): to the others the unit is nothing.
 AGGREGATORS: dict[str, Callable[..., ndarray]] = {
     "mean": lambda rewards: rewards.mean(axis=0),
     "median": _median,
@@ -54,14 +52,32 @@ def standardise(rewards: ndarray) -> ndarray:
     return rewards - rewards.mean(axis=-1, keepdims=True)
 
 
-def aggregate(rewards: ndarray, aggregator: str | None, **parameters: float) -> ndarray:
+def in_units_of_mean(rewards: ndarray) -> ndarray:
+    """Standardised rewards (models, posts, samples) in standard deviations, within a post, of their
+    mean over models. So parameters mean the same for every ensemble (ours)."""
+    return rewards / unit_of_mean(mean_products(rewards))
+
+
+def mean_products(rewards: ndarray) -> ndarray:
+    """(models, models) the mean product of two models' standardised rewards (models, posts,
+    samples)."""
+    flat = rewards.reshape(len(rewards), -1)
+    return flat @ flat.T / flat.shape[1]
+
+
+def unit_of_mean(products: ndarray) -> float:
+    """The standard deviation of the mean of some models, from their mean products; 1 if it does not
+    vary."""
+    return float(np.sqrt(products.mean())) or 1.0
+
+
+def aggregate(rewards: ndarray, aggregator: str | None) -> ndarray:
     """The reward of a ranker: (models, posts, samples) to (posts, samples).
 
-    `aggregator` is a name in AGGREGATORS, with its `parameters`, or None for a single reward
-    model, whose reward stays as it is: standardising moves all samples of a post alike and would not
-    change its choice.
+    `aggregator` is a name in AGGREGATORS, or None for a single reward model, whose reward stays
+    as it is: standardising moves all samples of a post alike and would not change its choice.
     """
     if aggregator is None:
         (reward,) = rewards
         return reward
-    return AGGREGATORS[aggregator](standardise(rewards), **parameters)
+    return AGGREGATORS[aggregator](standardise(rewards))

@@ -7,14 +7,15 @@ truth here is gold, where there is one, and the evaluator, which is none. All me
 all orders of the samples (see `exact_best_of_n`); nothing is drawn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from underspec.analysis.ensembles import standardise
 from underspec.analysis.exact_best_of_n import share_of_sets
 from underspec.analysis.intervals import mean_and_error
-from underspec.analysis.newer_rankers import plain_rankers
+from underspec.analysis.newer_rankers import teams
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.selection_rules import (
     Candidates,
@@ -25,13 +26,14 @@ from underspec.analysis.selection_rules import (
 )
 from underspec.analysis.statistics import in_policy_units, kl_bound, ranks
 
+TRUTHS = ("reward", "gold")
 PRECISION = 0.01  # of a stopping point that is no integer, relative
 NEGLIGIBLE = 1e-3  # a drop, in standard deviations
 TEMPERATURES = [np.inf, *(2.0 ** -np.arange(-4, 5.5, 0.5)), 0.0]  # of soft best-of-n
 
 
-def stops(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The stopping point of each rule by each metric, for single reward models and for the mean of
+def stops(results: ScaleResults, metrics: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The stopping point of each rule by each of TRUTHS that is a metric, for single reward models and for the mean of
     each kind of ensemble; one for all rankers of a kind.
 
     Columns ensemble, by (the metric), rule; course: whether the mean of the metric falls from the
@@ -41,14 +43,17 @@ def stops(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame
     gain there and end_gain, above the policy in standard deviations of its samples; drop: the
     difference, with its standard error over posts.
     """
-    values = in_policy_units(np.stack(list(metrics.values())))
+    truths = [name for name in TRUTHS if name in metrics]
+    values = in_policy_units(np.stack([metrics[name] for name in truths]))
     kinds: dict[str, list[np.ndarray]] = {}
-    for ranker in plain_rankers(results.rankers):
-        kinds.setdefault(ranker.ensemble, []).append(results.rewards_of(ranker))
+    for team in teams(results.rankers):
+        members = [results.models.index(model) for model in team.members]
+        mean = standardise(results.rewards[members]).mean(axis=0)
+        kinds.setdefault(team.ensemble, []).append(mean)
     rows = []
     for ensemble, rewards in kinds.items():
         for rule, (strengths, gains) in _paths(rewards, values).items():
-            for i, by in enumerate(metrics):
+            for i, by in enumerate(truths):
                 found = stop(strengths, lambda each, i=i: gains(each)[i], rule == "best_of_n")
                 rows.append({"ensemble": ensemble, "by": by, "rule": rule} | found)
     table = pd.DataFrame(rows)
@@ -137,16 +142,19 @@ def stop(strengths: Sequence[float], gains: Callable[[float], np.ndarray], integ
 
 
 def _refined(before: float, at: float, after: float, gains: Callable) -> float:
-    """The highest between two neighbours of `at`. Where a neighbour is 0 or infinite, the search
-    goes to a thousandth, or a thousand times, of `at`."""
+    """The highest between two neighbours of `at`; a neighbour that is 0 or infinite is replaced by
+    a quarter or four times of `at`."""
     from scipy.optimize import minimize_scalar  # slow to import
 
     low, high = sorted((before, after))
-    bounds = np.log([max(low, at / 1000), min(high, at * 1000)])
+
+    def loss(log: float) -> float:
+        return -float(gains(np.exp(log)).mean())
+
     found = minimize_scalar(
-        lambda each: -float(gains(np.exp(each)).mean()),
-        bounds=bounds,
+        loss,
+        bounds=(np.log(low or at / 4), np.log(min(high, at * 4))),
         method="bounded",
         options={"xatol": PRECISION},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(found.x)) if found.fun < loss(np.log(at)) else at

@@ -14,8 +14,7 @@ KIND = ["scale", "ensemble", "aggregator"]
 
 def kind_name(ensemble: str, aggregator: str, rule: str = "best_of_n") -> str:
     """A kind of ranker as quantities name it: "single", "pretrain mean", "single soft", ..."""
-    parts = [ensemble, aggregator if ensemble != "single" else "", rule if rule != "best_of_n" else ""]
-    return " ".join(part for part in parts if part)
+    return " ".join([ensemble] + [aggregator] * (aggregator != "single") + [rule] * (rule != "best_of_n"))
 
 
 def at_paper_scale(scale: str, parameters: float) -> bool:

@@ -53,11 +53,10 @@ class ScaleResults:
         """The choices (ns, posts) of each reward model by itself, in the order of `models`."""
         return [self.choices[f"single-{model.name}"] for model in self.models]
 
-    def rewards_of(self, ranker: Ranker, **parameters: float) -> np.ndarray:
-        """What a ranker ranks by: its reward (posts, samples), aggregated if it is an ensemble;
-        parameters: of its aggregator."""
+    def rewards_of(self, ranker: Ranker) -> np.ndarray:
+        """What a ranker ranks by: its reward (posts, samples), aggregated if it is an ensemble."""
         members = [self.models.index(model) for model in ranker.members]
-        return aggregate(self.rewards[members], ranker.aggregator, **parameters)
+        return aggregate(self.rewards[members], ranker.aggregator)
 
 
 @dataclass(frozen=True)

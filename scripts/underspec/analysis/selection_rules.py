@@ -12,25 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from underspec.analysis.statistics import in_policy_units
-
 
 @dataclass(frozen=True)
 class Candidates:
     """The samples of each post in the order they were drawn, both arrays (posts, samples).
 
     rewards: by the ranker; similarity: how similar a sample is to the others of its post, on average
-    (see `text_features`). Both are in standard deviations within a post, above its mean, so
-    that parameters mean the same for every ranker.
+    (see `text_features`). Both are above the mean of their post, in standard deviations within a
+    post (see `statistics.in_policy_units`), so that parameters mean the same for every ranker.
     """
 
     rewards: np.ndarray
     similarity: np.ndarray
-
-
-def candidates(rewards: np.ndarray, similarity: np.ndarray) -> Candidates:
-    """Candidates from rewards and similarities in any unit, (posts, samples) each."""
-    return Candidates(in_policy_units(rewards), in_policy_units(similarity))
 
 
 def best_of_n(candidates: Candidates, n: int) -> np.ndarray:

@@ -60,8 +60,8 @@ Distinct = AfterValidator(_distinct)
 ScaleName = Annotated[Name, AfterValidator(_not_reserved)]
 Scales = Annotated[list[Name], Field(min_length=1), Distinct]
 Seeds = Annotated[list[Seed], Field(min_length=2), Distinct]
-Aggregators = Annotated[list[Literal[tuple(AGGREGATORS)]], Field(min_length=1), Distinct]
 EnsembleSize = integer(ge=2, le=10**4)
+Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
@@ -237,6 +237,44 @@ class Evaluator(Section):
     finetune_seed: Seed
 
 
+class Uwo(Section):
+    coefficient: number(ge=0, le=1e3)
+
+
+class Soft(Section):
+    temperature: Strength
+
+
+class Poisson(Section):
+    pass
+
+
+class Pessimism(Section):
+    beta: Strength
+
+
+class Mbr(Section):
+    beta: number(ge=0, le=1e3)
+
+
+class NewerRankers(Section):
+    """Selection rules and aggregators beside the paper's, with their parameters; null: left out."""
+
+    uwo: or_null(Uwo)
+    soft: or_null(Soft)
+    poisson: or_null(Poisson)
+    pessimism: or_null(Pessimism)
+    mbr: or_null(Mbr)
+
+
+# Those that have parameters are among the newer rankers.
+Aggregators = Annotated[
+    list[Literal[tuple(name for name in AGGREGATORS if name not in NewerRankers.model_fields)]],
+    Field(min_length=1),
+    Distinct,
+]
+
+
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
@@ -263,6 +301,7 @@ class Config(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
+    newer_rankers: NewerRankers
     protect_pretrains: Flag
     resamples: Resamples
     checkpoint_seconds: Count
