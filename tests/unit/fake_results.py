@@ -30,6 +30,13 @@ GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "ensembl
 GRID_KEYS += ("best_of_n",)
 MODELS = reward_models("workshop", [0, 1, 2], [0, 1])
 RANKERS = {ranker.name: ranker for ranker in rankers(MODELS, ["mean", "min"], 5)}
+NEWER = {
+    "uwo": {"coefficient": 0.5},
+    "soft": {"temperature": 0.5},
+    "poisson": {},
+    "pessimism": {"beta": 0.1},
+    "mbr": {"beta": 0.5},
+}
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "table1.csv"
 CLOSE = {"rel": 1e-5, "abs": 1e-7}  # the tables print six digits, rewards are single precision
 

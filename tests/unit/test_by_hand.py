@@ -168,18 +168,25 @@ CASES = {
     ),
     "no results": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN}
+        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
         | {"length_bias": 0.0, "resamples": 100},
         "gone/samples/best_of_n.parquet: no such file",
     ),
     "an empty experiment": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": {}, "length_bias": 0, "resamples": 100},
+        {"results": "gone", "scale": "base", "design": {}, "newer": CONFIG["newer_rankers"]}
+        | {"length_bias": 0, "resamples": 100},
         "--design.grid: missing",
+    ),
+    "no strength": (
+        "evidence",
+        {"results": "gone", "scale": "base", "design": DESIGN, "resamples": 100, "length_bias": 0}
+        | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}},
+        "--newer.soft.temperature: 0 is not allowed",
     ),
     "no resamples": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN}
+        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
         | {"length_bias": 0.0, "resamples": 0},
         "--resamples: '0' is not allowed",
     ),
@@ -187,7 +194,7 @@ CASES = {
         "claims",
         {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
-        | {"grid": "full", "world": "debian"},
+        | {"grid": "full", "world": "debian", "table1_long": "gone"},
         "--evidence: names no scale",
     ),
     "no trainings": ("training_table", {"runs": []}, "no training.csv in any of the folders"),

@@ -39,6 +39,7 @@ def folder(tmp_path_factory):
         pretrains=len(experiment["pretrain_seeds"]),
         grid=experiment["grid"],
         world="debian",
+        table1_long=folder / "tables" / "table1_long.csv",
         claims=folder / "claims.csv",
     )
     return folder
