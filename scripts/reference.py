@@ -73,7 +73,8 @@ def rows(part: dict, default, path: tuple[str, ...], defs: dict) -> Iterator[tup
     """(path, default, schema) of each key below `path`; where names are free, of the first one."""
     part = _resolved(part, defs)
     if isinstance(default, dict) and "anyOf" in part:  # a map or null
-        part = next(each for each in (_resolved(one, defs) for one in part["anyOf"]) if "properties" in each)
+        options = (_resolved(each, defs) for each in part["anyOf"])
+        part = next(each for each in options if "properties" in each)
     if isinstance(default, dict) and default and part.get("properties"):
         for key, value in default.items():
             yield from rows(part["properties"][key], value, (*path, key), defs)

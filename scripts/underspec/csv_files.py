@@ -10,8 +10,8 @@ from underspec.errors import ArtifactError, first_line
 # The text columns of all tables. A scale may be called 007, 1e3 or NA, so these columns are never
 # parsed as numbers or missing values; an empty cell is "".
 TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
-TEXT += ("rule", "course", "statistic", "component", "by", "diagnostic", "yardstick", "better", "worse")
-TEXT += ("stage", "name", "path", "sha256")
+TEXT += ("statistic", "component", "by", "diagnostic", "yardstick", "better", "worse")
+TEXT += ("stage", "name", "path", "sha256", "rule", "course")
 TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "these_models")
 
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from underspec.artifacts import DIAGNOSTICS, SAMPLES, SCORES, write_table  # noqa: E402
 from underspec.grid import rankers, reward_models  # noqa: E402
+from underspec.yaml_map import read_map  # noqa: E402
 
 SAMPLES_A_POST = 64
 SEEDS = [0, 1, 2, 3, 4]
@@ -39,7 +40,8 @@ DESIGN = {
 }
 MODELS = reward_models("full", SEEDS, SEEDS)
 RANKERS = rankers(MODELS, DESIGN["aggregators"], DESIGN["ensemble_size"])
-TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
+TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
+NEWER = read_map(ROOT / "config.yaml")["newer_rankers"]
 
 
 def generate(folder: Path, posts: int) -> None:
@@ -77,6 +79,7 @@ def generate(folder: Path, posts: int) -> None:
             described = {"scale": scale, "parameters": 10**9, "accuracy": 0.7, "pairs": 5000}
             describe(f"reward_models/{scale}/{model.name}", **described)
     measured = keys.assign(words=text.ravel() % 40, common_subsequence=5.0, copied=0.5)
+    measured["similarity"] = (quality + effect(1)).ravel()
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
@@ -120,6 +123,7 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
                 results=folder,
                 scale=scale,
                 design=DESIGN,
+                newer=NEWER,
                 length_bias=0.0,
                 resamples=2000,
                 output=folder / "evidence" / scale,
@@ -133,6 +137,7 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
         published=published,
         evidence=[str(folder / "evidence" / scale) for scale in DESIGN["scales"]],
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
+        table1_long=folder / "tables/table1_long.csv",
         best_of_n=DESIGN["best_of_n"],
         pretrains=len(SEEDS),
         grid=DESIGN["grid"],

@@ -2,12 +2,13 @@
 
 Best-of-n, best-of-Poisson and soft best-of-n lead from the policy to the highest reward as their
 parameter grows or, for soft, falls. Where the ranker is wrong in its tail, the mean *true* reward
-rises and then falls. Khalaf et al. (2506.19248) look for the parameter at which it is stationary. The
-truth here is gold, where there is one, and the evaluator, which is none. All means are exact, over
-all orders of the samples (see `exact_best_of_n`); nothing is drawn.
+rises and then falls. Khalaf et al. (2506.19248) look for the parameter at which it is stationary.
+The truth here is gold, where there is one, and the evaluator, which is none. All means are exact,
+over all orders of the samples (see `exact_best_of_n`); nothing is drawn.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,8 @@ TEMPERATURES = [np.inf, *(2.0 ** -np.arange(-4, 5.5, 0.5)), 0.0]  # of soft best
 
 
 def stops(results: ScaleResults, metrics: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """The stopping point of each rule by each of TRUTHS that is a metric, for single reward models and for the mean of
-    each kind of ensemble; one for all rankers of a kind.
+    """The stopping point of each rule by each of TRUTHS among the metrics, for single reward models
+    and for the mean of each kind of ensemble; one for all rankers of a kind.
 
     Columns ensemble, by (the metric), rule; course: whether the mean of the metric falls from the
     policy on, turns, or rises to the end, which is the best of all samples (for best-of-Poisson: as
@@ -50,12 +51,13 @@ def stops(results: ScaleResults, metrics: Mapping[str, np.ndarray]) -> pd.DataFr
         members = [results.models.index(model) for model in team.members]
         mean = standardise(results.rewards[members]).mean(axis=0)
         kinds.setdefault(team.ensemble, []).append(mean)
-    rows = []
-    for ensemble, rewards in kinds.items():
-        for rule, (strengths, gains) in _paths(rewards, values).items():
-            for i, by in enumerate(truths):
-                found = stop(strengths, lambda each, i=i: gains(each)[i], rule == "best_of_n")
-                rows.append({"ensemble": ensemble, "by": by, "rule": rule} | found)
+    rows = [
+        {"ensemble": ensemble, "by": by, "rule": rule}
+        | stop(strengths, partial(_of_metric, gains, i), integer=rule == "best_of_n")
+        for ensemble, rewards in kinds.items()
+        for rule, (strengths, gains) in _paths(rewards, values).items()
+        for i, by in enumerate(truths)
+    ]
     table = pd.DataFrame(rows)
     of_n = table["stop"].where(table["rule"] == "best_of_n")
     table.insert(5, "kl_bound", of_n.map(kl_bound, na_action="ignore"))
@@ -63,6 +65,10 @@ def stops(results: ScaleResults, metrics: Mapping[str, np.ndarray]) -> pd.DataFr
 
 
 Gains = Callable[[float], np.ndarray]  # from a rule's parameter to gains (metrics, posts)
+
+
+def _of_metric(gains: Gains, metric: int, strength: float) -> np.ndarray:
+    return gains(strength)[metric]
 
 
 def _paths(
@@ -76,14 +82,17 @@ def _paths(
     single = values.astype(np.float32)
     units = [in_policy_units(each).astype(np.float32) for each in rewards]
 
+    @cache
     def of_soft(temperature: float) -> np.ndarray:
-        chosen = (
-            soft(Candidates(unit, unit), size, np.float32(temperature))
-            if temperature
-            else best_of_n(Candidates(unit, unit), size).astype(np.float32)
-            for unit in units
-        )
-        return np.mean([expectation(each, single) for each in chosen], axis=0)
+        total = np.zeros(values.shape[:2])
+        for unit in units:
+            each = Candidates(unit, unit)
+            if temperature:
+                chosen = soft(each, size, np.float32(temperature))
+            else:
+                chosen = best_of_n(each, size).astype(np.float32)
+            total += expectation(chosen, single)
+        return total / len(units)
 
     return {
         "best_of_n": (range(1, size + 1), lambda n: by_share @ shares[n - 1]),

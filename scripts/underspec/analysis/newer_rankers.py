@@ -13,7 +13,7 @@ import pandas as pd
 from underspec.analysis.ensembles import AGGREGATORS, in_units_of_mean, standardise
 from underspec.analysis.published import KIND, METRICS
 from underspec.analysis.results import ScaleResults
-from underspec.analysis.selection_rules import RULES, Candidates, beyond, best_of_n, expectation
+from underspec.analysis.selection_rules import RULES, Candidates, best_of_n, beyond, expectation
 from underspec.analysis.statistics import in_policy_units
 from underspec.analysis.tables import by_kind, of_scale, tidy, with_error
 from underspec.grid import Ranker
@@ -63,8 +63,8 @@ class Newer:
 
 
 def read(parameters: Mapping[str, Mapping | None], similarity: np.ndarray) -> Newer:
-    """Newer rankers from the config's `newer_rankers`, in which null leaves one out, and similarities
-    (posts, samples) in any unit."""
+    """Newer rankers from the config's `newer_rankers`, in which null leaves one out, and
+    similarities (posts, samples) in any unit."""
     kept = {name: found for name, found in parameters.items() if found is not None}
     return Newer(kept, in_policy_units(similarity))
 
@@ -77,7 +77,9 @@ def teams(rankers: list[Ranker]) -> list[Ranker]:
     return list(found.values())
 
 
-def _members(results: ScaleResults, team: Ranker, posts: slice | np.ndarray = slice(None)) -> np.ndarray:
+def _members(
+    results: ScaleResults, team: Ranker, posts: slice | np.ndarray = slice(None)
+) -> np.ndarray:
     """The rewards of a team's members for some posts, as `Newer.probabilities` takes them; the unit
     is that over all posts."""
     members = [results.models.index(model) for model in team.members]
@@ -87,8 +89,8 @@ def _members(results: ScaleResults, team: Ranker, posts: slice | np.ndarray = sl
 def chances(
     results: ScaleResults, newer: Newer, ns: list[int], posts: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:
-    """How likely newer rankers take each sample of some posts, by newer ranker and kind of ensemble:
-    (ns, posts, samples), a mean over the rankers of a kind."""
+    """How likely newer rankers take each sample of some posts: (ns, posts, samples) by newer ranker
+    and kind of ensemble, a mean over the rankers of a kind."""
     found: dict[tuple[str, str], list] = {}
     newer = newer.part(posts)
     for team in teams(results.rankers):
@@ -109,8 +111,8 @@ def chances(
 def values_by_kind(
     results: ScaleResults, metrics: np.ndarray, newer: Newer
 ) -> dict[tuple[str, str, str], np.ndarray]:
-    """Metrics of what newer rankers choose, (metrics, ns, posts), a mean over the rankers of a kind:
-    (ensemble, aggregator, rule). Best-of-n by the mean of an ensemble is there in any case.
+    """Metrics of what newer rankers choose, (metrics, ns, posts), by kind (ensemble, aggregator,
+    rule), a mean over its rankers. Best-of-n by the mean of an ensemble is there in any case.
 
     metrics: (metrics, posts, samples).
     """

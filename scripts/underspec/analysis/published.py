@@ -14,7 +14,8 @@ KIND = ["scale", "ensemble", "aggregator"]
 
 def kind_name(ensemble: str, aggregator: str, rule: str = "best_of_n") -> str:
     """A kind of ranker as quantities name it: "single", "pretrain mean", "single soft", ..."""
-    return " ".join([ensemble] + [aggregator] * (aggregator != "single") + [rule] * (rule != "best_of_n"))
+    named = [name for name in (aggregator, rule) if name not in ("single", "best_of_n")]
+    return " ".join([ensemble, *named])
 
 
 def at_paper_scale(scale: str, parameters: float) -> bool:

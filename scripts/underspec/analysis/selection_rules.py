@@ -17,9 +17,10 @@ import numpy as np
 class Candidates:
     """The samples of each post in the order they were drawn, both arrays (posts, samples).
 
-    rewards: by the ranker; similarity: how similar a sample is to the others of its post, on average
-    (see `text_features`). Both are above the mean of their post, in standard deviations within a
-    post (see `statistics.in_policy_units`), so that parameters mean the same for every ranker.
+    rewards: by the ranker; similarity: how similar a sample is to the others of its post, on
+    average (see `text_features`). Both are above the mean of their post, in standard deviations
+    within a post (see `statistics.in_policy_units`), so that parameters mean the same for every
+    ranker.
     """
 
     rewards: np.ndarray
@@ -39,7 +40,8 @@ def soft(candidates: Candidates, n: int, temperature: float) -> np.ndarray:
 
 
 def poisson(candidates: Candidates, n: int) -> np.ndarray:
-    """Best-of-Poisson: the best of the first 1 + Poisson(n - 1) samples (Khalaf et al., 2506.19248).
+    """Best-of-Poisson: the best of the first 1 + Poisson(n - 1) samples (Khalaf et al.,
+    2506.19248).
 
     n is the expected number of samples. Where Poisson asks for more than there are, all are taken
     (see `number_of_candidates`).

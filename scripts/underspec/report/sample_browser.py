@@ -24,9 +24,10 @@ def browsable(
 
     samples: the texts (posts, samples); posts: post_id, post and reference in the same order.
     A candidate is a text that some ranker picks at one of the n shown, that newer rankers of some
-    kind take with at least SHOWN_CHANCE, or the policy's own sample (the first one). Rewards are those above the mean of the post's samples, for reward models,
-    evaluator and gold rater alike. Of more than `most` posts, half are those on which reward
-    models part most at the largest n, on the average over scales, and half are drawn at random.
+    kind take with at least SHOWN_CHANCE, or the policy's own sample (the first one). Rewards are
+    those above the mean of the post's samples, for reward models, evaluator and gold rater alike.
+    Of more than `most` posts, half are those on which reward models part most at the largest n, on
+    the average over scales, and half are drawn at random.
     """
     ns = shown(results.scales[0].ns)
     apart = np.stack([_apart(scale, ns) for scale in results.scales])

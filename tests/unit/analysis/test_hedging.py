@@ -1,5 +1,7 @@
 """HedgeTune: on curves with a known maximum, and its means against orders of the samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_results import DESIGN, make_results
@@ -119,8 +121,6 @@ def test_without_gold_the_evaluator_stands_in(results):
 
 
 def test_a_ranker_that_knows_the_truth_never_stops(results):
-    from dataclasses import replace
-
     gold = results.metrics["gold"]
     scale = results.scales[0]
     scale = replace(scale, rewards=np.broadcast_to(gold, (len(scale.models), *gold.shape)))

@@ -1,4 +1,6 @@
-"""The table of newer rankers, on results made up in a moment, and what the browser shows of them."""
+"""Newer rankers on results made up in a moment: their table, and how they choose."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -130,8 +132,6 @@ def test_null_leaves_one_out(read):
 
 @pytest.mark.parametrize("factor", [0.01, 100.0])
 def test_the_unit_of_a_reward_model_is_nothing(read, factor):
-    from dataclasses import replace
-
     scale = replace(read.scales[0], rewards=read.scales[0].rewards * factor)
     newer = newer_rankers.read(NEWER, factor * SIMILARITY)
     found = newer_rankers.table(scale, read.metrics, newer)
@@ -161,8 +161,6 @@ def test_chances_are_those_of_the_posts_shown(read):
         assert found.shape == (3, 2, SAMPLES_A_POST)
         np.testing.assert_allclose(found.sum(axis=2), 1)
     (ranker,) = scale.kinds["pretrain", "mean"]
-    mean = aggregate(
-        scale.rewards[[scale.models.index(model) for model in ranker.members]], "mean"
-    )
+    mean = aggregate(scale.rewards[[scale.models.index(model) for model in ranker.members]], "mean")
     chosen = RULES["soft"](Candidates(in_policy_units(mean), SIMILARITY), 4, temperature=0.5)
     np.testing.assert_allclose(chances["soft", "pretrain"][1, :, :4], chosen[posts], rtol=1e-6)

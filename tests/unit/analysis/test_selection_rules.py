@@ -13,8 +13,8 @@ from underspec.analysis import exact_best_of_n, rerank
 from underspec.analysis.selection_rules import (
     RULES,
     Candidates,
-    beyond,
     best_of_n,
+    beyond,
     expectation,
     mbr,
     number_of_candidates,
@@ -106,7 +106,9 @@ def test_posts_do_not_touch(rule, rewards, similarity, n):
 @given(REWARDS, NS)
 def test_best_of_n_is_that_of_rerank(rewards, n):
     expected = rerank.best_of_n(rewards, [n])[0]
-    np.testing.assert_array_equal(best_of_n(Candidates(rewards, rewards), n).argmax(axis=1), expected)
+    np.testing.assert_array_equal(
+        best_of_n(Candidates(rewards, rewards), n).argmax(axis=1), expected
+    )
 
 
 @given(REWARDS, REWARDS, NS)
@@ -152,9 +154,7 @@ def test_lambda_of_pessimism_satisfies_its_equation(rewards, n, beta):
 
 @given(REWARDS, NS)
 def test_pessimism_goes_from_uniform_to_the_best(rewards, n):
-    np.testing.assert_allclose(
-        pessimism(Candidates(rewards, rewards), n, 1e6), 1 / n, atol=1e-4
-    )
+    np.testing.assert_allclose(pessimism(Candidates(rewards, rewards), n, 1e6), 1 / n, atol=1e-4)
     rewards = np.round(rewards * 4) / 4
     first = rewards[:, :n]
     best = first == first.max(axis=1, keepdims=True)

@@ -26,7 +26,6 @@ from fake_results import (
 )
 
 
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")

@@ -218,7 +218,14 @@ def test_the_page_is_whole_whatever_the_texts_hold(results, data, tmp_path):
 
 def test_posts_that_are_missing_are_named(results, tmp_path):
     write_table(posts_table(POSTS - 1), tmp_path / "data" / "posts.parquet", POSTS_SCHEMA)
-    for name in ("samples", "scores", "rerank", "reward_models", "evaluator", "diagnostics.parquet"):
+    for name in (
+        "samples",
+        "scores",
+        "rerank",
+        "reward_models",
+        "evaluator",
+        "diagnostics.parquet",
+    ):
         (tmp_path / name).symlink_to(results / name)
     with pytest.raises(ArtifactError, match=r"posts\.parquet: lacks posts.*post11"):
         write(tmp_path, tmp_path / "samples.html")

@@ -20,7 +20,11 @@ from underspec.report import look, plots
 ROOT = Path(__file__).parents[3]
 NOTEBOOKS = sorted((ROOT / "reports/notebooks").glob("*.ipynb"))
 TEXTS = [ROOT / "reports/workflow.rst", *sorted((ROOT / "reports/captions").glob("*.rst"))]
-NEWER = [("single", "single", "soft"), ("pretrain", "mean", "mbr"), ("pretrain", "uwo", "best_of_n")]
+NEWER = [
+    ("single", "single", "soft"),
+    ("pretrain", "mean", "mbr"),
+    ("pretrain", "uwo", "best_of_n"),
+]
 ENSEMBLES = [("single", "single"), *product(("finetune", "pretrain"), ("mean", "min"))]
 
 by_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
