@@ -9,10 +9,7 @@ BUNDLED = {
         made("samples/best_of_n.parquet"),
         *expand(made("scores/{name}.parquet"), name=SCORES),
     ],
-    "models": [
-        *expand(made("reward_models/{scale}/{name}"), scale=SCALES, name=NAMES),
-        made("evaluator"),
-    ],
+    "models": expand(made("reward_models/{name}"), name=SCORED),
 }
 
 

@@ -54,7 +54,10 @@ WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
 HAS_GOLD = gold_raters.exists(config["world"])
-SCORES = [*expand("{scale}/{name}", scale=SCALES, name=NAMES), "evaluator"] + ["gold"] * HAS_GOLD
+EVALUATOR = grid.evaluator(**config["evaluator"])
+# Below reward_models/ and scores/.
+SCORED = [*expand("{scale}/{name}", scale=SCALES, name=NAMES), EVALUATOR]
+SCORES = SCORED + ["gold"] * HAS_GOLD
 TRAIN = "../envs/train.yaml"
 ANALYSIS = "../envs/analysis.yaml"
 

@@ -34,7 +34,7 @@ from underspec.schema import (
 Share = number(gt=0, le=1)
 Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
-RESERVED_NAMES = ("evaluator", "gold")  # their logs are in the same folder as those of scales
+RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
 
 
 def _distinct(values: list) -> list:
@@ -310,7 +310,7 @@ class Config(Section):
 
 
 class Experiment(Section):
-    """The settings that tables need: some keys of Config, and whether there is a gold rater."""
+    """The settings that tables need: some keys of Config."""
 
     scales: Scales = None
     grid: Grid
@@ -319,6 +319,14 @@ class Experiment(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
+
+
+class Evaluated(Experiment):
+    """And what judges the choices: the path of the evaluator (`grid.evaluator`), and whether there
+    is a gold rater.
+    """
+
+    evaluator: Text
     gold: Flag
 
 

@@ -106,7 +106,6 @@ MISTAKES = [
         "large/5",
     ),
     ("pretrain.checkpoints", {"base": {"path": " "}}, "pretrain.checkpoints.base.path", "blank"),
-    ("models.evaluator", MINIATURE["models"]["base"], "models", "'evaluator' .* name a scale"),
     ("models.gold", MINIATURE["models"]["base"], "models", "'gold' .* name a scale"),
     ("tokenizer.source.name", "a\nb", "tokenizer.source.name", "one line of text"),
     ("estimate.tflops", 1e-300, "estimate.tflops", "greater than or equal to 0.001"),
