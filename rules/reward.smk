@@ -50,6 +50,8 @@ rule reward_model:
             "scale",
             "pretrain_seed",
             "finetune_seed",
+            head_seed=lambda wildcards: wildcards.get("head_seed", wildcards.finetune_seed),
+            heads=lambda wildcards: wildcards.get("heads", "1"),
             shape=shape_of(),
             recipe=recipe_of("models", "{scale}", "reward_model"),
             lengths=config["lengths"],

@@ -59,7 +59,7 @@ RUNS = [
             "name": Path(path).name,
             "folder": made(f"reward_models/{path}"),
         }
-        for path in SCORED
+        for path in REWARD_MODEL_FOLDERS
     ),
     {
         "stage": "policy",

@@ -63,6 +63,7 @@ Seeds = Annotated[list[Seed], Field(min_length=2), Distinct]
 EnsembleSize = integer(ge=2, le=10**4)
 Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
+Heads = integer(ge=1, le=10**4)
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
 Resamples = integer(ge=100, le=10**6)
@@ -275,6 +276,13 @@ Aggregators = Annotated[
 ]
 
 
+class CheaperEnsembles(Section):
+    """Pretraining seeds of each kind."""
+
+    warm: Annotated[list[Seed], Distinct]
+    multihead: Annotated[list[Seed], Distinct]
+
+
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
@@ -302,6 +310,7 @@ class Config(Section):
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
     newer_rankers: NewerRankers
+    cheaper_ensembles: CheaperEnsembles
     protect_pretrains: Flag
     resamples: Resamples
     checkpoint_seconds: Count

@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from underspec import grid
+from underspec import cheaper_ensembles, grid
 from underspec.analysis.reward_matrix import Metrics, check_keys, layout, read_rewards
 from underspec.artifacts import POSTS, SAMPLES, SCORES, Schema, read_table, table_in, write_table
 from underspec.checksums import sha256
@@ -44,8 +44,9 @@ from underspec.schema import NAME
 
 CONFIG, MATRIX = "config.json", "scores.parquet"
 POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
-BESIDE_WEIGHTS = ("metrics.json", "provenance.json", "training.csv")
-SCORE_NAME = re.compile(rf"gold|{NAME}/pretrain\d+-finetune\d+")
+LOG = "training.csv"
+BESIDE_WEIGHTS = ("metrics.json", "provenance.json", LOG)
+SCORE_NAME = re.compile(rf"gold|{NAME}/(pretrain\d+-finetune\d+|{cheaper_ensembles.TABLES})")
 
 
 def pack(
@@ -75,7 +76,7 @@ def pack(
         "experiment": config["experiment"],
         "commit": commit,
         "packages": packages,
-        "weights": _weights(results, ["policy", *_folders(scores)]),
+        "weights": _weights(results, ["policy", *model_folders(scores)]),
     }
     write_archive(members, provenance, bundle)
 
@@ -123,13 +124,19 @@ def bundled_config(bundle: Path) -> dict:
     return from_json(members[CONFIG], bundle / CONFIG)
 
 
-def _folders(scores: Iterable[str]) -> list[str]:
+def model_folders(scores: Iterable[str]) -> list[str]:
     """The folders of the models behind `scores`; the gold rater has none."""
-    return [f"reward_models/{name}" for name in scores if name != "gold"]
+    folders = (cheaper_ensembles.folder(name) for name in scores if name != "gold")
+    return [f"reward_models/{folder}" for folder in dict.fromkeys(folders)]
 
 
 def _beside_weights(scores: Iterable[str]) -> list[str]:
-    return [f"{folder}/{name}" for folder in _folders(scores) for name in BESIDE_WEIGHTS]
+    return [
+        f"{folder}/{name}"
+        for folder in model_folders(scores)
+        for name in BESIDE_WEIGHTS
+        if name != LOG or cheaper_ensembles.has_log(folder)
+    ]
 
 
 def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataFrame:

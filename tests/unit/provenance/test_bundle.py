@@ -24,11 +24,12 @@ from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
 from underspec.config.config import read_config, validate
 from underspec.errors import ArtifactError, UserError
 from underspec.provenance import archive
-from underspec.provenance.bundle import bundled_config, pack, unpack
+from underspec.provenance.bundle import bundled_config, model_folders, pack, unpack
 
 ROOT = Path(__file__).parents[3]
 NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "xxl/pretrain6-finetune0", "gold"]
-MODELS = [f"reward_models/{name}" for name in NAMES[:3]]
+NAMES += ["base/pretrain0-warm", *(f"base/pretrain0-finetune0-heads2-{head}" for head in (0, 1))]
+MODELS = model_folders(NAMES)
 CONFIG = {"experiment": "tiny", "extends": "experiments/other.yaml", "bundle": None, "scales": []}
 METRICS = {"scale": "base", "parameters": 10, "accuracy": 0.1 + 0.2, "pairs": 5}
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 5))
@@ -36,7 +37,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
 def make_results(folder, texts, rewards):
-    """texts: (posts, samples) int; rewards: (4, posts, samples), those of NAMES."""
+    """texts: (posts, samples) int; rewards: (names, posts, samples), those of NAMES."""
     size = texts.shape[1]
     ids = [f"post{post}" for post in range(len(texts))]
     posts = pd.DataFrame({"post_id": ids, "split": "best_of_n", "post": "a post", "reference": ""})
@@ -54,7 +55,8 @@ def make_results(folder, texts, rewards):
         (folder / model).mkdir(parents=True)
         (folder / model / "metrics.json").write_text(json.dumps(METRICS))
         (folder / model / "provenance.json").write_text('{"torch": "2"}')
-        (folder / model / "training.csv").write_text("step,loss\n1,0.5\n")
+        if not model.endswith("warm"):  # not a training
+            (folder / model / "training.csv").write_text("step,loss\n1,0.5\n")
         (folder / model / "model.safetensors").write_bytes(model.encode())
 
 
@@ -68,7 +70,7 @@ def results(tmp_path_factory):
     rng = np.random.default_rng(0)
     texts = rng.integers(0, 9, (3, 8))
     folder = tmp_path_factory.mktemp("results") / "tiny"
-    make_results(folder, texts, rng.normal(size=(4, 9)).astype("float32")[:, texts])
+    make_results(folder, texts, rng.normal(size=(len(NAMES), 9)).astype("float32")[:, texts])
     return folder
 
 
@@ -88,7 +90,8 @@ def equal(first, second):
     a, b = (read_table(each / "data/posts.parquet", POSTS) for each in (first, second))
     assert_frame_equal(a[a["split"] == "best_of_n"].reset_index(drop=True), b)
     for model in MODELS:
-        for file in ("metrics.json", "provenance.json", "training.csv"):
+        for path in (first / model).glob("*.[cj]s*"):
+            file = path.name
             assert (first / model / file).read_bytes() == (second / model / file).read_bytes()
     return True
 
@@ -131,9 +134,9 @@ def refused(bundle, place, cause, folder):
 def test_round_trip(tmp_path_factory, texts, data):
     """Whether or not the same text of a post always has the same rewards."""
     folder = tmp_path_factory.mktemp("round_trip")
-    rewards = data.draw(arrays.arrays("f4", (4, *texts.shape), elements=FLOATS))
+    rewards = data.draw(arrays.arrays("f4", (len(NAMES), *texts.shape), elements=FLOATS))
     if data.draw(st.booleans()):
-        by_text = data.draw(arrays.arrays("f4", (4, 4), elements=FLOATS))
+        by_text = data.draw(arrays.arrays("f4", (len(NAMES), 4), elements=FLOATS))
         rewards = by_text[:, texts]
     make_results(folder / "made", texts, rewards)
     bundle = packed(folder / "made", folder / "tiny.zip")
