@@ -32,8 +32,8 @@ rule evidence:
     input:
         made("samples/best_of_n.parquet"),
         made("diagnostics.parquet"),
-        made("evaluator"),
-        made("scores/evaluator.parquet"),
+        made(f"reward_models/{EVALUATOR}"),
+        made(f"scores/{EVALUATOR}.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
         expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
         expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
@@ -51,7 +51,7 @@ rule evidence:
         settings=settings(
             "scale",
             results=RESULTS,
-            design=DESIGN,
+            design=EVALUATED,
             newer=config["newer_rankers"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
             resamples=config["resamples"],

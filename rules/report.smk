@@ -78,8 +78,8 @@ rule browser:
     input:
         MATRIX,
         made("diagnostics.parquet"),
-        made("evaluator"),
-        made("scores/evaluator.parquet"),
+        made(f"reward_models/{EVALUATOR}"),
+        made(f"scores/{EVALUATOR}.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
         PAGE_PARTS,
         posts=made("data/posts.parquet"),
@@ -97,7 +97,7 @@ rule browser:
         paths=paths,
         settings=settings(
             results=RESULTS,
-            design=DESIGN,
+            design=EVALUATED,
             newer=config["newer_rankers"],
             experiment=config["experiment"],
         ),

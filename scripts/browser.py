@@ -19,7 +19,7 @@ def browser(
     *,
     results: Path,
     posts: Path,
-    design: Annotated[dict, sections.Experiment],
+    design: Annotated[dict, sections.Evaluated],
     newer: Annotated[dict, sections.NewerRankers],
     experiment: str,
     template: Path,
@@ -27,8 +27,8 @@ def browser(
 ) -> None:
     """Write the sample browser: posts, what rankers pick, and what reward models think of it.
 
-    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
-    best_of_n and gold; newer: the config's newer_rankers.
+    design: keys of the config, the path of the evaluator, and whether there is a gold rater;
+    newer: the config's newer_rankers.
     """
     path = results / "samples" / "best_of_n.parquet"
     samples = read_table(path, SAMPLES)
@@ -36,7 +36,7 @@ def browser(
     by_id = read_posts(posts, samples["post_id"], path).set_index("post_id")
     similarity = read_diagnostics(results / "diagnostics.parquet", rows)["similarity"]
     data = browsable(
-        read_results(results, design, evaluated=True),
+        read_results(results, design),
         rows.matrix(samples["text"]),
         by_id.loc[rows.post_ids].reset_index(),
         newer_rankers.read(newer, similarity),

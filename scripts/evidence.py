@@ -18,7 +18,7 @@ def evidence(
     *,
     results: Path,
     scale: str,
-    design: Annotated[dict, sections.Experiment],
+    design: Annotated[dict, sections.Evaluated],
     newer: Annotated[dict, sections.NewerRankers],
     length_bias: sections.LengthBias,
     resamples: sections.Resamples,
@@ -27,11 +27,11 @@ def evidence(
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and the tables beside the paper's.
 
-    design: grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size, best_of_n and gold;
+    design: keys of the config, the path of the evaluator, and whether there is a gold rater;
     newer: the config's newer_rankers; length_bias: that of the simulated rater's labels, 0 where
     people compare.
     """
-    read = read_results(results, design | {"scales": [scale]}, evaluated=True)
+    read = read_results(results, design | {"scales": [scale]})
     (of_this,) = read.scales
     diagnostics = read_diagnostics(results / "diagnostics.parquet", read.layout)
     beside_paper = newer_rankers.read(newer, diagnostics.pop("similarity"))

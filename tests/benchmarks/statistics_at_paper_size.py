@@ -36,6 +36,7 @@ DESIGN = {
     "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
+    "evaluator": "xxl/pretrain3-finetune0",
     "gold": True,
 }
 MODELS = reward_models("full", SEEDS, SEEDS)
@@ -69,9 +70,10 @@ def generate(folder: Path, posts: int) -> None:
         (folder / name / "metrics.json").write_text(json.dumps(metrics))
 
     quality = effect(1)
-    put("evaluator", quality + effect(0.3))
+    put(DESIGN["evaluator"], quality + effect(0.3))
     put("gold", quality)
-    describe("evaluator", scale="xxl", parameters=11 * 10**9, accuracy=0.8, pairs=5000)
+    judge = {"scale": "xxl", "parameters": 11 * 10**9, "accuracy": 0.8, "pairs": 5000}
+    describe(f"reward_models/{DESIGN['evaluator']}", **judge)
     for scale in DESIGN["scales"]:
         pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in SEEDS]
         for model in MODELS:
@@ -94,7 +96,7 @@ def command(stage: str, **options) -> list[str]:
 
 def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
     """Commands by name; those of a list may run side by side, the lists one after the other."""
-    grid = {key: DESIGN[key] for key in DESIGN if key not in ("scales", "gold")}
+    grid = {key: DESIGN[key] for key in DESIGN if key not in ("scales", "evaluator", "gold")}
     everywhere = {"results": folder, "design": DESIGN, "output": folder / "tables"}
     published = ROOT / "reports/published/table1.csv"
     rerank = [

@@ -33,7 +33,8 @@ PAGES = {"overview", "browser", "manifest"}
 OF_TRAINING = {"training_table", "draw_training", "checksums"}
 AFTER_SCORES = {"rerank", "disagreement_tables", *FIGURES, *AFTER_EVALUATION, *PAGES}
 AFTER_REWARD_MODELS = {"score", *OF_TRAINING, *AFTER_SCORES}
-TRAINED_ON_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
+TRAINED_ON_PREFERENCES = {"reward_model", "score_evaluator", *AFTER_REWARD_MODELS}
+CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
 AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
 AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
 
@@ -78,7 +79,11 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ),
         (
             {"models": {"xxl": {"reward_model": {"steps": 5}}}},
-            {"evaluator", "score_evaluator", *AFTER_EVALUATION, *OF_TRAINING, *PAGES},
+            {"reward_model", "score_evaluator", *AFTER_EVALUATION, *OF_TRAINING, *PAGES},
+        ),
+        (
+            {"cheaper_ensembles": {"warm": [0], "multihead": [1]}},
+            {*CHEAPER, *OF_TRAINING, "manifest"},
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),

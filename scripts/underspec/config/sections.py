@@ -34,7 +34,7 @@ from underspec.schema import (
 Share = number(gt=0, le=1)
 Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
-RESERVED_NAMES = ("evaluator", "gold")  # their logs are in the same folder as those of scales
+RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
 
 
 def _distinct(values: list) -> list:
@@ -63,6 +63,7 @@ Seeds = Annotated[list[Seed], Field(min_length=2), Distinct]
 EnsembleSize = integer(ge=2, le=10**4)
 Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
+Heads = integer(ge=1, le=10**4)
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
 Resamples = integer(ge=100, le=10**6)
@@ -275,6 +276,13 @@ Aggregators = Annotated[
 ]
 
 
+class CheaperEnsembles(Section):
+    """Pretraining seeds of each kind."""
+
+    warm: Annotated[list[Seed], Distinct]
+    multihead: Annotated[list[Seed], Distinct]
+
+
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
@@ -302,6 +310,7 @@ class Config(Section):
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
     newer_rankers: NewerRankers
+    cheaper_ensembles: CheaperEnsembles
     protect_pretrains: Flag
     resamples: Resamples
     checkpoint_seconds: Count
@@ -310,7 +319,7 @@ class Config(Section):
 
 
 class Experiment(Section):
-    """The settings that tables need: some keys of Config, and whether there is a gold rater."""
+    """The settings that tables need: some keys of Config."""
 
     scales: Scales = None
     grid: Grid
@@ -319,6 +328,14 @@ class Experiment(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
+
+
+class Evaluated(Experiment):
+    """And what judges the choices: the path of the evaluator (`grid.evaluator`), and whether there
+    is a gold rater.
+    """
+
+    evaluator: Text
     gold: Flag
 
 

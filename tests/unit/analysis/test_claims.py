@@ -243,7 +243,7 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
-    read = read_results(tmp_path, design, evaluated=True)
+    read = read_results(tmp_path, design)
     metrics = read.metrics | {
         name: read.metrics["gold"] for name in ("biased_words", "label_utility")
     }

@@ -36,7 +36,7 @@ def found(tmp_path_factory, request):
     design = DESIGN | GRIDS[request.param]
     make_results(folder, design)
     tables = run(folder, design)
-    read = read_results(folder, design, evaluated=True)
+    read = read_results(folder, design)
     scale = read.scales[0]
     drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
     newer = newer_rankers.read(NEWER, SIMILARITY)

@@ -105,7 +105,7 @@ def test_exact_and_first_meet_where_all_samples_are_in(folder):
 
 
 def test_exact_of_the_evaluators_reward_by_brute_force(folder):
-    results = read_results(folder, DESIGN, evaluated=True)
+    results = read_results(folder, DESIGN)
     scale, reward = results.scales[0], results.metrics["reward"]
     generator = np.random.default_rng(0)
     drawn = []
@@ -136,7 +136,7 @@ def test_shift_is_the_mean_over_choices(folder):
 
 
 def test_paired_tests_are_scipys(folder):
-    results = read_results(folder, DESIGN, evaluated=True)
+    results = read_results(folder, DESIGN)
     scale, reward = results.scales[0], results.metrics["reward"]
 
     def worth(name):

@@ -53,7 +53,7 @@ def data_of(results, design=DESIGN, **more):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     samples = texts.to_numpy().reshape(POSTS, -1)
     newer = newer_rankers.read(NEWER, similarity(results))
-    return browsable(read_results(results, design, True), samples, posts_table(), newer, **more)
+    return browsable(read_results(results, design), samples, posts_table(), newer, **more)
 
 
 def similarity(results):
@@ -218,14 +218,7 @@ def test_the_page_is_whole_whatever_the_texts_hold(results, data, tmp_path):
 
 def test_posts_that_are_missing_are_named(results, tmp_path):
     write_table(posts_table(POSTS - 1), tmp_path / "data" / "posts.parquet", POSTS_SCHEMA)
-    for name in (
-        "samples",
-        "scores",
-        "rerank",
-        "reward_models",
-        "evaluator",
-        "diagnostics.parquet",
-    ):
+    for name in ("samples", "scores", "rerank", "reward_models", "diagnostics.parquet"):
         (tmp_path / name).symlink_to(results / name)
     with pytest.raises(ArtifactError, match=r"posts\.parquet: lacks posts.*post11"):
         write(tmp_path, tmp_path / "samples.html")
