@@ -17,12 +17,15 @@ SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FULL) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
+COMMA := ,
+COMPARED = $(or $(RUNS),$(error name the experiments to compare: make compare RUNS="miniature debian"))
+CLAIMS = $(patsubst %,"results/%/claims.csv",$(COMPARED))
 STYLED := --report-stylesheet reports/report.css
 # Snakemake and pip keep caches in HOME: where it cannot be written, they are kept here.
 ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME/.cache" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
-.PHONY: demo run report bundle figures test test-slow test-workflow test-slurm test-browser chromium pictures lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
+.PHONY: demo run report bundle figures compare test test-slow test-workflow test-slurm test-browser chromium pictures lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -52,6 +55,9 @@ figures: .venv-figures/ready ## every figure and the report from BUNDLE, without
 	$(LIGHT)/snakemake $(FROM_BUNDLE) --report $(BUNDLE_REPORT) $(STYLED)
 	@echo
 	@echo "Report: $(BUNDLE_REPORT)"
+
+compare: .venv/ready ## the verdicts of the experiments RUNS side by side: make compare RUNS="miniature debian"
+	@$(BIN)/python scripts/compare.py --claims '[$(subst " ","$(COMMA)",$(CLAIMS))]'
 
 test: .venv/ready ## the test suite without its slow part
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm and not browser" tests

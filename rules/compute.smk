@@ -1,5 +1,8 @@
 # Resources of jobs, from `compute` in the config. Everything here is a resource, so changing it
 # reruns nothing. Reads config; makes nothing.
+from dataclasses import fields
+
+from underspec.recipe import DeviceLayout
 
 
 def scale_of(wildcards):
@@ -49,8 +52,7 @@ def launcher(asked, attempt):
 
 
 def device_layout(asked, attempt):
-    keys = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
-    return json.dumps({key: asked[key] for key in keys})
+    return json.dumps({key.name: asked[key.name] for key in fields(DeviceLayout)})
 
 
 RESOURCES = {

@@ -3,11 +3,20 @@ from pathlib import Path
 from typing import Annotated
 
 from underspec.analysis.bootstrap import distinct
+from underspec.analysis.seeds_needed import POWER
 from underspec.command import command
 from underspec.config import sections
 from underspec.report import look
 from underspec.report.data_card import card
-from underspec.report.overview import grouped, read_claims, sizes, tally, trained_on
+from underspec.report.overview import (
+    CHOSEN,
+    grouped,
+    read_claims,
+    seeds_in_words,
+    sizes,
+    tally,
+    trained_on,
+)
 from underspec.report.pages import write_page
 from underspec.report.shipped_verdicts import against
 
@@ -39,6 +48,7 @@ def overview(
     ]
     came_out = {
         "about": about,
+        "chosen": CHOSEN,
         "tally": tally(rows),
         "machines": trained_on(models),
         "shipped": against(rows, shipped) if shipped else None,
@@ -51,6 +61,8 @@ def overview(
         card=card(about["world"]),
         sizes=sizes(table),
         claims=grouped(rows),
+        seeds_in_words=seeds_in_words,
+        power=POWER,
         distinct=distinct(about["pretrain_seeds"]),
         figures=drawn,
         face=look.face(table[table.role == "reward model"], about["experiment"]),

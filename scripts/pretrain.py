@@ -7,8 +7,8 @@ from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import first_sentinel, load_tokenizer
 from underspec.models.t5 import new_t5, save
-from underspec.training.distributed import DeviceLayout
-from underspec.training.loop import Recipe, train
+from underspec.recipe import DeviceLayout, Recipe
+from underspec.training.loop import train
 from underspec.training.objectives.denoising import denoising
 
 

@@ -7,7 +7,9 @@ lists as text. No other value is converted: true is not a number, and 7 is not a
 import operator
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from dataclasses import fields
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -47,14 +49,40 @@ class Section(BaseModel):
 
 def some_of(section: type[Section]) -> type[Section]:
     """A copy of `section` in which every key is optional."""
-    keys = {name: (kind | None, None) for name, kind in section.__annotations__.items()}
+    keys = {name: (kind | None, None) for name, kind in _kinds(section).items()}
     return create_model(f"Some{section.__name__}", __base__=Section, **keys)
 
 
 def part_of(section: type[Section], names: Iterable[str]) -> type[Section]:
     """A copy of `section` with only the keys `names`."""
-    kinds = section.__annotations__
+    kinds = _kinds(section)
     return create_model(section.__name__, __base__=Section, **{name: kinds[name] for name in names})
+
+
+def section_of(declared: type) -> type[Section]:
+    """The section with the fields of a dataclass, all of them required.
+
+    A number's bounds are in its annotation: Annotated[int, {"gt": 0}]. An integer without an upper
+    bound is at most MOST.
+    """
+    kinds = {each.name: _kind_of(each.type) for each in fields(declared)}
+    return create_model(declared.__name__, __base__=Section, **kinds)
+
+
+def _kinds(section: type[Section]) -> dict[str, Any]:
+    return {name: each.rebuild_annotation() for name, each in section.model_fields.items()}
+
+
+def _kind_of(declared: Any) -> Any:
+    """The type in a section of a dataclass's field: a number with bounds, a flag or a Literal."""
+    if get_origin(declared) is not Annotated:
+        return Flag if declared is bool else declared
+    kind, bounds = get_args(declared)
+    if get_origin(kind) is UnionType:
+        return or_null(_kind_of(Annotated[get_args(kind)[0], bounds]))
+    if kind is float:
+        return number(**bounds)
+    return integer(**{**bounds, "le": bounds.get("le", MOST)})
 
 
 def checked(section: type[BaseModel], values: Any, *keys: str) -> BaseModel:

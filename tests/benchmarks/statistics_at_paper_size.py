@@ -26,6 +26,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from underspec.artifacts import DIAGNOSTICS, SAMPLES, SCORES, write_table  # noqa: E402
 from underspec.grid import RewardModel, rankers, reward_models  # noqa: E402
+from underspec.yaml_map import read_map  # noqa: E402
 
 SAMPLES_A_POST = 64
 SIZES = {"paper": (6500, 5), "decisive": (600, 20)}  # posts, pretraining seeds
@@ -36,9 +37,11 @@ DESIGN = {
     "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
+    "evaluator": "xxl/pretrain3-finetune0",
     "gold": True,
 }
-TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
+TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
+NEWER = read_map(ROOT / "config.yaml")["newer_rankers"]
 
 
 def models(design: dict) -> list[RewardModel]:
@@ -70,9 +73,10 @@ def generate(folder: Path, posts: int, design: dict) -> None:
         (folder / name / "metrics.json").write_text(json.dumps(metrics))
 
     quality = effect(1)
-    put("evaluator", quality + effect(0.3))
+    put(DESIGN["evaluator"], quality + effect(0.3))
     put("gold", quality)
-    describe("evaluator", scale="xxl", parameters=11 * 10**9, accuracy=0.8, pairs=5000)
+    judge = {"scale": "xxl", "parameters": 11 * 10**9, "accuracy": 0.8, "pairs": 5000}
+    describe(f"reward_models/{DESIGN['evaluator']}", **judge)
     for scale in design["scales"]:
         pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in design["pretrain_seeds"]]
         for model in models(design):
@@ -80,6 +84,7 @@ def generate(folder: Path, posts: int, design: dict) -> None:
             described = {"scale": scale, "parameters": 10**9, "accuracy": 0.7, "pairs": 5000}
             describe(f"reward_models/{scale}/{model.name}", **described)
     measured = keys.assign(words=text.ravel() % 40, common_subsequence=5.0, copied=0.5)
+    measured["similarity"] = (quality + effect(1)).ravel()
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
@@ -94,7 +99,7 @@ def command(stage: str, **options) -> list[str]:
 
 def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
     """Commands by name; those of a list may run side by side, the lists one after the other."""
-    grid = {key: design[key] for key in design if key not in ("scales", "gold")}
+    grid = {key: design[key] for key in design if key not in ("scales", "evaluator", "gold")}
     every_ranker = rankers(models(design), design["aggregators"], design["ensemble_size"])
     everywhere = {"results": folder, "design": design, "output": folder / "tables"}
     published = ROOT / "reports/published/table1.csv"
@@ -126,6 +131,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
                 results=folder,
                 scale=scale,
                 design=design,
+                newer=NEWER,
                 length_bias=0.0,
                 resamples=2000,
                 output=folder / "evidence" / scale,
@@ -139,8 +145,11 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
         published=published,
         evidence=[str(folder / "evidence" / scale) for scale in design["scales"]],
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
+        table1_long=folder / "tables/table1_long.csv",
         best_of_n=design["best_of_n"],
         pretrains=len(design["pretrain_seeds"]),
+        grid=design["grid"],
+        world="debian",
         claims=folder / "claims.csv",
     )
     return [rerank, evidence + tables, [("claims", claims)]]

@@ -25,8 +25,8 @@ from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task, uniforms
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import new_t5, set_dropout, t5_config, use_fast_norms
-from underspec.training.distributed import DeviceLayout
-from underspec.training.loop import Interrupted, Objective, Recipe, train
+from underspec.recipe import DeviceLayout, Recipe
+from underspec.training.loop import Interrupted, Objective, train
 from underspec.training.objectives.denoising import denoising
 from underspec.training.objectives.preference import preference
 
@@ -327,7 +327,9 @@ def sampler(setting: Setting) -> Iterator[Finding]:
 def last_token(setting: Setting) -> Iterator[Finding]:
     """The kernel for the last token's attention against separate matrix products."""
     if not setting.gpu:
-        yield Finding("the kernel", "runs on a GPU (interpreted: tests/unit/test_last_token.py)")
+        yield Finding(
+            "the kernel", "runs on a GPU (interpreted: tests/unit/inference/test_last_token.py)"
+        )
         return
     from underspec.inference.last_token import attend_last
 

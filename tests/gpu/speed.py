@@ -26,8 +26,8 @@ from underspec.inference.token_sampling import Task
 from underspec.models import fused_layers
 from underspec.models.operations import forward
 from underspec.models.t5 import new_t5
-from underspec.training.distributed import DeviceLayout
-from underspec.training.loop import Objective, Recipe, train
+from underspec.recipe import DeviceLayout, Recipe
+from underspec.training.loop import Objective, train
 
 ADAFACTOR = Recipe(
     steps=8,

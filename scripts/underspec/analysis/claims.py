@@ -4,15 +4,18 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from underspec.analysis.bootstrap import distinct
-from underspec.analysis.intervals import NORMAL_95, over_posts, over_posts_and_seeds
+from underspec.analysis.intervals import NORMAL_95, over_posts, over_posts_and_seeds, variance_of
 from underspec.analysis.published import at_paper_scale, kind_name
-from underspec.analysis.quantities import Quantity
+from underspec.analysis.quantities import Quantity, shrinks_with_seeds
+from underspec.analysis.seeds_needed import seeds_needed
+from underspec.data import worlds
 from underspec.errors import ArtifactError, ConfigError
 from underspec.schema import Section
 from underspec.yaml_map import read_yaml
@@ -20,6 +23,7 @@ from underspec.yaml_map import read_yaml
 COLUMNS = ["id", "kind", "claim", "place", "ours", "scale", "published", "more", "less"]
 COLUMNS += ["estimate", "low", "high", "verdict", "reason"]
 COLUMNS += ["posts_low", "posts_high", "these_models", "distinct_resamples"]
+COLUMNS += ["chosen_by_recipe", "pretraining_seeds_needed"]
 
 
 class Term(Section):
@@ -37,6 +41,12 @@ class Range(Section):
     range: list[str]
 
 
+def _known(world: str) -> str:
+    if world not in worlds.names():
+        raise ValueError(f"no world {world}; there are {', '.join(worlds.names())}")
+    return world
+
+
 Side = float | str | Term | Range
 
 
@@ -48,6 +58,7 @@ class Claim(Section):
     place: str
     published: str | dict[str, str | list[float]] = ""
     ours: bool = False
+    chosen_by_recipe: list[Annotated[str, AfterValidator(_known)]] = []
     note: str = ""
     scales: list[str] = [""]
     n: int | str | None = None
@@ -62,11 +73,14 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """What an experiment has to say: its evidence by scale, its ns, and how many pretrains."""
+    """What an experiment has to say: its evidence by scale, its ns, how many pretraining seeds and
+    which grid, and in which world."""
 
     evidence: Mapping[str, Mapping[Quantity, np.ndarray]]
     ns: list[int]
     pretrains: int
+    grid: str
+    world: str
 
     @property
     def posts(self) -> int:
@@ -135,7 +149,10 @@ def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
     ours); low, high: its interval over posts and seeds, which decides the verdict (none with one
     post, one pretrain, or a difference that no resample changes: then undecided); posts_low,
     posts_high: that over posts alone, as in the paper; these_models: its verdict, on the reward
-    models at hand; distinct_resamples: of the pretrain seeds, so few that the number is stated.
+    models at hand; distinct_resamples: of the pretraining seeds, so few that the number is stated;
+    chosen_by_recipe: whether the recipe of this world was chosen so that the claim holds;
+    pretraining_seeds_needed: of an undecided direction, how many would decide it (see
+    `seeds_needed`), where that can be said (see `shrinks_with_seeds`).
     """
     rows = [row for claim in claims for row in _rows(claim, found)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -146,7 +163,7 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
         published = claim.published
         kind = "number" if claim.equals else "direction"
         about = {"id": claim.id, "kind": kind, "claim": claim.claim, "place": claim.place}
-        about |= {"ours": claim.ours}
+        about |= {"ours": claim.ours, "chosen_by_recipe": found.world in claim.chosen_by_recipe}
         about |= {"scale": scale, "published": _text(published, scale)}
         try:
             outcome = (
@@ -166,6 +183,8 @@ def _direction(claim: Claim, scale: str, found: Found) -> dict:
     size = max(abs(more[0, 0]), abs(less[0, 0]))
     measured = _measured(more - less, found, size)
     verdict = _side_of_0(measured["low"], measured["high"])
+    if verdict == "undecided" and not math.isnan(measured["low"]):
+        measured["pretraining_seeds_needed"] = _seeds_needed(claim, more - less, found, size)
     where = {"supported": "lies above 0", "contradicted": "lies below 0", "undecided": "holds 0"}
     return measured | {
         "more": float(more[0, 0]),
@@ -206,14 +225,21 @@ def _measured(values: np.ndarray, found: Found, size: float = 0.0) -> dict:
     return {"estimate": both.estimate, "distinct_resamples": distinct(found.pretrains)} | bounds
 
 
+def _seeds_needed(claim: Claim, values: np.ndarray, found: Found, size: float) -> float:
+    """NaN if the claim is about something that more seeds need not make more certain."""
+    if not all(shrinks_with_seeds(name, found.grid) for name in quantity_names(claim)):
+        return math.nan
+    return seeds_needed(float(values[1, 0]), variance_of(*values, found.pretrains, size))
+
+
 def _no_interval(low: float, found: Found) -> str | None:
     """Why there is no interval over posts and seeds, if its bound is NaN."""
     if not math.isnan(low):
         return None
     if found.posts < 2:
-        return "no interval: one post says nothing of others"
+        return "no interval: one post says nothing about others"
     if found.pretrains < 2:
-        return "no interval: one pretrain says nothing of other seeds"
+        return "no interval: one pretraining seed says nothing about others"
     return "no interval: no resample differs from the data"
 
 
@@ -227,6 +253,19 @@ def _side(side: Side, claim: Claim, scale: str, found: Found) -> np.ndarray:
     n, scale = term.n or claim.n, term.scale or scale
     value = found.quantity(term.quantity, n, scale)
     return value - found.quantity(term.minus, n, scale) if term.minus else value
+
+
+def quantity_names(claim: Claim) -> set[str]:
+    """The names of what a claim compares."""
+    names = set()
+    for side in [claim.equals, *listed(claim.more), *listed(claim.less)]:
+        if isinstance(side, Range):
+            names |= set(side.range)
+        elif isinstance(side, Term):
+            names |= {side.quantity, side.minus}
+        elif isinstance(side, str):
+            names.add(side)
+    return names - {None}
 
 
 def listed(sides: Side | list[Side]) -> list[Side]:

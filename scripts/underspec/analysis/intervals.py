@@ -65,31 +65,71 @@ def _varies(error: float, estimate: float, size: float) -> bool:
     return error > ROUNDING * max(abs(estimate), abs(size))
 
 
+@dataclass(frozen=True)
+class Variance:
+    """The variance of a statistic: the part that posts cause and the part that seeds cause, with
+    `pretraining_seeds` of them."""
+
+    posts: float
+    seeds: float
+    pretraining_seeds: int
+
+    @property
+    def error(self) -> float:
+        return math.sqrt(self.posts + self.seeds)
+
+    @property
+    def freedom(self) -> float:
+        """Satterthwaite's degrees of freedom: the seeds' part has one less than there are
+        pretraining seeds, the posts' part is taken as known."""
+        if not self.seeds:
+            return math.inf
+        return (self.pretraining_seeds - 1) * ((self.posts + self.seeds) / self.seeds) ** 2
+
+    @property
+    def quantile(self) -> float:
+        """Of Student's t distribution: a 95% interval reaches so many standard errors."""
+        from scipy.special import stdtrit  # slow to import
+
+        return float(stdtrit(self.freedom, 0.975))
+
+    def with_seeds(self, pretraining_seeds: float) -> "Variance":
+        """The same with another number of pretraining seeds, as a mean over them has it."""
+        seeds = self.seeds * self.pretraining_seeds / pretraining_seeds
+        return Variance(self.posts, seeds, pretraining_seeds)
+
+
+def variance_of(
+    posts: np.ndarray, nested: np.ndarray, pretrains: int, size: float = 0.0
+) -> Variance | None:
+    """The parts of a statistic's variance, from its resamples (see `over_posts_and_seeds`).
+
+    What the nested variance has above that over posts is the seeds' part. A bootstrap of P
+    pretraining seeds finds (P - 1) / P of it, so it is scaled up. None with a single pretraining
+    seed, which says nothing about others; for a statistic that is the same in every resample but
+    for rounding (see `_varies`); and where fewer than two resamples of the seeds have it.
+    """
+    of_posts = _variance(posts[1:])
+    of_seeds = max(0.0, _variance(nested[1:]) - of_posts)
+    known = np.isfinite(nested[1:]).sum() > 1
+    varies = _varies(math.sqrt(of_posts + of_seeds), float(nested[0]), size)
+    if pretrains < 2 or not known or not varies:
+        return None
+    return Variance(of_posts, of_seeds * pretrains / (pretrains - 1), pretrains)
+
+
 def over_posts_and_seeds(
     posts: np.ndarray, nested: np.ndarray, pretrains: int, size: float = 0.0
 ) -> Interval:
     """A t interval around the estimate with the variance of the nested bootstrap.
 
     posts, nested: the statistic in each resample (resamples,), the data first, with posts alone
-    and with posts and seeds drawn; pretrains: how many there are.
-    What the nested variance has above that over posts is the seeds' part. A bootstrap of P
-    pretrains finds (P - 1) / P of it, and knows it from P - 1 degrees of freedom only: the part is
-    scaled up, and Satterthwaite's formula gives the degrees of the sum. Percentiles would be too
-    narrow with five pretrains, and shifted for an ensemble, which is poorer in every resample than
-    it is. Resamples in which the statistic does not exist (NaN: say, no second pretrain was drawn)
-    are left out. The bounds are NaN with a single pretrain, which says nothing of other seeds; for
-    a statistic that is the same in every resample but for rounding (see `_varies`), as that it does
-    not vary is not known; and where fewer than two resamples of the seeds have it.
+    and with posts and seeds drawn; pretrains: how many pretraining seeds there are.
+    The variance is that of `variance_of`, with Satterthwaite's degrees of freedom. Percentiles
+    would be too narrow with five pretraining seeds, and shifted for an ensemble, which is poorer in
+    every resample than it is. Resamples in which the statistic does not exist (NaN: say, no second
+    pretraining seed was drawn) are left out. The bounds are NaN where there is no variance.
     """
-    from scipy.special import stdtrit  # slow to import
-
-    estimate = float(nested[0])
-    variance = _variance(posts[1:])
-    seeds = max(0.0, _variance(nested[1:]) - variance)
-    known = np.isfinite(nested[1:]).sum() > 1
-    if pretrains < 2 or not known or not _varies(math.sqrt(variance + seeds), estimate, size):
-        return _around(estimate, math.nan)
-    seeds *= pretrains / (pretrains - 1)
-    total = variance + seeds
-    freedom = (pretrains - 1) * (total / seeds) ** 2 if seeds else math.inf
-    return _around(estimate, float(stdtrit(freedom, 0.975)) * math.sqrt(total))
+    variance = variance_of(posts, nested, pretrains, size)
+    reach = variance.quantile * variance.error if variance else math.nan
+    return _around(float(nested[0]), reach)

@@ -12,15 +12,18 @@ import pandas as pd
 
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
-from underspec.analysis.ensembles import AGGREGATORS, standardise
+from underspec.analysis.ensembles import AGGREGATORS, mean_products, standardise, unit_of_mean
 from underspec.analysis.length_bias import length_coefficient, sums_of_products
+from underspec.analysis.newer_rankers import Newer
+from underspec.analysis.published import kind_name
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import ScaleResults
-from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, value_of_choices
+from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, pick, value_of_choices
 from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
 BOTH = 2  # posts alone, and posts and seeds
+EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
 
@@ -29,10 +32,11 @@ def evidence(
     metrics: Mapping[str, np.ndarray],
     evaluator_accuracy: float,
     weights: Resamples,
+    newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
     """Every quantity of one scale, (2, resamples) each; those its grid lacks are absent.
 
-    metrics: (posts, samples) by name.
+    metrics: (posts, samples) by name; newer: rankers beside the paper's.
     """
 
     def by_judge(name: str, rewards: np.ndarray) -> dict[Quantity, np.ndarray]:
@@ -47,7 +51,7 @@ def evidence(
     found |= _by_n(["share of variance"], share, results.ns)
     found |= by_judge("gain", centred.astype(np.float32))
     found |= _by_n(pairs, agreement(results, weights), results.ns)
-    found |= _values(results, metrics, centred, weights)
+    found |= _values(results, metrics, centred, weights, newer)
     return {quantity: values for quantity, values in found.items() if np.isfinite(values[0, 0])}
 
 
@@ -60,6 +64,17 @@ def evaluator_length_coefficient(
     drawn = np.tensordot(weights.posts.astype(np.float64), products, axes=1)
     coefficient, _ = length_coefficient(drawn)
     return {("price of a word, evaluator", 0): np.stack([coefficient] * BOTH)}
+
+
+def shrinks_with_seeds(name: str, grid: str) -> bool:
+    """Whether the seeds' part of a quantity's variance falls as 1 / the number of pretrains.
+
+    Not that of an extreme over all reward models, which itself moves with their number; nor, on the
+    workshop grid, of what only the reward models of one checkpoint have: the finetune ensemble,
+    and what compares them with others of their own pretraining seed.
+    """
+    of_one_checkpoint = " by " in name or "same pretrain" in name or " of finetune " in name
+    return name not in EXTREMES and not (grid == "workshop" and of_one_checkpoint)
 
 
 def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
@@ -121,6 +136,7 @@ def _values(
     metrics: Mapping[str, np.ndarray],
     centred: np.ndarray,
     weights: Resamples,
+    newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
     """The value, by each metric, of what each kind of ranker chooses at the largest n.
 
@@ -129,38 +145,48 @@ def _values(
     if not metrics:
         return {}
     n, values = results.ns[-1], np.stack(list(metrics.values()))
-    single_precision = values.astype(np.float32)  # as all that every resample holds
-    singles = zip((choices[-1:] for choices in results.singles), weights.models, strict=True)
-    kinds = {"single": value_of_choices(single_precision, singles, weights)[:, :, 0]}
+    products = mean_products(centred)
+
+    def chosen(members: np.ndarray, aggregators: list[str], count: np.ndarray) -> np.ndarray:
+        unit = unit_of_mean(products[np.ix_(members, members)])
+        posts = np.flatnonzero(weights.posts[count.any(axis=0)].any(axis=0))
+        return _chosen(members, aggregators, centred, unit, n, values, newer, posts)
+
+    singles = (
+        (chosen(np.array([model]), ["mean"], count).astype(np.float32), count)
+        for model, count in enumerate(weights.models)
+    )
+    ways = {"single": [("single", "best_of_n"), *newer.ways(1)]}
+    found = {"single": value_of_choices(singles, weights)}
     if "gold" in metrics:
-        rater = best_of_n(metrics["gold"], [n]), np.ones_like(weights.models[0])
-        kinds["gold rater"] = value_of_choices(single_precision, [rater], weights)[:, :, 0]
+        rater = pick(values, best_of_n(metrics["gold"], [n])).astype(np.float32)
+        ways["gold rater"] = [("single", "best_of_n")]
+        found["gold rater"] = value_of_choices([(rater, np.ones_like(weights.models[0]))], weights)
     for ensemble in ("finetune", "pretrain"):
         of_kind = [ranker for ranker in results.rankers if ranker.ensemble == ensemble]
         aggregators = list(dict.fromkeys(ranker.aggregator for ranker in of_kind))
         if of_kind:
-            drawn = _ensembles(results, of_kind, aggregators, centred[:, :, :n], weights)
-            found = value_of_choices(values, drawn, weights)
-            kinds |= {f"{ensemble} {name}": found[:, :, i] for i, name in enumerate(aggregators)}
+            drawn = (
+                (chosen(members, aggregators, count), count)
+                for members, count in _ensembles(results, of_kind, weights)
+            )
+            ways[ensemble] = [(name, "best_of_n") for name in aggregators] + newer.ways(2)
+            found[ensemble] = value_of_choices(drawn, weights)
     return {
-        (f"{metric} of {kind}", n): row
-        for kind, found in kinds.items()
-        for metric, row in zip(metrics, found, strict=True)
+        (f"{metric} of {kind_name(ensemble, *way)}", n): by_way[:, i]
+        for ensemble, by_metric in found.items()
+        for metric, by_way in zip(metrics, by_metric, strict=True)
+        for i, way in enumerate(ways[ensemble])
     }
 
 
 def _ensembles(
-    results: ScaleResults,
-    rankers: list[Ranker],
-    aggregators: list[str],
-    centred: np.ndarray,
-    weights: Resamples,
+    results: ScaleResults, rankers: list[Ranker], weights: Resamples
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every ensemble of the reward models that some resample drew, reassembled from these.
 
-    centred: (models, posts, samples), the standardised rewards of the samples they choose among.
-    Yields what each chooses (aggregators, posts), and how often each resample holds it (2,
-    resamples): with the reward models as they are, and as drawn.
+    Yields its members (indices), and how often each resample holds it (2, resamples): with the
+    reward models as they are, and as drawn.
     """
     rows, members = _redrawn(results, rankers, weights)
     different, which = np.unique(np.sort(members), axis=0, return_inverse=True)
@@ -169,9 +195,7 @@ def _ensembles(
     for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
         held = np.bincount(held_in, minlength=len(weights.posts))
         as_it_is = np.full_like(held, held[0])  # the first resample is the data
-        count = np.stack([as_it_is, held])
-        posts = np.flatnonzero(weights.posts[count.any(axis=0)].any(axis=0))
-        yield _choose(members, aggregators, centred, posts), count
+        yield members, np.stack([as_it_is, held])
 
 
 def _redrawn(
@@ -201,15 +225,30 @@ def _redrawn(
     return np.repeat(rows, groups), members
 
 
-def _choose(
-    members: np.ndarray, aggregators: list[str], centred: np.ndarray, posts: np.ndarray
+def _chosen(
+    members: np.ndarray,
+    aggregators: list[str],
+    centred: np.ndarray,
+    unit: float,
+    n: int,
+    values: np.ndarray,
+    newer: Newer,
+    posts: np.ndarray,
 ) -> np.ndarray:
-    """(aggregators, posts) the sample that an ensemble of `members` picks among all it sees, by
-    each aggregator; 0 for posts other than `posts`, which no resample of it holds."""
-    chosen = np.zeros((len(aggregators), centred.shape[1]), np.int64)
+    """What the ensemble of `members` chooses: values (metrics, ways, posts), with each of the
+    aggregators by best-of-n, then as the newer rankers do.
+
+    centred: (models, posts, samples), standardised rewards; unit: of the members' mean; values:
+    (metrics, posts, samples); posts: those that some resample of it holds. For others it is 0.
+    """
+    ways = len(aggregators) + len(newer.ways(len(members)))
+    chosen = np.zeros((len(values), ways, values.shape[1]))
     for start in range(0, len(posts), POSTS_AT_ONCE):
         part = posts[start : start + POSTS_AT_ONCE]
-        rewards = centred[members[:, None], part]
-        for row, aggregator in zip(chosen, aggregators, strict=True):
-            row[part] = AGGREGATORS[aggregator](rewards).argmax(axis=-1)
+        rewards, of_part = centred[members[:, None], part], values[:, part]
+        first = rewards[:, :, :n]
+        choices = [AGGREGATORS[name](first).argmax(axis=-1) for name in aggregators]
+        by_newer = newer.part(part).values(rewards / unit, n, of_part)
+        chosen[:, : len(choices), part] = pick(of_part, np.stack(choices))
+        chosen[:, len(choices) :, part] = by_newer
     return chosen

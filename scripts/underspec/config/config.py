@@ -6,10 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from underspec.config.sections import Config, Recipe
+from underspec.config.sections import Config, Need, Recipe
 from underspec.config.sources import checkpoint_of, pretrains
-from underspec.data.span_corruption import corrupted_spans, tokens_for
-from underspec.data.special_tokens import SENTINELS
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
 from underspec.provenance.bundle import bundled_config
@@ -17,7 +15,6 @@ from underspec.schema import Text, checked, one_line, or_null
 from underspec.yaml_map import read_map
 
 NOT_BUNDLED = ("compute", "estimate")  # keys about this machine, which a bundle does not set
-RESERVED_NAMES = {"evaluator", "gold"}  # their logs are in the same folder as those of scales
 STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # stages that may use GPUs
 
 
@@ -129,6 +126,8 @@ def validate(config: dict) -> dict:
     """
     settings = checked(Config, config)
     config = _typed(config, settings)
+    if unknown := ", ".join(sorted(settings.worlds.keys() - set(names()))):
+        raise ConfigError(f"worlds: {unknown} is unknown; allowed are {', '.join(names())}")
     text = text_world(config)
     _require(settings.world, "world", "has_posts", "posts")
     _require(text, "pretraining.world", "has_pretraining_text", "pretraining text")
@@ -142,10 +141,15 @@ def validate(config: dict) -> dict:
             f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
             f"world {text} (worlds.{text}.{key})"
         )
-    recipes = {keys: checked(Recipe, recipe(config, *keys), *keys) for keys in recipe_keys(config)}
-    for key, broken, allowed in (*_contradictions(settings), *_impossible_needs(config, recipes)):
+    for key, broken, message in itertools.chain(
+        _unknown_scales(settings),
+        _unknown_seeds(settings),
+        _shared_checkpoints(settings),
+        _too_few_samples(settings),
+        _unfit_layouts(config),
+    ):
         if broken:
-            raise ConfigError(f"{key}: {allowed}")
+            raise ConfigError(f"{key}: {message}")
     return config
 
 
@@ -161,112 +165,48 @@ def _require(world: str, key: str, flag: str, part: str) -> None:
         raise ConfigError(f"{key}: {world} has no {part}; worlds with {part} are {able}")
 
 
-def _impossible_needs(config: dict, recipes: dict[tuple[str, ...], Recipe]):
-    """As `_contradictions`, for jobs that ask for more than the maximum and for device layouts that
-    do not fit the recipe.
-    """
-    for stage in STAGES:
-        for scale in config["compute"][stage]:
-            yield (
-                f"compute.{stage}",
-                scale not in config["models"],
-                f"{scale} is unknown; allowed are {', '.join(config['models'])}",
-            )
-    for stage, scale in itertools.product(STAGES, config["models"]):
-        asked = need(config, stage, scale)
-        for key in ("mem_mb", "minutes"):
-            most = asked[f"max_{key}"]
-            yield (
-                f"compute.{stage}",
-                most and asked[key] > most,
-                f"{scale} asks for {asked[key]} {key}, more than max_{key} ({most}); lower it, or "
-                f"raise max_{key}",
-            )
-        yield (
-            f"compute.{stage}",
-            asked["compiled"] and asked["activation_checkpointing"],
-            f"{scale} is compiled and has activation_checkpointing; set one of them to false",
-        )
-    for keys, its_recipe in recipes.items():
-        stage, scale = keys[::-1][:2] if keys[0] == "models" else ("policy", None)
-        asked = need(config, stage, scale or config["policy"]["scale"])
-        processes = max(1, asked["gpus"]) * asked["nodes"]
-        yield (
-            f"{'.'.join(keys)}.batch",
-            its_recipe.batch % processes,
-            f"{its_recipe.batch} rows cannot be shared equally by the {processes} GPUs of "
-            f"compute.{stage}",
-        )
-        yield (
-            f"{'.'.join(keys)}.optimizer",
-            its_recipe.optimizer == "adafactor" and asked["sharded"],
-            f"adafactor cannot be sharded (compute.{stage}); use adamw, or do not shard",
-        )
+# The checks below are of keys in several sections, so that no section can make them. Each yields
+# (key, whether it is invalid, message).
 
 
-def _contradictions(config: Config):
-    """(key, whether it is invalid, message) of checks across keys, in the order of config.yaml."""
-    scales = ", ".join(config.models)
-    rankers = {(scale, seed) for scale in config.scales for seed in config.pretrain_seeds}
-    policy = (config.policy.scale, config.policy.pretrain_seed)
-    evaluator = (config.evaluator.scale, config.evaluator.pretrain_seed)
-    unknown_worlds = set(config.worlds) - set(names())
-    drawn = config.sampling.samples.best_of_n
-    yield (
-        "worlds",
-        unknown_worlds,
-        f"{', '.join(sorted(unknown_worlds))} is unknown; allowed are {', '.join(names())}",
-    )
-    reserved = sorted(RESERVED_NAMES & config.models.keys())
-    yield "models", reserved, f"{', '.join(reserved)} cannot name a scale; choose another name"
+def _unknown_scales(config: Config):
+    compute, checkpoints = config.compute, config.pretrain.checkpoints
+    allowed = ", ".join(config.models)
     for key, scale in [
         *(("scales", scale) for scale in config.scales),
         ("policy.scale", config.policy.scale),
         ("evaluator.scale", config.evaluator.scale),
+        *((f"compute.{stage}", scale) for stage in STAGES for scale in getattr(compute, stage)),
+        *((f"pretrain.checkpoints.{key}", key.split("/")[0]) for key in checkpoints),
     ]:
-        yield key, scale not in config.models, f"{scale} is unknown; allowed are {scales}"
-    for key in ("scales", "pretrain_seeds", "finetune_seeds", "aggregators", "best_of_n"):
-        values = getattr(config, key)
-        yield key, len(set(values)) < len(values), f"{values} has duplicates; remove them"
-    yield (
-        "policy.pretrain_seed",
-        policy in rankers,
-        f"{policy[1]} is also a reward model's; it needs a pretrained checkpoint of its own",
-    )
-    yield (
-        "evaluator.pretrain_seed",
-        evaluator in rankers,
-        f"{evaluator[1]} is also a ranker's; it needs a pretrained checkpoint of its own",
-    )
-    yield (
-        "evaluator.pretrain_seed",
-        evaluator == policy,
-        f"{evaluator[1]} is also the policy's; it needs a pretrained checkpoint of its own",
-    )
-    yield from _imported_pretrains(config)
-    length, *noise = config.corruption.model_dump().values()
-    spans = corrupted_spans(tokens_for(length, *noise), *noise)
-    yield (
-        "corruption",
-        spans > SENTINELS,
-        f"{spans} spans per chunk are more than the {SENTINELS} sentinels; lower input_length or "
-        "noise_density, or raise mean_span_length",
-    )
-    yield (
-        "best_of_n",
-        max(config.best_of_n) > drawn,
-        f"{max(config.best_of_n)} is more than the samples drawn "
-        f"(sampling.samples.best_of_n: {drawn})",
-    )
+        yield key, scale not in config.models, f"{scale} is unknown; allowed are {allowed}"
 
 
-def _imported_pretrains(config: Config):
-    """As `_contradictions`, for imported checkpoints."""
-    scales = ", ".join(config.models)
-    for key in config.pretrain.checkpoints:
-        scale = key.split("/")[0]
-        unknown = f"{scale} is unknown; allowed are {scales}"
-        yield f"pretrain.checkpoints.{key}", scale not in config.models, unknown
+def _unknown_seeds(config: Config):
+    allowed = config.pretrain_seeds
+    for kind, seeds in config.cheaper_ensembles:
+        for seed in seeds:
+            key = f"cheaper_ensembles.{kind}"
+            yield key, seed not in allowed, f"{seed} is not in pretrain_seeds, {allowed}"
+
+
+def _shared_checkpoints(config: Config):
+    """The policy and the evaluator need pretrained checkpoints that no other model has, and no two
+    pretrained checkpoints may be imported from one.
+    """
+    rankers = {(scale, seed) for scale in config.scales for seed in config.pretrain_seeds}
+    policy = (config.policy.scale, config.policy.pretrain_seed)
+    evaluator = (config.evaluator.scale, config.evaluator.pretrain_seed)
+    for key, (_, seed), other, shared in (
+        ("policy", policy, "a reward model's", policy in rankers),
+        ("evaluator", evaluator, "a ranker's", evaluator in rankers),
+        ("evaluator", evaluator, "the policy's", evaluator == policy),
+    ):
+        yield (
+            f"{key}.pretrain_seed",
+            shared,
+            f"{seed} is also {other}; it needs a pretrained checkpoint of its own",
+        )
     first: dict[tuple, str] = {}
     plain = config.model_dump()
     for scale, seed in pretrains(plain):
@@ -280,4 +220,35 @@ def _imported_pretrains(config: Config):
             "pretrain.checkpoints",
             same,
             f"{same} and {name} are both {source['path']}; each needs a checkpoint of its own",
+        )
+
+
+def _too_few_samples(config: Config):
+    drawn, most = config.sampling.samples.best_of_n, max(config.best_of_n)
+    yield (
+        "best_of_n",
+        most > drawn,
+        f"{most} is more than the samples drawn (sampling.samples.best_of_n: {drawn})",
+    )
+
+
+def _unfit_layouts(config: dict):
+    """Jobs whose resources are impossible, or whose device layout does not fit the recipe."""
+    for stage, scale in itertools.product(STAGES, config["models"]):
+        checked(Need, need(config, stage, scale), "compute", stage, scale)
+    for keys in recipe_keys(config):
+        its_recipe = checked(Recipe, recipe(config, *keys), *keys)
+        stage, scale = keys[::-1][:2] if keys[0] == "models" else ("policy", None)
+        asked = need(config, stage, scale or config["policy"]["scale"])
+        processes = max(1, asked["gpus"]) * asked["nodes"]
+        yield (
+            f"{'.'.join(keys)}.batch",
+            its_recipe.batch % processes,
+            f"{its_recipe.batch} rows cannot be shared equally by the {processes} GPUs of "
+            f"compute.{stage}",
+        )
+        yield (
+            f"{'.'.join(keys)}.optimizer",
+            its_recipe.optimizer == "adafactor" and asked["sharded"],
+            f"adafactor cannot be sharded (compute.{stage}); use adamw, or do not shard",
         )

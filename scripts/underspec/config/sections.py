@@ -5,10 +5,12 @@ same sections.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from underspec import recipe
 from underspec.analysis.ensembles import AGGREGATORS
+from underspec.data.span_corruption import corrupted_spans, tokens_for
 from underspec.data.special_tokens import SENTINELS
 from underspec.grid import GRIDS
 from underspec.schema import (
@@ -25,13 +27,26 @@ from underspec.schema import (
     integer,
     number,
     or_null,
-    part_of,
+    section_of,
     some_of,
 )
 
 Share = number(gt=0, le=1)
 Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
+RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
+
+
+def _distinct(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("distinct", "has duplicates; remove them")
+    return values
+
+
+def _not_reserved(name: str) -> str:
+    if name in RESERVED_NAMES:
+        raise PydanticCustomError("reserved", "cannot name a scale; choose another name")
+    return name
 
 
 def _rising(best_of_n: list[int]) -> list[int]:
@@ -41,11 +56,14 @@ def _rising(best_of_n: list[int]) -> list[int]:
 
 
 Grid = Literal[GRIDS]
-Scales = Annotated[list[Name], Field(min_length=1)]
-Seeds = Annotated[list[Seed], Field(min_length=2)]
-Aggregators = Annotated[list[Literal[tuple(AGGREGATORS)]], Field(min_length=1)]
+Distinct = AfterValidator(_distinct)
+ScaleName = Annotated[Name, AfterValidator(_not_reserved)]
+Scales = Annotated[list[Name], Field(min_length=1), Distinct]
+Seeds = Annotated[list[Seed], Field(min_length=2), Distinct]
 EnsembleSize = integer(ge=2, le=10**4)
-BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising)]
+Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
+BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
+Heads = integer(ge=1, le=10**4)
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
 Resamples = integer(ge=100, le=10**6)
@@ -64,19 +82,11 @@ class Shape(Section):
     num_layers: Size
 
 
-class Recipe(Section):
-    steps: Count
-    batch: Size
-    learning_rate: number(gt=0, le=10)
-    warmup: NotNegative
-    dropout: number(ge=0, lt=1)
-    weight_decay: number(ge=0, le=10)
-    optimizer: Literal["adamw", "adafactor"]
-    schedule: Literal["linear", "constant", "inverse_sqrt"]
-    precision: Literal["fp32", "bf16"]
+Recipe = section_of(recipe.Recipe)
+SomeRecipe = some_of(Recipe)
 
 
-class Need(Section):
+class Need(section_of(recipe.DeviceLayout)):
     """The resources of a job, and the device layout of a training."""
 
     gpus: NotNegative
@@ -88,15 +98,27 @@ class Need(Section):
     growth_minutes: number(ge=1, le=10)
     max_mem_mb: or_null(Count)
     max_minutes: or_null(Count)
-    micro_batch: or_null(Count)
-    sharded: Flag
-    activation_checkpointing: Flag
-    compiled: Flag
+
+    @model_validator(mode="after")
+    def _possible(self):
+        for key in ("mem_mb", "minutes"):
+            asked, most = getattr(self, key), getattr(self, f"max_{key}")
+            if most and asked > most:
+                raise PydanticCustomError(
+                    "most",
+                    f"asks for {asked} {key}, more than max_{key} ({most}); lower it, or raise "
+                    f"max_{key}",
+                )
+        if self.compiled and self.activation_checkpointing:
+            raise PydanticCustomError(
+                "compiled",
+                "is compiled and has activation_checkpointing; set one of them to false",
+            )
+        return self
 
 
-DEVICE_LAYOUT = ("micro_batch", "sharded", "activation_checkpointing", "compiled")
-SomeRecipe, SomeNeed = some_of(Recipe), some_of(Need)
-DeviceLayout = some_of(part_of(Need, DEVICE_LAYOUT))
+SomeNeed = some_of(Need)
+DeviceLayout = some_of(section_of(recipe.DeviceLayout))
 
 
 class Compute(Section):
@@ -166,6 +188,18 @@ class Corruption(Section):
     noise_density: number(ge=0.01, le=0.9)  # closer to 1, no text is long enough
     mean_span_length: number(ge=1)
 
+    @model_validator(mode="after")
+    def _enough_sentinels(self):
+        noise = (self.noise_density, self.mean_span_length)
+        spans = corrupted_spans(tokens_for(self.input_length, *noise), *noise)
+        if spans > SENTINELS:
+            raise PydanticCustomError(
+                "spans",
+                f"{spans} spans per chunk are more than the {SENTINELS} sentinels; lower "
+                "input_length or noise_density, or raise mean_span_length",
+            )
+        return self
+
 
 class Policy(Section):
     scale: Name
@@ -204,6 +238,51 @@ class Evaluator(Section):
     finetune_seed: Seed
 
 
+class Uwo(Section):
+    coefficient: number(ge=0, le=1e3)
+
+
+class Soft(Section):
+    temperature: Strength
+
+
+class Poisson(Section):
+    pass
+
+
+class Pessimism(Section):
+    beta: Strength
+
+
+class Mbr(Section):
+    beta: number(ge=0, le=1e3)
+
+
+class NewerRankers(Section):
+    """Selection rules and aggregators beside the paper's, with their parameters; null: left out."""
+
+    uwo: or_null(Uwo)
+    soft: or_null(Soft)
+    poisson: or_null(Poisson)
+    pessimism: or_null(Pessimism)
+    mbr: or_null(Mbr)
+
+
+# Those that have parameters are among the newer rankers.
+Aggregators = Annotated[
+    list[Literal[tuple(name for name in AGGREGATORS if name not in NewerRankers.model_fields)]],
+    Field(min_length=1),
+    Distinct,
+]
+
+
+class CheaperEnsembles(Section):
+    """Pretraining seeds of each kind."""
+
+    warm: Annotated[list[Seed], Distinct]
+    multihead: Annotated[list[Seed], Distinct]
+
+
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
@@ -215,7 +294,7 @@ class Config(Section):
     tokenizer: Tokenizer
     lengths: Lengths
     scales: Scales
-    models: dict[Name, Scale]
+    models: dict[ScaleName, Scale]
     grid: Grid
     pretrain_seeds: Seeds
     finetune_seeds: Seeds
@@ -230,6 +309,8 @@ class Config(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
+    newer_rankers: NewerRankers
+    cheaper_ensembles: CheaperEnsembles
     protect_pretrains: Flag
     resamples: Resamples
     checkpoint_seconds: Count
@@ -238,7 +319,7 @@ class Config(Section):
 
 
 class Experiment(Section):
-    """The settings that tables need: some keys of Config, and whether there is a gold rater."""
+    """The settings that tables need: some keys of Config."""
 
     scales: Scales = None
     grid: Grid
@@ -247,6 +328,14 @@ class Experiment(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
+
+
+class Evaluated(Experiment):
+    """And what judges the choices: the path of the evaluator (`grid.evaluator`), and whether there
+    is a gold rater.
+    """
+
+    evaluator: Text
     gold: Flag
 
 

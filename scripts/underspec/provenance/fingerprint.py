@@ -11,7 +11,7 @@ from pathlib import Path
 
 # How a stage is called and how it fails does not change its results.
 IGNORED = tuple(
-    f"underspec/{name}.py" for name in ("command", "errors", "schema", "config/sections")
+    f"underspec/{name}.py" for name in ("command", "errors", "schema", "recipe", "config/sections")
 )
 
 
@@ -21,10 +21,11 @@ def fingerprint(root: Path, *files: Path) -> str:
     The modules in IGNORED, and modules that only they import, are left out. Installed packages are
     not included; the environments pin them.
     """
-    found, pending = {root / name: "" for name in IGNORED}, list(files)
+    ignored = {root / name for name in IGNORED}
+    found, pending = {}, list(files)
     while pending:
         file = pending.pop()
-        if file not in found:
+        if file not in found and file not in ignored:
             found[file], imported = _read(file)
             pending += [path for name in imported for path in _files(root, name)]
     lines = [f"{path.relative_to(root)} {found[path]}" for path in sorted(found)]

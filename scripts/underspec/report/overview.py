@@ -1,5 +1,6 @@
 """What the first page of the report says: sizes, what came out for each claim, what trained."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
 
 VERDICTS = ("supported", "contradicted", "undecided")
+CHOSEN = "chosen by the recipe"
+MANY_SEEDS = 1000  # above this, the number of seeds that would decide is not worth knowing
 
 
 def sizes(accuracy: pd.DataFrame) -> list[dict]:
@@ -62,9 +65,24 @@ def directions(claims: list[dict]) -> list[dict]:
 
 
 def tally(claims: list[dict]) -> dict[str, int]:
-    """How many of the paper's directions have each of VERDICTS."""
-    found = [claim["verdict"] for claim in directions(claims)]
-    return {name: found.count(name) for name in VERDICTS}
+    """How many of the paper's directions have each of VERDICTS. Those chosen by the recipe, if there
+    are any, count as CHOSEN whatever their verdict."""
+    found = [
+        CHOSEN if claim["chosen_by_recipe"] else claim["verdict"] for claim in directions(claims)
+    ]
+    return {name: found.count(name) for name in (*VERDICTS, CHOSEN) if name in (*VERDICTS, *found)}
+
+
+def seeds_in_words(needed: float) -> str:
+    """What the number of pretraining seeds that would decide a claim (see `seeds_needed`) says."""
+    if needed == math.inf:
+        return (
+            "even infinitely many pretraining seeds would not decide this at these posts: "
+            "more posts too"
+        )
+    if needed > MANY_SEEDS:
+        return f"more than {MANY_SEEDS:,} pretraining seeds would be needed to decide this"
+    return f"about {needed:.0f} pretraining seeds would decide this"
 
 
 def trained_on(folders: Iterable[Path]) -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ import pandas as pd
 from underspec.config.config import NOT_BUNDLED, read_config, validate
 from underspec.csv_files import read_csv, write_csv
 from underspec.errors import ArtifactError, UserError
+from underspec.report.comparison import change
 from underspec.report.overview import directions
 
 COLUMNS = ["id", "scale", "verdict", "sha256"]
@@ -66,12 +67,12 @@ def against(claims: list[dict], verdicts: Path) -> dict:
         for claim in directions(claims)
         if (key := (claim["id"], claim["scale"] or "")) in shipped
     ]
-    changed = [row for row in both if row["shipped"] != row["here"]]
-    undecided = [row for row in changed if "undecided" in (row["shipped"], row["here"])]
-    reversed_ = [row for row in changed if row not in undecided]
+    changes = [(change(row["shipped"], row["here"]), row) for row in both]
+    reversed_ = [row for kind, row in changes if kind == "reversed"]
+    undecided = [row for kind, row in changes if "undecided" in kind]
     return {
         "total": len(both),
-        "same": len(both) - len(changed),
+        "same": len(both) - len(reversed_) - len(undecided),
         "undecided": len(undecided),
         "reversed": len(reversed_),
         "changed": reversed_ + undecided,

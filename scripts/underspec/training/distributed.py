@@ -1,10 +1,6 @@
-"""The device layout of a training: how its processes share the model, and how they run it.
-
-The layout changes results only by rounding, except that a compiled model draws other dropout masks.
-"""
+"""How the processes of a training share the model, and how they run it."""
 
 import warnings
-from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -15,16 +11,7 @@ from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
 
 from underspec.errors import ConfigError
 from underspec.models.compiler import need_compiler
-
-
-@dataclass(frozen=True)
-class DeviceLayout:
-    """How a training uses its devices."""
-
-    micro_batch: int | None = None  # rows per forward pass; None: all rows of the process
-    sharded: bool = False  # shard weights, gradients and optimizer state (FSDP2)
-    activation_checkpointing: bool = False  # recompute activations in the backward pass
-    compiled: bool = False  # compile blocks with torch.compile
+from underspec.recipe import DeviceLayout
 
 
 def distribute(

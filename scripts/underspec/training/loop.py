@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,37 +24,15 @@ from underspec.errors import ConfigError
 from underspec.models.t5 import set_dropout, use_fast_norms
 from underspec.progress import Progress
 from underspec.random_streams import DROPOUT, stream_seed
+from underspec.recipe import DeviceLayout, Recipe
 from underspec.training import checkpoints as checkpointing
-from underspec.training.distributed import (
-    DeviceLayout,
-    distribute,
-    sum_over_processes,
-    whole_model,
-)
+from underspec.training.distributed import distribute, sum_over_processes, whole_model
 from underspec.training.optimizers import OPTIMIZERS, SCHEDULES
 
 log = logging.getLogger(__name__)
 
 DEFAULT_LAYOUT = DeviceLayout()
 Batch = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Hyperparameters of a training."""
-
-    steps: int
-    batch: int  # rows per step, over all processes
-    learning_rate: float
-    warmup: int  # steps; their meaning depends on the schedule
-    dropout: float
-    weight_decay: float
-    optimizer: str = "adamw"  # one of OPTIMIZERS
-    schedule: str = "linear"  # one of SCHEDULES
-    precision: str = "fp32"  # or bf16: matrix products in bfloat16, weights and sums in fp32
-
-    def rate(self, step: int) -> float:
-        return self.learning_rate * SCHEDULES[self.schedule](step, self.steps, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -123,7 +101,7 @@ def train(
             )
             torch.manual_seed(stream_seed(seed, DROPOUT, step, accelerator.process_index))
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate(step)
+                group["lr"] = _rate(recipe, step)
             loss = _backward(accelerator, trained, objective, batches, terms)
             nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
             optimizer.step()
@@ -131,7 +109,7 @@ def train(
             step += 1
             if step % max(1, recipe.steps // 100) == 0 or step == recipe.steps:
                 (value,) = sum_over_processes(accelerator, loss.item())
-                rows.append({"step": step, "loss": value, "rate": recipe.rate(step - 1)})
+                rows.append({"step": step, "loss": value, "rate": _rate(recipe, step - 1)})
                 progress.show(step, f"step {step} of {recipe.steps}, loss {value:.3f}")
             if due or stopping:
                 checkpointing.save(accelerator, run, step, rows, trained, optimizer)
@@ -141,6 +119,11 @@ def train(
                 raise Interrupted(128 + (stop[0] if stop else signal.SIGTERM))
     finished = whole_model(kind, trained, accelerator)
     return (finished.eval(), rows) if finished else None
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    """The learning rate of a step, which starts at 0."""
+    return recipe.learning_rate * SCHEDULES[recipe.schedule](step, recipe.steps, recipe.warmup)
 
 
 def _micro_batches(batch: int, accelerator: Accelerator, layout: DeviceLayout) -> list[range]:
@@ -186,7 +169,7 @@ def _on(device: torch.device, value: Tensor) -> Tensor:
 
 def _identity(model: nn.Module, objective: Objective, recipe: Recipe, seed: int) -> str:
     """A digest that identifies a run: recipe, seed, data, loss and some of the initial weights."""
-    digest = hashlib.sha256(json.dumps([vars(recipe), seed, objective.settings]).encode())
+    digest = hashlib.sha256(json.dumps([asdict(recipe), seed, objective.settings]).encode())
     for values in model.parameters():
         digest.update(values.detach().flatten()[:4096].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,0 +1,40 @@
+"""How many pretraining seeds would decide what an experiment leaves undecided. Ours."""
+
+import bisect
+import math
+
+from underspec.analysis.intervals import Variance
+
+POWER = 0.8
+MOST = 10**9
+
+
+def power(estimate: float, variance: Variance) -> float:
+    """The probability that the 95% interval of a new experiment, of this variance, lies on the
+    estimate's side of 0, if the estimate is the truth.
+
+    The interval excludes 0 if its centre is more than the t quantile away, in standard errors; with
+    the variance known from so many degrees of freedom that ratio has a noncentral t distribution.
+    """
+    from scipy.special import nctdtr  # slow to import
+
+    if not variance.error:
+        return float(estimate != 0)
+    distance = abs(estimate) / variance.error
+    return 1 - float(nctdtr(variance.freedom, distance, variance.quantile))
+
+
+def seeds_needed(estimate: float, variance: Variance) -> float:
+    """The smallest number of pretraining seeds, above those at hand, with which `power` is POWER.
+
+    Infinite if no number is enough: 0, or an estimate that posts alone leave open. It assumes that
+    the estimate holds, and that what varies between seeds shrinks as the variance of a mean over
+    them: with the same posts, as many finetuning seeds for each, and ensembles of the same size.
+    """
+    if power(estimate, variance.with_seeds(math.inf)) < POWER:
+        return math.inf
+    numbers = range(variance.pretraining_seeds + 1, MOST)
+    first = bisect.bisect_left(
+        numbers, POWER, key=lambda n: power(estimate, variance.with_seeds(n))
+    )
+    return numbers[first] if first < len(numbers) else math.inf

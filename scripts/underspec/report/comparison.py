@@ -1,0 +1,122 @@
+"""Verdicts of several runs side by side, and what changed between two of them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from underspec.csv_files import read_csv
+from underspec.errors import ArtifactError, ConfigError
+from underspec.report.overview import CHOSEN, VERDICTS, directions, tally
+
+NEEDED = ["id", "kind", "claim", "ours", "scale", "verdict"]
+CHANGES = ("the same", "changed to undecided", "decided from undecided", "reversed")
+IN_ONE = "in one run only"
+
+
+def change(before: str, after: str) -> str:
+    """Which of CHANGES leads from one verdict to another."""
+    if before == after:
+        return "the same"
+    if after == "undecided":
+        return "changed to undecided"
+    return "decided from undecided" if before == "undecided" else "reversed"
+
+
+def read_verdicts(path: Path) -> list[dict]:
+    """The paper's directions in a claims.csv, also one of an earlier version: NEEDED, and
+    chosen_by_recipe (False where there is no such column).
+
+    Raises ArtifactError, naming the file, if it is no such table.
+    """
+    table = read_csv(path)
+    if "chosen_by_recipe" not in table:
+        table["chosen_by_recipe"] = False
+    try:
+        return _checked(table)
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path}: not a table of claims ({error}); give the claims.csv of an experiment"
+        ) from None
+
+
+def _checked(table: pd.DataFrame) -> list[dict]:
+    """The paper's directions. Raises ValueError that says what is wrong."""
+    if missing := [name for name in NEEDED if name not in table]:
+        raise ValueError(f"no column {missing[0]}")
+    columns = [*NEEDED, "chosen_by_recipe"]
+    rows = pd.DataFrame(directions(table.to_dict("records")), columns=table.columns)[columns]
+    if rows.empty:
+        raise ValueError("no claim of the paper")
+    if unknown := set(rows["verdict"]) - set(VERDICTS):
+        raise ValueError(f"no such verdict: {min(unknown)!r}")
+    for name in ("ours", "chosen_by_recipe"):
+        if not rows[name].isin([True, False]).all():
+            raise ValueError(f"{name} is neither True nor False")
+    if (twice := rows.duplicated(["id", "scale"])).any():
+        raise ValueError(f"{rows[twice].iloc[0]['id']!r} is there twice")
+    return rows.to_dict("records")
+
+
+def run_names(paths: list[Path]) -> list[str]:
+    """A name for each claims.csv: its folder's, or its path if the folders have equal names.
+
+    Raises ConfigError if there are fewer than two, or one is there twice.
+    """
+    if len(set(paths)) < max(2, len(paths)):
+        raise ConfigError(
+            f"{len(set(paths))} different tables of claims; give at least two, each once"
+        )
+    folders = [path.absolute().parent.name for path in paths]
+    return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
+
+
+def side_by_side(runs: Mapping[str, list[dict]]) -> pd.DataFrame:
+    """The paper's directions in each run, a row for each claim and scale.
+
+    runs: what `read_verdicts` has of each, by its name. Columns claim, scale, and one for each run
+    with its verdict: in brackets if the recipe chose it, empty where the run has no such claim.
+    For two runs there is a column `change`: one of CHANGES, CHOSEN if the recipe of either chose
+    it, or IN_ONE.
+    """
+    found = {name: {(row["id"], row["scale"]): row for row in rows} for name, rows in runs.items()}
+    keys = dict.fromkeys(key for rows in found.values() for key in rows)
+    table = []
+    for key in keys:
+        rows = {name: rows.get(key) for name, rows in found.items()}
+        claim = next(row["claim"] for row in rows.values() if row)
+        table.append({"claim": claim, "scale": key[1]} | {n: _cell(row) for n, row in rows.items()})
+        if len(rows) == 2:
+            table[-1]["change"] = _change(*rows.values())
+    return pd.DataFrame(table)
+
+
+def _cell(row: dict | None) -> str:
+    if not row:
+        return ""
+    return f"({row['verdict']})" if row["chosen_by_recipe"] else row["verdict"]
+
+
+def _change(before: dict | None, after: dict | None) -> str:
+    if not (before and after):
+        return IN_ONE
+    if before["chosen_by_recipe"] or after["chosen_by_recipe"]:
+        return CHOSEN
+    return change(before["verdict"], after["verdict"])
+
+
+def markdown(table: pd.DataFrame, runs: Mapping[str, list[dict]]) -> str:
+    """`side_by_side` as a Markdown table, and below it the counts of each run, and of changes."""
+    rows = [list(table), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    lines += [""] + [f"- {name}: {_counts(tally(rows))}" for name, rows in runs.items()]
+    if "change" in table:
+        found = Counter(table["change"])
+        counts = {kind: found[kind] for kind in (*CHANGES, CHOSEN, IN_ONE)}
+        lines += [f"- from {' to '.join(runs)}: {_counts(counts)}"]
+    return "\n".join([*lines, "", f"In brackets: {CHOSEN}, not found; not compared.", ""])
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in numbers.items())

@@ -1,0 +1,276 @@
+"""The evidence for claims: estimates against the tables, resamples against results made of them."""
+
+import numpy as np
+import pytest
+from fake_results import DESIGN, MODELS, NEWER, make_results, run
+
+from underspec.analysis import bootstrap, newer_rankers, quantities
+from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
+from underspec.analysis.published import kind_name
+from underspec.analysis.rerank import best_of_n
+from underspec.analysis.results import read_results
+from underspec.analysis.selection_rules import RULES, Candidates
+from underspec.analysis.statistics import in_policy_units
+from underspec.artifacts import EVIDENCE, read_table, write_table
+from underspec.grid import RewardModel
+
+GRIDS = {
+    "workshop": {},
+    "full": {"grid": "full"},
+    # Seeds that do not rise, two disjoint ensembles of each kind, a pretrain that is in none.
+    "groups": {
+        "grid": "full",
+        "pretrain_seeds": [2, 0, 5, 1, 3],
+        "finetune_seeds": [1, 0, 2, 4],
+        "ensemble_size": 2,
+    },
+}
+
+
+SIMILARITY = np.random.default_rng(5).random((12, 16))
+
+
+@pytest.fixture(scope="module", params=GRIDS)
+def found(tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp("results")
+    design = DESIGN | GRIDS[request.param]
+    make_results(folder, design)
+    tables = run(folder, design)
+    read = read_results(folder, design)
+    scale = read.scales[0]
+    drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
+    newer = newer_rankers.read(NEWER, SIMILARITY)
+    tables["rankers"] = newer_rankers.table(scale, read.metrics, newer)
+    return tables, read, scale, drawn, quantities.evidence(scale, read.metrics, 0.8, drawn, newer)
+
+
+def test_the_first_resample_is_what_the_tables_say(found):
+    tables, _, scale, _, quantities = found
+    close = {"rel": 1e-4, "abs": 1e-5}  # single precision, and six digits in the tables
+
+    def rows(name, **wanted):
+        table = tables[name]
+        for column, value in {"scale": scale.scale, **wanted}.items():
+            table = table[table[column] == value]
+        return table.iterrows()
+
+    checked = 0
+    for _, row in rows("figure1", ranker="all"):
+        estimate = quantities[f"reward by {row.judge}", row.n][:, 0]
+        assert estimate == pytest.approx([row.reward] * 2, **close)
+        checked += 1
+    for _, row in rows("figure2"):
+        estimate = quantities[f"agreement, {row.pair}", row.n][:, 0]
+        assert estimate == pytest.approx([row.agreement] * 2, **close)
+        checked += 1
+    for _, row in rows("figure3", ranker="all"):
+        assert quantities["share of variance", row.n][:, 0] == pytest.approx(
+            [row.share] * 2, **close
+        )
+        checked += 1
+    for _, row in rows("figure4", n=16):
+        kind = "single" if row.ensemble == "single" else f"{row.ensemble} {row.aggregator}"
+        for metric in ("reward", "win_rate"):
+            estimate = quantities[f"{metric} of {kind}", 16][:, 0]
+            assert estimate == pytest.approx([row[metric]] * 2, **close)
+            checked += 1
+    assert checked == 3 * 4 + 2 * 3 + 4 + 2 * 5
+    accuracy = tables["accuracy"].query("scale == @scale.scale").accuracy
+    assert quantities["accuracy", 0][1, 0] == pytest.approx(accuracy.mean())
+    assert quantities["highest accuracy", 0][1, 0] == pytest.approx(accuracy.max())
+    assert quantities["accuracy range", 0][1, 0] == pytest.approx(np.ptp(accuracy), rel=1e-4)
+
+
+def test_posts_alone_leave_the_reward_models_as_they_are(found):
+    """A resample of the posts gives what posts repeated so often would give."""
+    _, read, scale, drawn, quantities = found
+    for kind, aggregator in ("pretrain", "min"), ("finetune", "mean"):
+        of_kind = [scale.choices[ranker.name][-1] for ranker in scale.kinds[kind, aggregator]]
+        worth = [np.take_along_axis(read.metrics["reward"], c[:, None], axis=1) for c in of_kind]
+        np.testing.assert_allclose(
+            quantities[f"reward of {kind} {aggregator}", 16][0],
+            drawn.posts @ np.mean(worth, axis=0)[:, 0] / 12,
+            rtol=1e-4,
+        )
+    agreement = quantities["agreement, other pretrain", 4][0]
+    assert not np.isnan(agreement).any()
+
+
+def test_what_only_one_checkpoint_has_does_not_shrink_with_seeds(found):
+    """It is absent from the resamples that have not drawn this checkpoint, two of them at least
+    drawn; on the full grid every checkpoint has all."""
+    _, read, scale, drawn, evidence = found
+    workshop = len(scale.models) < 6
+    several = (drawn.pretrains > 0).sum(axis=1) > 1
+    without_first = several & (drawn.pretrains[:, 0] == 0)
+    assert without_first.any()
+    for (name, _), (_, nested) in evidence.items():
+        if name not in quantities.EXTREMES:
+            absent = np.isnan(nested[without_first]).all()
+            assert absent or not np.isnan(nested[several]).any()
+            grid = "workshop" if workshop else "full"
+            assert quantities.shrinks_with_seeds(name, grid) != absent, name
+
+
+def by_hand(read, scale, drawn, resample, kind, aggregator, rule="best_of_n"):
+    """The evaluator's reward of ensembles of the reward models that one resample drew, as loops."""
+    seeds = list(dict.fromkeys(model.pretrain_seed for model in scale.models))
+    weights = drawn.posts[resample]
+    worth = []
+    if kind == "pretrain":
+        pretrains = [seeds[pretrain] for pretrain in drawn.pretrains[resample]]
+        sequences = [
+            [RewardModel(pretrain, finetune) for pretrain in pretrains]
+            for finetune in {model.finetune_seed for model in scale.models}
+            if all(RewardModel(pretrain, finetune) in scale.models for pretrain in seeds)
+        ]
+    else:
+        sequences = [
+            [scale.models[model] for model in slot if model >= 0]
+            for slot in drawn.drawn[resample]
+            if (slot >= 0).sum() > 1
+        ]
+    size = len(scale.kinds[kind, "mean"][0].members)
+    ensembles = [
+        sequence[end - size : end]
+        for sequence in sequences
+        for end in range(size, len(sequence) + 1, size)
+    ]
+    for members in ensembles:
+        rewards = scale.rewards[[scale.models.index(model) for model in members]]
+        chosen = chances_by_hand(rewards, aggregator, rule)
+        worth.append((read.metrics["reward"] * chosen).sum(axis=1) @ weights / len(weights))
+    return np.mean(worth) if worth else np.nan
+
+
+def chances_by_hand(rewards, aggregator, rule):
+    """How an ensemble chooses among 16 samples: (posts, samples), in the unit over all posts."""
+    if aggregator in ("mean", "min") and rule == "best_of_n":
+        index = best_of_n(aggregate(rewards, aggregator), [16])[0]
+        return np.eye(16)[index]
+    members = standardise(rewards)
+    unit = members.mean(axis=0).std()  # the mean over samples is 0
+    if aggregator == "uwo":
+        return np.eye(16)[AGGREGATORS["uwo"](members / unit, **NEWER["uwo"]).argmax(axis=1)]
+    mean = Candidates(members.mean(axis=0) / unit, in_policy_units(SIMILARITY))
+    return RULES[rule](mean, 16, **NEWER[rule])
+
+
+NEWER_WAYS = [("uwo", "best_of_n"), *(("mean", rule) for rule in NEWER if rule != "uwo")]
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+@pytest.mark.parametrize("way", NEWER_WAYS, ids="-".join)
+def test_newer_rankers_are_put_together_anew_in_every_resample(found, kind, way):
+    _, read, scale, drawn, quantities = found
+    values = quantities[f"reward of {kind_name(kind, *way)}", 16][1]
+    expected = [by_hand(read, scale, drawn, i, kind, *way) for i in range(31)]
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+    assert len(set(np.round(values, 6))) > 3
+
+
+def test_the_first_resample_of_newer_rankers_is_what_their_table_says(found):
+    tables, _, scale, _, quantities = found
+    table = tables["rankers"].query("n == 16")
+    for _, row in table.iterrows():
+        for metric in ("reward", "win_rate", "gold"):
+            name = f"{metric} of {kind_name(row.ensemble, row.aggregator, row.rule)}"
+            estimate = quantities[name, 16][:, 0]
+            assert estimate == pytest.approx([row[metric]] * 2, rel=1e-4, abs=1e-5)
+    assert len(table) == 1 + 2 * 2 + 4 * 3 + 2  # single, ensembles, rules, UWO
+
+
+def test_without_newer_rankers_the_paper_s_are_the_same(found):
+    _, read, scale, drawn, with_newer = found
+    newer = newer_rankers.read(dict.fromkeys(NEWER), SIMILARITY)
+    without = quantities.evidence(scale, read.metrics, 0.8, drawn, newer)
+    assert without.keys() < with_newer.keys()
+    for name, values in without.items():
+        np.testing.assert_array_equal(values, with_newer[name])
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+@pytest.mark.parametrize("aggregator", ["mean", "min"])
+def test_ensembles_are_put_together_anew_in_every_resample(found, kind, aggregator):
+    _, read, scale, drawn, quantities = found
+    values = quantities[f"reward of {kind} {aggregator}", 16][1]
+    expected = [by_hand(read, scale, drawn, i, kind, aggregator) for i in range(31)]
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+    assert len(set(np.round(values, 6))) > 3
+
+
+def test_pairs_count_as_often_as_both_were_drawn(found):
+    _, _, scale, drawn, quantities = found
+    texts = np.stack(
+        [
+            np.take_along_axis(
+                scale.texts, scale.choices[f"single-{model.name}"][2][:, None], axis=1
+            )[:, 0]
+            for model in scale.models
+        ]
+    )
+    values = quantities["agreement, same pretrain", 4][1]
+    for resample in range(31):
+        weights, total, number = drawn.models[:, 1, resample], 0.0, 0
+        for i, first in enumerate(scale.models):
+            for j, second in enumerate(scale.models[:i]):
+                if first.pretrain_seed == second.pretrain_seed:
+                    pairs = weights[i] * weights[j]
+                    total += pairs * (texts[i] == texts[j]) @ drawn.posts[resample] / 12
+                    number += pairs
+        expected = total / number if number else np.nan
+        assert values[resample] == pytest.approx(expected, rel=1e-4, nan_ok=True)
+
+
+def test_a_judge_is_not_its_own_copy(found):
+    """A reward model drawn twice is no second judge of its own pretrain."""
+    _, _, scale, drawn, quantities = found
+    seeds = np.array([model.pretrain_seed for model in scale.models])
+    for resample, value in enumerate(quantities["reward by same pretrain", 4][1]):
+        weights = drawn.models[:, 1, resample] > 0
+        distinct = [weights[seeds == seed].sum() for seed in set(seeds)]
+        exists = max(distinct) > 1 and sum(count > 0 for count in distinct) > 1
+        assert np.isnan(value) != exists
+
+
+def test_survives_its_table(found, tmp_path):
+    found = found[-1]
+    path = tmp_path / "resamples.parquet"
+    write_table(quantities.to_table(found), path, EVIDENCE)
+    back = quantities.from_table(read_table(path, EVIDENCE))
+    assert back.keys() == found.keys()
+    for quantity, values in found.items():
+        np.testing.assert_array_equal(back[quantity], values)
+
+
+def test_the_gold_rater_chooses_by_gold(found):
+    _, read, _, drawn, quantities = found
+    gold, reward = read.metrics["gold"], read.metrics["reward"]
+    chosen = reward[np.arange(len(gold)), gold.argmax(axis=1)]
+    for values in quantities["reward of gold rater", 16]:  # no seeds vary it
+        np.testing.assert_allclose(values, drawn.posts @ chosen / 12, rtol=1e-4)
+    assert quantities["gold of gold rater", 16][0, 0] == pytest.approx(gold.max(axis=1).mean())
+
+
+def test_without_an_evaluator_there_is_no_worth(found):
+    _, _, scale, drawn, _ = found
+    newer = newer_rankers.read(NEWER, SIMILARITY)
+    names = {name for name, _ in quantities.evidence(scale, {}, 0.8, drawn, newer)}
+    assert not any(" of single" in name or " of pretrain" in name for name in names)
+    assert "share of variance" in names
+
+
+def test_the_evaluators_length_coefficient_in_repeated_posts(found):
+    _, read, _, drawn, _ = found
+    words = np.random.default_rng(1).integers(3, 30, read.metrics["gold"].shape)
+    ((_, coefficient),) = quantities.evaluator_length_coefficient(
+        read.metrics, words, drawn
+    ).items()
+    counts = drawn.posts[5].astype(int)
+    repeated = {name: np.repeat(v, counts, axis=0) for name, v in read.metrics.items()}
+    one = bootstrap.draw(MODELS, counts.sum(), 1, "small")
+    ((_, again),) = quantities.evaluator_length_coefficient(
+        repeated, np.repeat(words, counts, axis=0), one
+    ).items()
+    assert coefficient[0, 5] == pytest.approx(again[0, 0])
+    assert isinstance(coefficient, np.ndarray) and coefficient.shape == (2, 31)

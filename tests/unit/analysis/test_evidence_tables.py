@@ -1,0 +1,216 @@
+"""The tables beside the paper's, from results made up in a moment."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from fake_results import DESIGN, NEWER, POSTS, PUBLISHED, SAMPLES_A_POST, make_results
+
+from claims import claims
+from evidence import evidence
+from underspec.analysis.results import read_results
+from underspec.analysis.statistics import variance_components
+from underspec.analysis.supplementary_tables import holm
+from underspec.artifacts import DIAGNOSTICS, write_table
+
+TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
+CLAIMS_FILE = Path(__file__).parents[3] / "reports" / "claims.yaml"
+OF_GOLD = ["overoptimisation_fit", "bias"]
+
+
+def diagnose(folder):
+    samples = pd.read_parquet(folder / "samples/best_of_n.parquet")
+    generator = np.random.default_rng(3)
+    words = generator.integers(3, 30, len(samples))
+    measured = samples[["post_id", "sample_index"]].assign(words=words, common_subsequence=1)
+    measured = measured.assign(copied=words / 30, similarity=generator.random(len(samples)))
+    write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
+
+
+def run_evidence(folder, design, length_bias=0.0, newer=NEWER):
+    make_results(folder, design)
+    diagnose(folder)
+    for scale in design["scales"]:
+        evidence(
+            results=folder,
+            scale=scale,
+            design=design,
+            newer=newer,
+            length_bias=length_bias,
+            resamples=100,
+            output=folder / "evidence" / scale,
+        )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    run_evidence(folder, DESIGN, length_bias=0.05)
+    return folder
+
+
+def read(folder, name, scale="small"):
+    return pd.read_csv(folder / "evidence" / scale / f"{name}.csv")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gold": False},
+        {"grid": "full"},
+        {"pretrain_seeds": [0]},
+        {"finetune_seeds": [0]},
+        {"pretrain_seeds": [4], "finetune_seeds": [0]},
+        {"aggregators": ["min"]},
+        {"best_of_n": [2, 16]},
+        {"best_of_n": [1, 3]},
+        {"scales": ["small"]},
+    ],
+    ids=str,
+)
+def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
+    design = DESIGN | changes
+    run_evidence(tmp_path, design)
+    names = TABLES + OF_GOLD * design["gold"]
+    claims(
+        claims_file=CLAIMS_FILE,
+        published=PUBLISHED,
+        evidence=[tmp_path / "evidence" / scale for scale in design["scales"]],
+        tables=[tmp_path / "tables" / f"{name}.csv" for name in names],
+        best_of_n=design["best_of_n"],
+        pretrains=len(design["pretrain_seeds"]),
+        grid=design["grid"],
+        world="debian",
+        table1_long=tmp_path / "tables" / "table1_long.csv",
+        claims=tmp_path / "claims.csv",
+    )
+    verdicts = pd.read_csv(tmp_path / "claims.csv")
+    assert set(verdicts.verdict) <= {"supported", "contradicted", "undecided"}
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*names, "table1_long"}
+    for name in set(names) - {"paired"}:
+        assert set(pd.read_csv(tmp_path / "tables" / f"{name}.csv").scale) == set(design["scales"])
+
+
+def test_exact_and_first_meet_where_all_samples_are_in(folder):
+    table = read(folder, "exact")
+    last = table[table.n == SAMPLES_A_POST]
+    np.testing.assert_allclose(last["first"], last.exact, rtol=1e-4)
+    np.testing.assert_allclose(last.posts_worth.dropna(), 1, rtol=1e-3)
+    first = table[(table.n == 1) & table.statistic.str.startswith("win_rate")]
+    np.testing.assert_allclose(first.exact, 0.5, rtol=1e-5)  # any sample against any other
+    assert (first["first"] != 0.5).all()
+
+
+def test_exact_of_the_evaluators_reward_by_brute_force(folder):
+    results = read_results(folder, DESIGN)
+    scale, reward = results.scales[0], results.metrics["reward"]
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(3000):
+        order = generator.permutation(SAMPLES_A_POST)[:2]  # the same for all posts: no matter
+        for rewards in scale.rewards:
+            best = order[rewards[:, order].argmax(axis=1)]
+            drawn.append(reward[np.arange(POSTS), best].mean())
+    table = read(folder, "exact").set_index(["statistic", "n"])
+    exact = table.loc[("reward of single", 2), "exact"]
+    assert exact == pytest.approx(np.mean(drawn), abs=5 * float(np.std(drawn)) / 55)
+
+
+def test_shift_is_the_mean_over_choices(folder):
+    table = read(folder, "shift").set_index(["diagnostic", "ensemble", "aggregator", "n"])
+    words = pd.read_parquet(folder / "diagnostics.parquet").set_index(["post_id", "sample_index"])
+    choice = pd.read_parquet(folder / "rerank/small/pretrain-finetune0-min.parquet")
+    choice = choice[choice.n == 4]
+    chosen = words.loc[list(zip(choice.post_id, choice.sample_index, strict=True)), "words"]
+    row = table.loc[("words", "pretrain", "min", 4)]
+    assert row["value"] == pytest.approx(chosen.mean(), rel=1e-5)
+    assert row["standard_error"] == pytest.approx(scipy.stats.sem(chosen), rel=1e-5)
+    gold = pd.read_parquet(folder / "scores/gold.parquet")
+    best = gold.loc[gold.groupby("post_id", sort=False).reward.idxmax()]
+    chosen = words.loc[list(zip(best.post_id, best.sample_index, strict=True)), "words"]
+    row = table.loc[("words", "gold rater", "gold rater", SAMPLES_A_POST)]
+    assert row["value"] == pytest.approx(chosen.mean(), rel=1e-5)
+
+
+def test_paired_tests_are_scipys(folder):
+    results = read_results(folder, DESIGN)
+    scale, reward = results.scales[0], results.metrics["reward"]
+
+    def worth(name):
+        return reward[np.arange(POSTS), scale.choices[name][-1]].astype(float)
+
+    singles = np.mean([worth(f"single-{model.name}") for model in scale.models], axis=0)
+    pretrain = worth("pretrain-finetune0-min")
+    (row,) = (
+        read(folder, "paired")
+        .query(
+            "yardstick == 'reward' and aggregator == 'min' and better == 'pretrain'"
+            " and worse == 'single'"
+        )
+        .itertuples()
+    )
+    assert row.difference == pytest.approx((pretrain - singles).mean(), rel=1e-4)
+    assert row.t == pytest.approx(scipy.stats.ttest_rel(pretrain, singles).pvalue, rel=1e-3)
+    assert row.wilcoxon == pytest.approx(
+        scipy.stats.wilcoxon(pretrain, singles, method="asymptotic").pvalue, rel=1e-3
+    )
+    assert row.low < row.difference < row.high
+    assert row.t <= row.t_holm <= 1
+    assert {"biased_words", "label_utility"} < set(read(folder, "paired").yardstick)
+
+
+def test_holm_by_its_definition():
+    p = np.array([0.04, 0.01, 0.5, 0.02])
+    assert holm(p) == pytest.approx([0.08, 0.04, 0.5, 0.06])
+
+
+def test_the_length_coefficient_is_that_of_the_evaluator(folder):
+    table = read(folder, "bias").set_index("ensemble")
+    resamples = pd.read_parquet(folder / "evidence/small/resamples.parquet")
+    price = resamples[resamples.quantity == "price of a word, evaluator"].iloc[0]["value"]
+    assert table.loc["evaluator", "price"] == pytest.approx(price, rel=1e-4)
+    assert (table.planted == 0.05).all()
+
+
+def test_components_add_up_and_find_what_was_planted():
+    """100 grids of 5 x 3 reward models with known variances: within 4 standard errors."""
+    generator = np.random.default_rng(1)
+    pretrain = np.repeat(np.arange(5), 3)
+    truth = {"pretrain": 0.5, "finetune": 0.2, "post": 1.0, "rest": 0.3}
+    found = {name: [] for name in truth}
+    for _ in range(100):
+        draw = {name: generator.normal(0, math.sqrt(value), 60) for name, value in truth.items()}
+        x = draw["pretrain"][pretrain][:, None] + draw["finetune"][:15, None] + draw["post"]
+        x = x + generator.normal(0, math.sqrt(truth["rest"]), (15, 60))
+        for name, value in variance_components(x[:, None], pretrain).items():
+            found[name].append(value[0])
+    for name, values in found.items():
+        assert np.mean(values) == pytest.approx(truth[name], abs=4 * np.std(values) / 10), name
+
+
+def test_components_of_a_balanced_grid_by_sums_of_squares():
+    x = np.random.default_rng(2).normal(size=(6, 1, 8))
+    pretrain = np.repeat([3, 5, 9], 2)
+    found = {name: value[0] for name, value in variance_components(x, pretrain).items()}
+    x = x[:, 0].reshape(3, 2, 8)
+    means = x.mean(axis=2)
+    within = means.var(axis=1, ddof=1).mean()
+    between = 2 * means.mean(axis=1).var(ddof=1)
+    assert found["pretrain"] == pytest.approx((between - within) / 2)
+    assert found["finetune"] == pytest.approx(within - found["rest"] / 8)
+    flat = x.reshape(6, 8)
+    left = flat - flat.mean(axis=1, keepdims=True) - flat.mean(axis=0) + flat.mean()
+    assert found["rest"] == pytest.approx((left**2).sum() / (5 * 7))
+    assert found["post"] == pytest.approx(flat.mean(axis=0).var(ddof=1) - found["rest"] / 6)
+
+
+@pytest.mark.parametrize("pretrain", [[0, 0, 0], [0, 1, 2]])
+def test_components_that_a_grid_cannot_tell_are_nan(pretrain):
+    x = np.random.default_rng(2).normal(size=(3, 1, 8))
+    found = variance_components(x, np.array(pretrain))
+    assert np.isnan(found["pretrain"]).all()
+    assert np.isfinite(found["rest"]).all()
+    assert np.isnan(found["finetune"]).all() == (len(set(pretrain)) == 3)

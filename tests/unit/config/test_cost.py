@@ -1,0 +1,151 @@
+"""What an experiment costs, against the figures known for T5."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from underspec.config.config import validate
+from underspec.config.estimate import stages
+from underspec.models.operations import corrupted, forward, parameters
+from underspec.models.t5 import new_t5
+from underspec.models.t5 import parameters as counted
+
+ROOT = Path(__file__).parents[3]
+MINIATURE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+POSTS = {"policy": 3000, "preferences": 12000, "validation": 2000, "best_of_n": 300}
+T5 = {"input_length": 512, "noise_density": 0.15, "mean_span_length": 3.0}
+VOCABULARY = 32128
+
+
+def shape(width, inner, heads, key, layers, version="v1.0"):
+    names = ("d_model", "d_ff", "num_heads", "d_kv", "num_layers")
+    return {
+        "version": version,
+        **dict(zip(names, (width, inner, heads, key, layers), strict=True)),
+    }
+
+
+SHAPES = {
+    "base": shape(768, 3072, 12, 64, 12),
+    "large": shape(1024, 4096, 16, 64, 24),
+    "xl": shape(1024, 16384, 32, 128, 24),
+}
+
+
+@pytest.mark.parametrize("version", ["v1.0", "v1.1"])
+def test_parameters_are_those_of_the_model(version):
+    small = shape(16, 40, 2, 4, 3, version)
+    assert parameters(small, 150) == counted(new_t5(small, 150, 0))
+
+
+@pytest.mark.parametrize(("scale", "million"), [("base", 223), ("large", 738), ("xl", 2852)])
+def test_published_sizes(scale, million):
+    assert parameters(SHAPES[scale], VOCABULARY) / 1e6 == pytest.approx(million, abs=0.6)
+
+
+@pytest.mark.parametrize(("scale", "gigaflop"), [("base", 0.83), ("large", 2.8), ("xl", 11.1)])
+def test_operations_of_a_training_token(scale, gigaflop):
+    """The known figures, an encoder token at 512 / 114, to their last digit."""
+    assert corrupted(T5) == (512, 114)
+    found = 3 * forward(SHAPES[scale], VOCABULARY, 512, 114) / 512 / 1e9
+    assert found == pytest.approx(gigaflop, rel=0.01)
+
+
+def test_fifteen_pretrains_cost_what_is_known():
+    """5 + 5 + 5 pretrains of a trillion tokens: some 68,000 GPU-hours at 40 % of 756 TFLOP/s (an
+    H100 of the PCIe kind), of seven billion some 455: both to 5 %.
+    """
+    token = sum(3 * forward(each, VOCABULARY, 512, 114) / 512 for each in SHAPES.values())
+    hours = 5 * token / (0.4 * 756e12) / 3600
+    assert hours * 1e12 == pytest.approx(68_000, rel=0.05)
+    assert hours * 7e9 == pytest.approx(455, rel=0.05)
+
+
+def test_matrix_products_are_counted_as_pytorch_counts_them():
+    """Of a forward pass with one summary, without the head: to 1 % (PyTorch counts no biases)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    small = shape(32, 64, 4, 8, 2)
+    model = new_t5(small, 150, 0).eval()
+    ids = torch.full((1, 48), 5)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=ids, decoder_input_ids=ids[:, :12], use_cache=False)
+    assert forward(small, 150, 48, 12) == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_samples_of_a_post_share_its_encoding():
+    small = SHAPES["base"]
+    alone = forward(small, 0, 512, 64)
+    many = forward(small, 0, 512, 64, 64)
+    assert many < 64 * alone / 2
+
+
+def test_jobs_are_those_of_the_grid():
+    jobs = {(stage.stage, stage.scale): stage.jobs for stage in stages(MINIATURE, POSTS)}
+    assert [jobs["pretrain", scale] for scale in ("base", "large", "xl", "xxl")] == [5, 6, 5, 1]
+    assert [jobs["reward_model", scale] for scale in ("base", "xl", "xxl")] == [9, 9, 1]
+    full = copy.deepcopy(MINIATURE) | {"grid": "full"}
+    jobs = {(stage.stage, stage.scale): stage.jobs for stage in stages(full, POSTS)}
+    assert jobs["reward_model", "base"] == 25
+
+
+def test_jobs_of_cheaper_ensembles():
+    """Four more finetunes for an average of five, one for five heads; one model each is scored."""
+    chosen = {"warm": [0, 1], "multihead": [0]}
+    found = list(stages(copy.deepcopy(MINIATURE) | {"cheaper_ensembles": chosen}, POSTS))
+    jobs = {(stage.stage, stage.scale): stage.jobs for stage in found}
+    assert jobs["reward_model", "base"] == 9 + 2 * 4 + 1
+    assert (jobs["warm", "base"], jobs["reward_model", "xxl"]) == (2, 1)
+    plain = {(stage.stage, stage.scale): stage for stage in stages(MINIATURE, POSTS)}
+    assert ("warm", "base") not in plain
+    (scored,) = (each for each in found if (each.stage, each.scale) == ("score", "base"))
+    assert scored.operations / plain["score", "base"].operations == pytest.approx(12 / 9)
+
+
+def test_what_is_imported_is_not_trained():
+    config = copy.deepcopy(MINIATURE)
+    config["pretrain"]["checkpoints"] = {"xxl": {"source": "hub", "path": "some/t5"}}
+    validate(config)
+    trained = {stage.scale for stage in stages(config, POSTS) if stage.stage == "pretrain"}
+    assert trained == {"base", "large", "xl"}
+
+
+def test_the_command_prints_a_line_a_stage_and_the_sum(tmp_path):
+    output = tmp_path / "estimate.csv"
+    done = subprocess.run(
+        [sys.executable, "scripts/estimate.py", "--output", output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = output.read_text().splitlines()
+    assert len(lines) == 1 + len(list(stages(MINIATURE, POSTS)))
+    assert all(line.split(",")[0] in done.stdout for line in lines[1:])
+    assert " jobs on GPUs and " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--configfile"], "--configfile: expected one argument"),
+        (["--colour", "red"], "unrecognized arguments: --colour red"),
+        (["--configfile", "gone.yaml"], "gone.yaml: No such file"),
+        (["--configfile", "experiments"], "experiments: Is a directory"),
+        (["--output", "Makefile/estimate.csv"], "Makefile: file exists"),
+    ],
+)
+def test_what_cannot_be_estimated_is_one_line(options, said):
+    done = subprocess.run(
+        [sys.executable, "scripts/estimate.py", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and said in line

@@ -1,0 +1,224 @@
+"""The data of the sample browser, on a made-up results folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import DESIGN, MODELS, NEWER, POSTS, RANKERS, make_results, read_world
+from test_evidence_tables import diagnose
+
+from browser import browser
+from underspec.analysis import newer_rankers
+from underspec.analysis.results import read_results
+from underspec.artifacts import POSTS as POSTS_SCHEMA
+from underspec.artifacts import write_table
+from underspec.errors import ArtifactError
+from underspec.report.sample_browser import (
+    SHOWN_CHANCE,
+    above_mean,
+    browsable,
+    disagreement,
+    first_of_text,
+    selection,
+    shown,
+)
+
+TEMPLATE = Path(__file__).parents[3] / "reports" / "pages" / "samples.html"
+NS = [1, 4, 16]
+
+
+def posts_table(posts=POSTS):
+    names = [f"post{post}" for post in range(posts)]
+    rows = {"post_id": names, "split": "best_of_n", "reference": "gist"}
+    return pd.DataFrame(rows | {"post": [f"<b>{name}</b> </script>" for name in names]})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    make_results(folder, DESIGN)
+    diagnose(folder)
+    write_table(posts_table(), folder / "data" / "posts.parquet", POSTS_SCHEMA)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(results):
+    return data_of(results)
+
+
+def data_of(results, design=DESIGN, **more):
+    texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
+    samples = texts.to_numpy().reshape(POSTS, -1)
+    newer = newer_rankers.read(NEWER, similarity(results))
+    return browsable(read_results(results, design), samples, posts_table(), newer, **more)
+
+
+def similarity(results):
+    found = pd.read_parquet(results / "diagnostics.parquet").similarity
+    return found.to_numpy().reshape(POSTS, -1)
+
+
+def test_every_pick_is_the_text_that_the_ranker_picked(results, data):
+    world = read_world(results)
+    assert data["ns"] == NS
+    for scale, about in enumerate(data["scales"]):
+        for post in data["posts"]:
+            for row, n in enumerate(NS):
+                picks = post["picks"][scale][row]
+                for ranker, pick in zip(RANKERS, picks, strict=True):
+                    choice = world["choice"][about["name"], ranker][post["id"], n]
+                    assert post["texts"][pick] == world["text"][post["id"], choice]
+
+
+def test_rewards_are_above_the_mean_of_the_post(results, data):
+    world = read_world(results)
+    judges = {"evaluator": world["evaluator"], "gold": world["gold"]}
+    assert data["judges"] == list(judges)
+
+    def expected(rewards, post, sample):
+        mean = np.mean([value for (name, _), value in rewards.items() if name == post])
+        return pytest.approx(rewards[post, sample] - mean, abs=0.0051)
+
+    for post in data["posts"]:
+        for candidate, sample in enumerate(post["samples"]):
+            for values, rewards in zip(post["judges"], judges.values(), strict=True):
+                assert values[candidate] == expected(rewards, post["id"], sample)
+            for values, about in zip(post["rewards"], data["scales"], strict=True):
+                for value, model in zip(values[candidate], MODELS, strict=True):
+                    rewards = world["reward"][about["name"], model.name]
+                    assert value == expected(rewards, post["id"], sample)
+
+
+def test_candidates_are_distinct_texts_and_begin_with_the_policy_s(results, data):
+    world = read_world(results)
+    for post in data["posts"]:
+        assert post["samples"][0] == 0
+        assert len(set(post["texts"])) == len(post["texts"])
+        assert post["texts"] == [world["text"][post["id"], index] for index in post["samples"]]
+
+
+def test_parting_is_one_minus_the_mean_agreement_of_pairs(results, data):
+    singles = [
+        index for index, ranker in enumerate(RANKERS.values()) if ranker.ensemble == "single"
+    ]
+    for post in data["posts"]:
+        for scale in range(len(data["scales"])):
+            for row in range(len(NS)):
+                picks = [post["picks"][scale][row][ranker] for ranker in singles]
+                pairs = [a != b for i, a in enumerate(picks) for b in picks[i + 1 :]]
+                assert post["apart"][scale][row] == pytest.approx(np.mean(pairs), abs=0.0051)
+
+
+def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, data):
+    world, read = read_world(results), read_results(results, DESIGN, True)
+    newer = newer_rankers.read(NEWER, similarity(results))
+    posts = np.arange(POSTS)
+    assert data["newer"][:2] == ["UWO", "soft best-of-n"]
+    for scale, about in enumerate(data["scales"]):
+        assert about["kinds"] == ["single", "finetune", "pretrain"]
+        chances = newer_rankers.chances(read.scales[scale], newer, NS, posts)
+        for index, post in enumerate(data["posts"]):
+            for row, way in np.ndindex(len(NS), len(NEWER)):
+                listed = {
+                    post["texts"][candidate]: shares
+                    for candidate, *shares in post["taken"][scale][row][way]
+                }
+                expected = {}
+                for kind in about["kinds"]:
+                    if (list(NEWER)[way], kind) not in chances:
+                        continue
+                    for sample, share in enumerate(
+                        chances[list(NEWER)[way], kind][row, index].tolist()
+                    ):
+                        text = world["text"][post["id"], sample]
+                        of_kind = expected.setdefault(text, {})
+                        of_kind[kind] = of_kind.get(kind, 0) + 100 * share
+                often = {t for t, of in expected.items() if max(of.values()) >= SHOWN_CHANCE}
+                assert set(listed) == often
+                for text, shares in listed.items():
+                    for kind, share in zip(about["kinds"], shares, strict=True):
+                        if share is None:
+                            assert (list(NEWER)[way], kind) == ("uwo", "single")
+                        else:
+                            assert share == pytest.approx(expected[text][kind], abs=0.5001)
+
+
+def test_without_newer_rankers_there_is_nothing_to_choose(results):
+    texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
+    newer = newer_rankers.read(dict.fromkeys(NEWER), similarity(results))
+    read = read_results(results, DESIGN, True)
+    data = browsable(read, texts.to_numpy().reshape(POSTS, -1), posts_table(), newer)
+    assert data["newer"] == [] and data["posts"][0]["taken"] == [[[]] * len(NS)] * 2
+
+
+def test_without_gold_there_is_one_judge_less(results):
+    assert data_of(results, DESIGN | {"gold": False})["judges"] == ["evaluator"]
+
+
+def test_of_many_posts_half_are_those_that_part_most(results, data):
+    fewer = data_of(results, most=4)
+    assert fewer["posts_in_all"] == POSTS and len(fewer["posts"]) == 4
+    kept = {post["id"] for post in fewer["posts"]}
+    apart = {p["id"]: np.mean([each[-1] for each in p["apart"]]) for p in data["posts"]}
+    assert kept >= set(sorted(apart, key=apart.get, reverse=True)[:2])
+    assert data_of(results, most=4) == fewer
+
+
+def test_selection_keeps_the_order_and_draws_the_rest():
+    apart = np.linspace(1, 0, 100)
+    kept = selection(apart, 10)
+    assert list(kept) == sorted(set(kept)) and len(kept) == 10
+    assert set(kept) >= set(range(5)) and kept[-1] > 20
+    assert list(selection(apart, 100)) == list(range(100))
+
+
+def test_one_reward_model_cannot_part():
+    assert disagreement(np.ones((1, 3, 4), dtype=int)).tolist() == np.zeros((3, 4)).tolist()
+
+
+def test_duplicates_are_their_first():
+    assert first_of_text(np.array([[5, 7, 5, 7, 1]])).tolist() == [[0, 1, 0, 1, 4]]
+
+
+@pytest.mark.parametrize(
+    ("ns", "expected"), [([1, 2, 4, 8], [1, 4, 8]), ([2, 64, 16], [16, 64]), ([32], [32])]
+)
+def test_the_n_shown(ns, expected):
+    assert shown(ns) == expected
+
+
+def test_above_mean_of_single_precision():
+    rewards = np.array([[1e4, 1e4 + 1]], dtype=np.float32)
+    assert above_mean(rewards).tolist() == [[-0.5, 0.5]]
+
+
+def write(results, output):
+    browser(
+        results=results,
+        posts=results / "data" / "posts.parquet",
+        design=DESIGN,
+        newer=NEWER,
+        experiment="tiny",
+        template=TEMPLATE,
+        output=output,
+    )
+    return output.read_text()
+
+
+def test_the_page_is_whole_whatever_the_texts_hold(results, data, tmp_path):
+    html = write(results, tmp_path / "report" / "samples.html")
+    script = html.split('id="data">')[1].split("</script>")[0]
+    assert json.loads(script) == json.loads(json.dumps(data))
+    assert "tiny · not at paper scale" in html
+    assert "http" not in html
+
+
+def test_posts_that_are_missing_are_named(results, tmp_path):
+    write_table(posts_table(POSTS - 1), tmp_path / "data" / "posts.parquet", POSTS_SCHEMA)
+    for name in ("samples", "scores", "rerank", "reward_models", "diagnostics.parquet"):
+        (tmp_path / name).symlink_to(results / name)
+    with pytest.raises(ArtifactError, match=r"posts\.parquet: lacks posts.*post11"):
+        write(tmp_path, tmp_path / "samples.html")

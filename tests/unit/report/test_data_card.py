@@ -1,0 +1,116 @@
+"""The data card: what it says, from tables as small as can be."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from escaping import MARKUP, check_escaped
+
+from data_card import data_card
+from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, write_table
+from underspec.data import worlds
+from underspec.errors import ArtifactError
+from underspec.report.data_card import card, compared, duplicates, examples, lengths, read_left_out
+from underspec.report.pages import write_page
+
+PAGES = Path(__file__).parents[3] / "reports" / "pages"
+TEXTS = pd.Series(["a", "a b", "a b c", ""])
+
+
+@pytest.mark.parametrize("world", worlds.names())
+def test_every_world_says_what_it_is_and_its_licence(world):
+    paragraphs = card(world)
+    assert len(paragraphs) > 1
+    assert paragraphs[-1].startswith("Licence: ")
+    assert not [paragraph for paragraph in paragraphs if "\n" in paragraph or "  " in paragraph]
+
+
+def test_lengths_are_in_words():
+    assert lengths(TEXTS) == {"count": 4, "words": [0, 1, 2, 3]}
+
+
+def test_duplicates_are_within_a_post():
+    samples = pd.DataFrame({"post_id": list("ppqq"), "text": ["x", "x", "x", "y"]})
+    assert duplicates(samples) == 0.25
+
+
+def preferences(**columns):
+    rows = {"post_id": ["p", "q"], "split": "preferences", "source": "people"}
+    return pd.DataFrame(rows | columns)
+
+
+def test_how_often_the_longer_text_is_chosen():
+    table = preferences(chosen=["a b", "a"], rejected=["a", "b"])
+    (row,) = compared(table)
+    assert row["count"] == 2 and row["longer"] == row["equal"] == 0.5
+
+
+def test_examples_hold_post_and_reference():
+    posts = pd.DataFrame({"post_id": ["q", "p"], "post": ["Q", "P"], "reference": ["q", "p"]})
+    found = examples(posts, preferences(chosen="c", rejected="r"))
+    assert {row["post"] for row in found} <= {"P", "Q"}
+    assert all(row["post"].lower() == row["post_id"] == row["reference"] for row in found)
+
+
+def test_the_data_card(tmp_path):
+    posts = pd.DataFrame({"post_id": ["p", "q"], "split": "preferences", "post": "<x> y"})
+    posts.attrs["dropped"] = {"TL;DR train": {"without id or post": 5678}, "policy": {}}
+    write_table(posts.assign(reference="z"), tmp_path / "posts.parquet", POSTS)
+    (tmp_path / "0.json").write_text('{"documents that were empty": 4321}')
+    table = preferences(chosen=["a b", "a"], rejected=["a", "b"])
+    table.attrs["dropped"] = {"preferences": {"of equal texts": 1234}, "validation": {}}
+    write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
+    samples = pd.DataFrame({"post_id": ["p", "p"], "sample_index": [0, 1], "text": "same"})
+    write_table(samples.assign(log_prob=0.0), tmp_path / "best_of_n.parquet", SAMPLES)
+    np.save(tmp_path / "0.npy", np.zeros(1234, dtype=np.uint16))
+    data_card(
+        worlds=["tldr", "c4"],
+        posts=tmp_path / "posts.parquet",
+        preferences=tmp_path / "preferences.parquet",
+        samples={"best_of_n": tmp_path / "best_of_n.parquet"},
+        tokens=[tmp_path / "0.npy"],
+        experiment="tiny",
+        left_out_text=[tmp_path / "0.json"],
+        template=PAGES / "data_card.html",
+        output=tmp_path / "card.html",
+    )
+    html = (tmp_path / "card.html").read_text()
+    assert "&lt;x&gt; y" in html and "<x>" not in html
+    assert "1,234 tokens" in html and "50.0 %" in html
+    assert "Left out: 1,234 of equal texts (preferences)." in html
+    assert "Posts left out: 5,678 without id or post (TL;DR train)." in html
+    assert "Of the pretraining text: 4,321 documents that were empty." in html
+    assert "modified MIT" in html and "ODC-BY" in html
+    for file in ("posts.parquet", "preferences.parquet", "best_of_n.parquet", "0.npy"):
+        assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() in html
+
+
+def test_the_data_card_shows_markup_as_text(tmp_path):
+    write_page(
+        PAGES / "data_card.html",
+        tmp_path / "card.html",
+        cards={MARKUP: [MARKUP]},
+        quantiles=[0.5],
+        lengths=[{"kind": MARKUP, "split": MARKUP, "count": 1, "words": [1]}],
+        tokens=1,
+        preferences=[{"split": MARKUP, "source": MARKUP, "count": 1, "longer": 0.0, "equal": 0.0}],
+        left_out={
+            "posts": [{"count": 1, "reason": MARKUP, "split": MARKUP}],
+            "comparisons": [{"count": 1, "reason": MARKUP, "split": MARKUP}],
+            "text": {MARKUP: 1},
+        },
+        examples=[dict.fromkeys(("post", "reference", "chosen", "rejected"), MARKUP)],
+        files=[{"path": MARKUP, "bytes": 1, "sha256": MARKUP}],
+        face=MARKUP,
+    )
+    check_escaped((tmp_path / "card.html").read_text(), times=18)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": "many"}', '{"a": 1, "a": 2}'])
+def test_counts_of_what_was_left_out_that_cannot_be_read(tmp_path, text):
+    (tmp_path / "0.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"0\.json: .*; delete the folder") as caught:
+        read_left_out([tmp_path / "0.json"])
+    assert "\n" not in str(caught.value)
