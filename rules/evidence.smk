@@ -84,6 +84,7 @@ rule claims:
             best_of_n=config["best_of_n"],
             pretrains=len(config["pretrain_seeds"]),
             grid=config["grid"],
+            ensemble_size=config["ensemble_size"],
             world=config["world"],
         ),
         code=code("claims"),

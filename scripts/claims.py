@@ -20,6 +20,7 @@ def claims(
     best_of_n: sections.BestOfN,
     pretrains: sections.Count,
     grid: sections.Grid,
+    ensemble_size: sections.EnsembleSize,
     world: sections.Name,
     claims: Path,
     tables: list[Path],
@@ -35,7 +36,8 @@ def claims(
         for folder in evidence
     }
     entries = read_claims(claims_file) + numbers_of_table1(read_table1(published))
-    write_csv(verdicts(entries, Found(found, best_of_n, pretrains, grid, world)), claims)
+    what = Found(found, best_of_n, pretrains, grid, min(ensemble_size, pretrains), world)
+    write_csv(verdicts(entries, what), claims)
     for path in tables:
         parts = [read_csv(folder / path.name) for folder in evidence]
         write_csv(pd.concat(parts, ignore_index=True), path)

@@ -136,6 +136,7 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
         best_of_n=DESIGN["best_of_n"],
         pretrains=len(SEEDS),
         grid=DESIGN["grid"],
+        ensemble_size=DESIGN["ensemble_size"],
         world="debian",
         claims=folder / "claims.csv",
     )

@@ -187,7 +187,7 @@ CASES = {
         "claims",
         {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
-        | {"grid": "full", "world": "debian"},
+        | {"grid": "full", "ensemble_size": 5, "world": "debian"},
         "--evidence: names no scale",
     ),
     "no trainings": ("training_table", {"runs": []}, "no training.csv in any of the folders"),

@@ -80,6 +80,7 @@ def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
         best_of_n=design["best_of_n"],
         pretrains=len(design["pretrain_seeds"]),
         grid=design["grid"],
+        ensemble_size=design["ensemble_size"],
         world="debian",
         claims=tmp_path / "claims.csv",
     )

@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
         best_of_n=experiment["best_of_n"],
         pretrains=len(experiment["pretrain_seeds"]),
         grid=experiment["grid"],
+        ensemble_size=experiment["ensemble_size"],
         world="debian",
         claims=folder / "claims.csv",
     )
