@@ -33,6 +33,10 @@ if not config["bundle"]:  # a bundle holds what later stages read of these rules
     include: "rules/policy.smk"
     include: "rules/reward.smk"
 
+    if CHEAPER:
+
+        include: "rules/cheaper_ensembles.smk"
+
 
 include: "rules/bundle.smk"
 include: "rules/rerank.smk"

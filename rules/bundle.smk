@@ -3,16 +3,15 @@
 # in the config names.
 # Out: bundles/{experiment}.zip; or those artifacts, config.json and manifest.json.
 
+from underspec.provenance.bundle import model_folders
+
 BUNDLED = {
     "tables": [
         made("data/posts.parquet"),
         made("samples/best_of_n.parquet"),
         *expand(made("scores/{name}.parquet"), name=SCORES),
     ],
-    "models": [
-        *expand(made("reward_models/{scale}/{name}"), scale=SCALES, name=NAMES),
-        made("evaluator"),
-    ],
+    "models": [made(folder) for folder in model_folders(SCORES)],
 }
 
 

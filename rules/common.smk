@@ -14,6 +14,7 @@ os.environ.update(SCRIPTS=str(HERE / "scripts"))  # for the shell commands of ru
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
+from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.data import gold_raters
 from underspec.config.config import need, read_config, recipe, text_world, validate
 from underspec.errors import UserError
@@ -54,7 +55,21 @@ WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
 HAS_GOLD = gold_raters.exists(config["world"])
-SCORES = [*expand("{scale}/{name}", scale=SCALES, name=NAMES), "evaluator"] + ["gold"] * HAS_GOLD
+EVALUATOR = grid.evaluator(**config["evaluator"])
+CHEAPER = cheaper_ensembles(
+    config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
+)
+# Names below reward_models/, and of the tables below scores/.
+REWARD_MODEL_FOLDERS = [
+    *expand("{scale}/{name}", scale=SCALES, name=NAMES),
+    *(f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.folders),
+    EVALUATOR,
+]
+SCORES = [
+    *expand("{scale}/{name}", scale=SCALES, name=NAMES),
+    *(f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables),
+    EVALUATOR,
+] + ["gold"] * HAS_GOLD
 TRAIN = "../envs/train.yaml"
 ANALYSIS = "../envs/analysis.yaml"
 
@@ -66,6 +81,8 @@ wildcard_constraints:
     split="preferences|validation|best_of_n",
     pretrain_seed=r"\d+",
     finetune_seed=r"\d+",
+    head_seed=r"\d+",
+    heads=r"\d+",
 
 
 def made(path):

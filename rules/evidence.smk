@@ -2,7 +2,7 @@
 # Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
-OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation"]
+OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
 OF_EVIDENCE += ["overoptimisation_fit", "bias"] * HAS_GOLD
 
 
@@ -32,8 +32,8 @@ rule evidence:
     input:
         made("samples/best_of_n.parquet"),
         made("diagnostics.parquet"),
-        made("evaluator"),
-        made("scores/evaluator.parquet"),
+        made(f"reward_models/{EVALUATOR}"),
+        made(f"scores/{EVALUATOR}.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
         expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
         expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
@@ -51,7 +51,8 @@ rule evidence:
         settings=settings(
             "scale",
             results=RESULTS,
-            design=DESIGN,
+            design=EVALUATED,
+            newer=config["newer_rankers"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
             resamples=config["resamples"],
             output=lambda wildcards: made(f"evidence/{wildcards.scale}"),
@@ -69,6 +70,7 @@ rule claims:
         published=shipped("reports/published/table1.csv"),
     output:
         tables=expand(made("tables/{table}.csv"), table=OF_EVIDENCE),
+        table1_long=made("tables/table1_long.csv"),
         claims=made("claims.csv"),
     log:
         made("logs/claims.log"),

@@ -77,8 +77,9 @@ rule overview:
 rule browser:
     input:
         MATRIX,
-        made("evaluator"),
-        made("scores/evaluator.parquet"),
+        made("diagnostics.parquet"),
+        made(f"reward_models/{EVALUATOR}"),
+        made(f"scores/{EVALUATOR}.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
         PAGE_PARTS,
         posts=made("data/posts.parquet"),
@@ -94,7 +95,12 @@ rule browser:
         ANALYSIS
     params:
         paths=paths,
-        settings=settings(results=RESULTS, design=DESIGN, experiment=config["experiment"]),
+        settings=settings(
+            results=RESULTS,
+            design=EVALUATED,
+            newer=config["newer_rankers"],
+            experiment=config["experiment"],
+        ),
         code=code("browser"),
     shell:
         'python "$SCRIPTS"/browser.py {params.paths} {params.settings} --log {log}'

@@ -1,9 +1,7 @@
 # In: data/, samples/, pretrain/.
-# Out: data/preferences.parquet, reward_models/{scale}/pretrain{p}-finetune{f}/, evaluator/, and
-# the reward matrix: scores/{scale}/pretrain{p}-finetune{f}.parquet, scores/evaluator.parquet,
-# scores/gold.parquet. Nothing after the matrix needs torch.
-
-EVALUATOR = config["evaluator"]
+# Out: data/preferences.parquet, reward_models/{scale}/pretrain{p}-finetune{f}/, and the reward
+# matrix: scores/{scale}/pretrain{p}-finetune{f}.parquet, scores/gold.parquet. The evaluator is one
+# of the reward models. Nothing after the matrix needs torch.
 
 
 rule preferences:
@@ -52,6 +50,8 @@ rule reward_model:
             "scale",
             "pretrain_seed",
             "finetune_seed",
+            head_seed=lambda wildcards: wildcards.get("head_seed", wildcards.finetune_seed),
+            heads=lambda wildcards: wildcards.get("heads", "1"),
             shape=shape_of(),
             recipe=recipe_of("models", "{scale}", "reward_model"),
             lengths=config["lengths"],
@@ -63,35 +63,6 @@ rule reward_model:
         '{resources.launcher} "$SCRIPTS"/reward_model.py {params.paths} {params.settings}'
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --device_layout {resources.device_layout:q} --log {log}"
-
-
-use rule reward_model as evaluator with:
-    input:
-        posts=made("data/posts.parquet"),
-        preferences=made("data/preferences.parquet"),
-        tokenizer=made("data/tokenizer"),
-        pretrain=pretrained(EVALUATOR["scale"], EVALUATOR["pretrain_seed"]),
-    output:
-        directory(made("evaluator")),
-    log:
-        made("logs/evaluator.log"),
-    benchmark:
-        made("benchmarks/evaluator.tsv")
-    threads: cpus("reward_model", EVALUATOR["scale"])
-    resources:
-        **asks("reward_model", EVALUATOR["scale"]),
-        checkpoint_seconds=config["checkpoint_seconds"],
-    params:
-        paths=paths,
-        settings=settings(
-            **EVALUATOR,
-            shape=shape_of(EVALUATOR["scale"]),
-            recipe=recipe_of("models", EVALUATOR["scale"], "reward_model"),
-            lengths=config["lengths"],
-            centering=config["centering"],
-        ),
-        checkpoints=checkpoints,
-        code=code("reward_model"),
 
 
 # One job scores with all reward models of a scale. In the miniature, starting a process takes
@@ -108,6 +79,8 @@ rule score:
         made("logs/score/{scale}.log"),
     benchmark:
         made("benchmarks/score/{scale}.tsv")
+    wildcard_constraints:
+        scale="|".join(map(re.escape, SCALES)),
     conda:
         TRAIN
     threads: cpus("score")
@@ -130,24 +103,15 @@ use rule score as score_evaluator with:
         posts=made("data/posts.parquet"),
         samples=made("samples/best_of_n.parquet"),
         tokenizer=made("data/tokenizer"),
-        reward_models=[made("evaluator")],
+        reward_models=[made(f"reward_models/{{scale}}/{Path(EVALUATOR).name}")],
     output:
-        scores=[made("scores/evaluator.parquet")],
+        scores=[made(f"scores/{{scale}}/{Path(EVALUATOR).name}.parquet")],
     log:
-        made("logs/score/evaluator.log"),
+        made("logs/score/{scale}/evaluator.log"),
     benchmark:
-        made("benchmarks/score/evaluator.tsv")
-    threads: cpus("score", EVALUATOR["scale"])
-    resources:
-        **asks("score", EVALUATOR["scale"]),
-    params:
-        paths=paths,
-        settings=settings(
-            shape=shape_of(EVALUATOR["scale"]),
-            lengths=config["lengths"],
-            precision=config["scoring"]["precision"],
-        ),
-        code=code("score"),
+        made("benchmarks/score/{scale}/evaluator.tsv")
+    wildcard_constraints:
+        scale=re.escape(config["evaluator"]["scale"]),
 
 
 if HAS_GOLD:

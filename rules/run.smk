@@ -54,18 +54,19 @@ RUNS = [
     ),
     *(
         {
-            "stage": "reward model",
-            "scale": scale,
-            "name": name,
-            "folder": made(f"reward_models/{scale}/{name}"),
+            "stage": "evaluator" if path == EVALUATOR else "reward model",
+            "scale": Path(path).parent.name,
+            "name": Path(path).name,
+            "folder": made(f"reward_models/{path}"),
         }
-        for scale in SCALES
-        for name in NAMES
+        for path in REWARD_MODEL_FOLDERS
     ),
-    *(
-        {"stage": stage, "scale": config[stage]["scale"], "name": stage, "folder": made(stage)}
-        for stage in ("policy", "evaluator")
-    ),
+    {
+        "stage": "policy",
+        "scale": config["policy"]["scale"],
+        "name": "policy",
+        "folder": made("policy"),
+    },
 ]
 
 

@@ -12,7 +12,8 @@ DESIGN = {
         "ensemble_size",
         "best_of_n",
     )
-} | {"gold": HAS_GOLD}
+}
+EVALUATED = DESIGN | {"evaluator": EVALUATOR, "gold": HAS_GOLD}
 EVALUATION_TABLES = ["accuracy", "figure4", "table1"] + ["gold"] * HAS_GOLD
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
@@ -47,8 +48,8 @@ rule disagreement_tables:
 rule evaluation_tables:
     input:
         MATRIX,
-        made("evaluator"),
-        made("scores/evaluator.parquet"),
+        made(f"reward_models/{EVALUATOR}"),
+        made(f"scores/{EVALUATOR}.parquet"),
         made("scores/gold.parquet") if HAS_GOLD else [],
         published=shipped("reports/published/table1.csv"),
     output:
@@ -62,7 +63,7 @@ rule evaluation_tables:
         ANALYSIS
     params:
         paths=paths,
-        settings=settings(results=RESULTS, design=DESIGN, output=made("tables")),
+        settings=settings(results=RESULTS, design=EVALUATED, output=made("tables")),
         code=code("evaluation_tables"),
     shell:
         'python "$SCRIPTS"/evaluation_tables.py {params.paths} {params.settings} --log {log}'

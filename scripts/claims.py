@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec.analysis import newer_rankers
 from underspec.analysis.claims import Found, numbers_of_table1, read_claims, verdicts
 from underspec.analysis.published import read_table1
 from underspec.analysis.quantities import from_table
@@ -24,8 +25,10 @@ def claims(
     world: sections.Name,
     claims: Path,
     tables: list[Path],
+    table1_long: Path,
 ) -> None:
-    """Write the verdict on every claim of the claims file, and each of `tables` over all scales.
+    """Write the verdict on every claim of the claims file, each of `tables` over all scales, and
+    Table 1 in the long form, with every ranker.
 
     evidence: a folder for each scale, of the scale's name, with a table of each one's name.
     """
@@ -35,12 +38,18 @@ def claims(
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence
     }
-    entries = read_claims(claims_file) + numbers_of_table1(read_table1(published))
+    paper = read_table1(published)
+    entries = read_claims(claims_file) + numbers_of_table1(paper)
     what = Found(found, best_of_n, pretrains, grid, min(ensemble_size, pretrains), world)
     write_csv(verdicts(entries, what), claims)
     for path in tables:
-        parts = [read_csv(folder / path.name) for folder in evidence]
-        write_csv(pd.concat(parts, ignore_index=True), path)
+        write_csv(_over_scales(evidence, path.stem), path)
+    write_csv(newer_rankers.table1_long(_over_scales(evidence, "rankers"), paper), table1_long)
+
+
+def _over_scales(evidence: list[Path], table: str) -> pd.DataFrame:
+    parts = [read_csv(folder / f"{table}.csv") for folder in evidence]
+    return pd.concat(parts, ignore_index=True)
 
 
 if __name__ == "__main__":

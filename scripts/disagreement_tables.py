@@ -15,10 +15,9 @@ def disagreement_tables(
 ) -> None:
     """Write what Figures 1 to 3 draw: how far reward models part. Needs no evaluator.
 
-    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
-    best_of_n and gold.
+    design: keys of the config.
     """
-    read = read_results(results, design, evaluated=False)
+    read = read_results(results, design)
     for table in (tables.figure1, tables.figure2, tables.figure3):
         made = pd.concat([table(scale) for scale in read.scales], ignore_index=True)
         write_csv(made, output / f"{table.__name__}.csv")

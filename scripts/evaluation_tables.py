@@ -14,16 +14,15 @@ from underspec.csv_files import write_csv
 def evaluation_tables(
     *,
     results: Path,
-    design: Annotated[dict, sections.Experiment],
+    design: Annotated[dict, sections.Evaluated],
     published: Path,
     output: Path,
 ) -> None:
     """Write accuracies, what Figure 4 draws and Table 1 prints, and gold rewards.
 
-    design: scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
-    best_of_n and gold.
+    design: keys of the config, the path of the evaluator, and whether there is a gold rater.
     """
-    read = read_results(results, design, evaluated=True)
+    read = read_results(results, design)
     paper = read_table1(published)
     made = {"accuracy": tables.accuracy(read)}
     for table in (tables.figure4, tables.gold) if design["gold"] else (tables.figure4,):

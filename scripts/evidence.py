@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from underspec.analysis import overoptimisation, supplementary_tables
+from underspec.analysis import hedging, newer_rankers, overoptimisation, supplementary_tables
 from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import evaluator_length_coefficient, to_table
 from underspec.analysis.quantities import evidence as find
@@ -18,7 +18,8 @@ def evidence(
     *,
     results: Path,
     scale: str,
-    design: Annotated[dict, sections.Experiment],
+    design: Annotated[dict, sections.Evaluated],
+    newer: Annotated[dict, sections.NewerRankers],
     length_bias: sections.LengthBias,
     resamples: sections.Resamples,
     output: Path,
@@ -26,18 +27,20 @@ def evidence(
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and the tables beside the paper's.
 
-    design: grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size, best_of_n and gold;
-    length_bias: that of the simulated rater's labels, 0 where people compare.
+    design: keys of the config, the path of the evaluator, and whether there is a gold rater;
+    newer: the config's newer_rankers; length_bias: that of the simulated rater's labels, 0 where
+    people compare.
     """
-    read = read_results(results, design | {"scales": [scale]}, evaluated=True)
+    read = read_results(results, design | {"scales": [scale]})
     (of_this,) = read.scales
     diagnostics = read_diagnostics(results / "diagnostics.parquet", read.layout)
+    beside_paper = newer_rankers.read(newer, diagnostics.pop("similarity"))
     metrics = dict(read.metrics)
     if biased := design["gold"] and length_bias:
         metrics["biased_words"] = diagnostics["words"]
         metrics["label_utility"] = metrics["gold"] + length_bias * diagnostics["words"]
     drawn = draw(of_this.models, len(read.layout.post_ids), resamples, scale)
-    found = find(of_this, metrics, read.evaluator["accuracy"], drawn)
+    found = find(of_this, metrics, read.evaluator["accuracy"], drawn, beside_paper)
     if biased:
         found |= evaluator_length_coefficient(metrics, diagnostics["words"], drawn)
     write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
@@ -50,6 +53,8 @@ def evidence(
         "components": supplementary_tables.components(of_this),
         "paired": supplementary_tables.paired(of_this, found, metrics, pretrains),
         "overoptimisation": of_scale(curves, of_this, []),
+        "hedging": of_scale(hedging.stops(of_this, read.metrics), of_this, []),
+        "rankers": newer_rankers.table(of_this, read.metrics, beside_paper),
     }
     if design["gold"]:
         fitted = overoptimisation.fit(curves)

@@ -72,6 +72,9 @@ def _overlay(part):
 def rows(part: dict, default, path: tuple[str, ...], defs: dict) -> Iterator[tuple]:
     """(path, default, schema) of each key below `path`; where names are free, of the first one."""
     part = _resolved(part, defs)
+    if isinstance(default, dict) and "anyOf" in part:  # a map or null
+        options = (_resolved(each, defs) for each in part["anyOf"])
+        part = next(each for each in options if "properties" in each)
     if isinstance(default, dict) and default and part.get("properties"):
         for key, value in default.items():
             yield from rows(part["properties"][key], value, (*path, key), defs)

@@ -3,17 +3,16 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from underspec.artifacts import PREFERENCES, of_split, read_posts, read_table
 from underspec.command import command
 from underspec.config import sections
-from underspec.data.tokenization import encode, load_tokenizer
-from underspec.errors import ArtifactError
+from underspec.data.comparisons import encoded_comparisons
+from underspec.data.tokenization import load_tokenizer
 from underspec.inference.scoring import pairwise_accuracy
 from underspec.models.reward_model import new_reward_model
 from underspec.models.t5 import parameters, save
 from underspec.recipe import DeviceLayout, Recipe
 from underspec.training.loop import train
-from underspec.training.objectives.preference import distinguishable, preference
+from underspec.training.objectives.preference import preference
 
 log = logging.getLogger("underspec.reward_model")
 
@@ -31,6 +30,8 @@ def reward_model(
     centering: sections.Centering,
     pretrain_seed: sections.Seed,
     finetune_seed: sections.Seed,
+    head_seed: sections.Seed,
+    heads: sections.Heads,
     checkpoints: Path,
     save_seconds: float,
     device_layout: Annotated[dict, sections.DeviceLayout],
@@ -38,34 +39,15 @@ def reward_model(
 ) -> None:
     """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
 
-    The finetune seed sets the initialisation of the reward head, the data order and dropout.
+    The finetuning seed sets the data order and dropout, head_seed the initial reward heads. In the
+    paper's reward models the two are the same.
     """
     trained = load_tokenizer(tokenizer)
-    compared = read_table(preferences, PREFERENCES)
-    post_of = read_posts(posts, compared.post_id, preferences).set_index("post_id").post
-
-    def pairs(split: str) -> list[list]:
-        table = of_split(compared, split, preferences)
-        different = distinguishable(
-            encode(trained, table.post_id.map(post_of), lengths["post"]),
-            encode(trained, table.chosen, lengths["summary"]),
-            encode(trained, table.rejected, lengths["summary"]),
-        )
-        if equal := len(table) - len(different[0]):
-            log.warning(
-                "%s: %d of %d comparisons left out: their texts are equal after encoding and "
-                "truncation to %d tokens",
-                *(split, equal, len(table), lengths["summary"]),
-            )
-        if equal == len(table):
-            raise ArtifactError(
-                f"{preferences}: the texts of all comparisons of the split {split} are equal once "
-                "encoded; raise lengths.summary, or see the tokenizer"
-            )
-        return different
-
-    training, held_out = pairs("preferences"), pairs("validation")
-    model = new_reward_model(pretrain, shape, trained.get_vocab_size(), finetune_seed)
+    training, held_out = (
+        encoded_comparisons(posts, preferences, split, trained, lengths)
+        for split in ("preferences", "validation")
+    )
+    model = new_reward_model(pretrain, shape, trained.get_vocab_size(), head_seed, heads)
     objective = preference(*training, recipe["batch"], finetune_seed, centering)
     result = train(
         model,
@@ -88,7 +70,9 @@ def reward_model(
         "accuracy": accuracy,
         "pairs": len(held_out[0]),
     }
-    about = {"stage": "reward model", **identity, "recipe": recipe, "centering": centering}
+    heads_drawn = {"head_seed": head_seed, "heads": heads}
+    about = {"stage": "reward model", **identity, **heads_drawn}
+    about |= {"recipe": recipe, "centering": centering}
     save(model, output, rows, about, metrics)
     shutil.rmtree(checkpoints, ignore_errors=True)
 

@@ -8,6 +8,7 @@ from underspec.artifacts import SAMPLES, SCORES, read_posts, read_table, write_t
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
+from underspec.errors import ArtifactError
 from underspec.inference.scoring import score as score_candidates
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import for_inference, load
@@ -26,7 +27,10 @@ def score(
     precision: sections.Precision,
     scores: list[Path],
 ) -> None:
-    """Score every sample with reward models of one scale, each into the table in its place."""
+    """Score every sample with reward models of one scale.
+
+    scores: the tables to write, in the order of the reward models, one for each of their heads.
+    """
     trained = load_tokenizer(tokenizer)
     table = read_table(samples, SAMPLES)
     post_of = read_posts(posts, table.post_id, samples).set_index("post_id").post
@@ -35,13 +39,22 @@ def score(
     texts = encode(trained, table.text, lengths["summary"])
     candidates = [[texts[row] for row in rows] for rows in groups.values()]
     rows = np.concatenate(list(groups.values()))
-    for done, (folder, path) in enumerate(zip(reward_models, scores, strict=True), start=1):
+    pending = list(scores)
+    for done, folder in enumerate(reward_models, start=1):
         model = load(RewardModel, folder, shape, trained.get_vocab_size())
+        heads = model.head.out_features
+        its_own, pending = pending[:heads], pending[heads:]
+        if len(its_own) < heads or (pending and done == len(reward_models)):
+            raise ArtifactError(
+                f"{folder}: has {heads} reward heads and {len(its_own + pending)} tables for them; "
+                "give --scores one for each head of each reward model"
+            )
         model = for_inference(model, precision)
-        rewards = np.empty(len(table), np.float32)
+        rewards = np.empty((len(table), heads), np.float32)
         rewards[rows] = np.concatenate(score_candidates(model, encoded_posts, candidates))
-        write_table(table[["post_id", "sample_index"]].assign(reward=rewards), path, SCORES)
-        log.info("%d of %d reward models", done, len(scores))
+        for path, reward in zip(its_own, rewards.T, strict=True):
+            write_table(table[["post_id", "sample_index"]].assign(reward=reward), path, SCORES)
+        log.info("%d of %d reward models", done, len(reward_models))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from underspec.errors import ArtifactError, first_line
 # parsed as numbers or missing values; an empty cell is "".
 TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
 TEXT += ("statistic", "component", "by", "diagnostic", "yardstick", "better", "worse")
-TEXT += ("stage", "name", "path", "sha256")
+TEXT += ("stage", "name", "path", "sha256", "rule", "course")
 TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "these_models")
 
 

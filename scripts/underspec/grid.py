@@ -46,6 +46,11 @@ def reward_models(
     return [RewardModel(p, f) for p, f in cells if p == pretrain_seeds[0] or f == finetune_seeds[0]]
 
 
+def evaluator(scale: str, pretrain_seed: int, finetune_seed: int) -> str:
+    """The path of the evaluator, itself a reward model, below reward_models/ and scores/."""
+    return f"{scale}/{RewardModel(pretrain_seed, finetune_seed).name}"
+
+
 def rankers(models: list[RewardModel], aggregators: list[str], ensemble_size: int) -> list[Ranker]:
     """The rankers of one scale: single reward models, then each ensemble with each aggregator.
 

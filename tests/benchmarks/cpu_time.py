@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from underspec.monitoring.forecast import stage  # noqa: E402
 
-MODELS = ("pretrain", "policy", "sample", "reward_models", "evaluator", "score")
+MODELS = ("pretrain", "policy", "sample", "reward_models", "score")
 LINE = re.compile(r"CPU seconds: ([\d.]+) to start, ([\d.]+) in all")
 
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from underspec.artifacts import DIAGNOSTICS, SAMPLES, SCORES, write_table  # noqa: E402
 from underspec.grid import rankers, reward_models  # noqa: E402
+from underspec.yaml_map import read_map  # noqa: E402
 
 SAMPLES_A_POST = 64
 SEEDS = [0, 1, 2, 3, 4]
@@ -35,11 +36,13 @@ DESIGN = {
     "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
+    "evaluator": "xxl/pretrain3-finetune0",
     "gold": True,
 }
 MODELS = reward_models("full", SEEDS, SEEDS)
 RANKERS = rankers(MODELS, DESIGN["aggregators"], DESIGN["ensemble_size"])
-TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
+TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
+NEWER = read_map(ROOT / "config.yaml")["newer_rankers"]
 
 
 def generate(folder: Path, posts: int) -> None:
@@ -67,9 +70,10 @@ def generate(folder: Path, posts: int) -> None:
         (folder / name / "metrics.json").write_text(json.dumps(metrics))
 
     quality = effect(1)
-    put("evaluator", quality + effect(0.3))
+    put(DESIGN["evaluator"], quality + effect(0.3))
     put("gold", quality)
-    describe("evaluator", scale="xxl", parameters=11 * 10**9, accuracy=0.8, pairs=5000)
+    judge = {"scale": "xxl", "parameters": 11 * 10**9, "accuracy": 0.8, "pairs": 5000}
+    describe(f"reward_models/{DESIGN['evaluator']}", **judge)
     for scale in DESIGN["scales"]:
         pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in SEEDS]
         for model in MODELS:
@@ -77,6 +81,7 @@ def generate(folder: Path, posts: int) -> None:
             described = {"scale": scale, "parameters": 10**9, "accuracy": 0.7, "pairs": 5000}
             describe(f"reward_models/{scale}/{model.name}", **described)
     measured = keys.assign(words=text.ravel() % 40, common_subsequence=5.0, copied=0.5)
+    measured["similarity"] = (quality + effect(1)).ravel()
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
@@ -91,7 +96,7 @@ def command(stage: str, **options) -> list[str]:
 
 def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
     """Commands by name; those of a list may run side by side, the lists one after the other."""
-    grid = {key: DESIGN[key] for key in DESIGN if key not in ("scales", "gold")}
+    grid = {key: DESIGN[key] for key in DESIGN if key not in ("scales", "evaluator", "gold")}
     everywhere = {"results": folder, "design": DESIGN, "output": folder / "tables"}
     published = ROOT / "reports/published/table1.csv"
     rerank = [
@@ -120,6 +125,7 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
                 results=folder,
                 scale=scale,
                 design=DESIGN,
+                newer=NEWER,
                 length_bias=0.0,
                 resamples=2000,
                 output=folder / "evidence" / scale,
@@ -133,6 +139,7 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
         published=published,
         evidence=[str(folder / "evidence" / scale) for scale in DESIGN["scales"]],
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
+        table1_long=folder / "tables/table1_long.csv",
         best_of_n=DESIGN["best_of_n"],
         pretrains=len(SEEDS),
         grid=DESIGN["grid"],

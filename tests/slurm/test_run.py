@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slurm
 SMOKE = ["--configfile", "experiments/smoke.yaml"]
 ACCOUNT = "JobID,State,AllocTRES"
 GPU = ["policy:gpu=1", "policy:gpu_model=fake"]
-BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "evaluator", "score", "tokens"}
+BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "score", "tokens"}
 
 
 def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):

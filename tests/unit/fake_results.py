@@ -24,12 +24,20 @@ DESIGN = {
     "aggregators": ["mean", "min"],
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 16],
+    "evaluator": "huge/pretrain9-finetune0",
     "gold": True,
 }
 GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "ensemble_size")
 GRID_KEYS += ("best_of_n",)
 MODELS = reward_models("workshop", [0, 1, 2], [0, 1])
 RANKERS = {ranker.name: ranker for ranker in rankers(MODELS, ["mean", "min"], 5)}
+NEWER = {
+    "uwo": {"coefficient": 0.5},
+    "soft": {"temperature": 0.5},
+    "poisson": {},
+    "pessimism": {"beta": 0.1},
+    "mbr": {"beta": 0.5},
+}
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "table1.csv"
 CLOSE = {"rel": 1e-5, "abs": 1e-7}  # the tables print six digits, rewards are single precision
 
@@ -62,8 +70,14 @@ def make_results(folder, design):
         path.write_text(json.dumps(metrics))
 
     quality = effect(1)
-    put_scores("evaluator", quality + effect(0.2))
-    put_metrics("evaluator", scale="huge", parameters=9999, accuracy=0.8, pairs=50)
+    put_scores(design["evaluator"], quality + effect(0.2))
+    put_metrics(
+        f"reward_models/{design['evaluator']}",
+        scale="huge",
+        parameters=9999,
+        accuracy=0.8,
+        pairs=50,
+    )
     if design["gold"]:
         put_scores("gold", np.round(2 * quality))
     models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
@@ -109,7 +123,7 @@ def read_world(folder):
     return {
         "posts": [f"post{post}" for post in range(POSTS)],
         "text": column("samples/best_of_n.parquet", "text", "post_id", "sample_index"),
-        "evaluator": reward("evaluator"),
+        "evaluator": reward(DESIGN["evaluator"]),
         "gold": reward("gold"),
         "reward": {(s, m.name): reward(f"{s}/{m.name}") for s in SCALES for m in MODELS},
         "choice": {

@@ -20,7 +20,7 @@ SHAPE, LENGTHS = CONFIG["models"]["base"]["shape"], CONFIG["lengths"]
 RECIPE = CONFIG["recipe"] | CONFIG["models"]["base"]["pretrain"]
 GRID = {key: CONFIG[key] for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators")}
 GRID |= {"ensemble_size": CONFIG["ensemble_size"]}
-DESIGN = GRID | {"best_of_n": [1, 2], "gold": True}
+DESIGN = GRID | {"best_of_n": [1, 2], "evaluator": "xxl/pretrain6-finetune0", "gold": True}
 OUTPUTS = {"rerank": "choices", "score": "scores", "claims": "claims", "overview": "page"}
 OUTPUTS |= {"pretraining_text": "text"}
 LISTS = {"choices", "scores"}  # of outputs
@@ -62,7 +62,7 @@ FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "d
 FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrain": "gone", "lengths": LENGTHS}
 FINETUNE |= {"checkpoints": "checkpoints"}
 REWARD = FINETUNE | {"preferences": "preferences", "scale": "base", "centering": 0.01}
-REWARD |= {"pretrain_seed": 0, "finetune_seed": 0}
+REWARD |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1}
 SCORE = {"posts": "posts", "samples": "samples", "tokenizer": "tokenizer"}
 SCORE |= {"reward_models": ["gone"], "shape": SHAPE, "lengths": LENGTHS, "precision": "fp32"}
 SAMPLE = {"posts": "posts", "tokenizer": "tokenizer", "policy": "gone", "shape": SHAPE, "seed": 0}
@@ -168,18 +168,25 @@ CASES = {
     ),
     "no results": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN}
+        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
         | {"length_bias": 0.0, "resamples": 100},
         "gone/samples/best_of_n.parquet: no such file",
     ),
     "an empty experiment": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": {}, "length_bias": 0, "resamples": 100},
+        {"results": "gone", "scale": "base", "design": {}, "newer": CONFIG["newer_rankers"]}
+        | {"length_bias": 0, "resamples": 100},
         "--design.grid: missing",
+    ),
+    "no strength": (
+        "evidence",
+        {"results": "gone", "scale": "base", "design": DESIGN, "resamples": 100, "length_bias": 0}
+        | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}},
+        "--newer.soft.temperature: 0 is not allowed",
     ),
     "no resamples": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN}
+        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
         | {"length_bias": 0.0, "resamples": 0},
         "--resamples: '0' is not allowed",
     ),
@@ -187,7 +194,7 @@ CASES = {
         "claims",
         {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
-        | {"grid": "full", "ensemble_size": 5, "world": "debian"},
+        | {"grid": "full", "ensemble_size": 5, "world": "debian", "table1_long": "gone"},
         "--evidence: names no scale",
     ),
     "no trainings": ("training_table", {"runs": []}, "no training.csv in any of the folders"),

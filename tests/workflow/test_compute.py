@@ -11,6 +11,7 @@ PAPER = ["--profile", "slurm", "--configfile", "experiments/paper.yaml", "--forc
 PAPER += ["--config", "compute={score: {xl: {max_mem_mb: 70000, growth_minutes: 3}}}"]
 PRETRAIN = "results/paper/pretrain/{}/seed0"
 REWARD_MODEL = "results/paper/reward_models/{}/pretrain0-finetune0"
+EVALUATOR = "xxl/pretrain6-finetune0"
 SCORES = "results/paper/scores/{}/pretrain0-finetune0.parquet"
 # Output, GPUs in all, nodes, CPUs a node; memory (MB a node) and minutes of attempts 1 and 2.
 ASKED = [
@@ -22,10 +23,10 @@ ASKED = [
     (REWARD_MODEL.format("base"), 1, 1, 8, (64000, 96000), (720, 1080)),
     (REWARD_MODEL.format("large"), 1, 1, 8, (64000, 96000), (720, 1080)),
     (REWARD_MODEL.format("xl"), 4, 1, 16, (256000, 384000), (720, 1080)),
-    ("results/paper/evaluator", 8, 1, 32, (768000, 1152000), (1440, 2160)),
+    (f"results/paper/reward_models/{EVALUATOR}", 8, 1, 32, (768000, 1152000), (1440, 2160)),
     (SCORES.format("base"), 1, 1, 8, (64000, 96000), (720, 1080)),
     (SCORES.format("xl"), 1, 1, 8, (64000, 70000), (720, 2160)),  # a limit and a growth of its own
-    ("results/paper/scores/evaluator.parquet", 1, 1, 8, (128000, 192000), (720, 1080)),
+    (f"results/paper/scores/{EVALUATOR}.parquet", 1, 1, 8, (128000, 192000), (720, 1080)),
 ]
 
 

@@ -45,7 +45,7 @@ def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
     rules = scheduled(
         REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
     )
-    assert rules >= {"import_pretrain", "policy", "sample", "reward_model", "evaluator"}
+    assert rules >= {"import_pretrain", "policy", "sample", "reward_model"}
     assert ("pretrain" in rules) == (experiment != "released")
 
 
@@ -63,8 +63,19 @@ def test_the_slurm_profile_runs_what_a_configfile_names():
 def test_figures_of_underspecification_need_no_evaluator():
     for figure in ("figure1", "figure2", "figure3"):
         rules = scheduled(REPOSITORY, *SMOKE, "--forceall", figure)
-        assert not rules & {"evaluator", "score_evaluator", "gold_score", "evaluation_tables"}
-    assert scheduled(REPOSITORY, *SMOKE, "--forceall", "figure4") >= {"evaluator"}
+        assert not rules & {"score_evaluator", "gold_score", "evaluation_tables"}
+    assert scheduled(REPOSITORY, *SMOKE, "--forceall", "figure4") >= {"score_evaluator"}
+
+
+CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
+
+
+def test_cheaper_ensembles_are_made_only_if_the_config_asks_for_them(tmp_path):
+    assert not scheduled(REPOSITORY, *SMOKE, "--forceall", "all") & CHEAPER
+    chosen = overlay(tmp_path, {"cheaper_ensembles": {"warm": [0], "multihead": [1]}})
+    assert scheduled(REPOSITORY, *chosen, "--forceall", "all") >= CHEAPER
+    for figure in ("figure1", "figure2", "figure3"):  # they judge nothing
+        assert not scheduled(REPOSITORY, *chosen, "--forceall", figure) & CHEAPER
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 RESULTS = Path("results/smoke")
 EVIDENCE = {"evidence", "claims", "overview"}
 FIGURES_OF_EVIDENCE = {f"draw_{name}" for name in ("exact", "components", "shift")}
-FIGURES_OF_EVIDENCE |= {"draw_overoptimisation"}
+FIGURES_OF_EVIDENCE |= {"draw_overoptimisation", "draw_rankers"}
 FIGURES_OF_EVALUATION = {f"draw_{name}" for name in ("figure4", "accuracy", "gold", "table1")}
 AFTER_EVALUATION = {"evaluation_tables", *EVIDENCE, *FIGURES_OF_EVALUATION, *FIGURES_OF_EVIDENCE}
 FIGURES = {f"draw_figure{i}" for i in (1, 2, 3)} | FIGURES_OF_EVALUATION | FIGURES_OF_EVIDENCE
@@ -33,7 +33,8 @@ PAGES = {"overview", "browser", "manifest"}
 OF_TRAINING = {"training_table", "draw_training", "checksums"}
 AFTER_SCORES = {"rerank", "disagreement_tables", *FIGURES, *AFTER_EVALUATION, *PAGES}
 AFTER_REWARD_MODELS = {"score", *OF_TRAINING, *AFTER_SCORES}
-TRAINED_ON_PREFERENCES = {"reward_model", "evaluator", "score_evaluator", *AFTER_REWARD_MODELS}
+TRAINED_ON_PREFERENCES = {"reward_model", "score_evaluator", *AFTER_REWARD_MODELS}
+CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
 AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
 AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
 
@@ -61,6 +62,14 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
         ({"resamples": 150}, {*EVIDENCE, *FIGURES_OF_EVIDENCE, "manifest"}),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
+        (
+            {"newer_rankers": {"soft": {"temperature": 0.1}}},
+            {*EVIDENCE, *FIGURES_OF_EVIDENCE, "browser", "manifest"},
+        ),
+        (
+            {"newer_rankers": dict.fromkeys(("uwo", "soft", "poisson", "pessimism", "mbr"))},
+            {*EVIDENCE, *FIGURES_OF_EVIDENCE, "browser", "manifest"} - {"draw_rankers"},
+        ),
         ({"ensemble_size": 3}, AFTER_SCORES),
         ({"centering": 0.1}, TRAINED_ON_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
@@ -70,7 +79,11 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ),
         (
             {"models": {"xxl": {"reward_model": {"steps": 5}}}},
-            {"evaluator", "score_evaluator", *AFTER_EVALUATION, *OF_TRAINING, *PAGES},
+            {"reward_model", "score_evaluator", *AFTER_EVALUATION, *OF_TRAINING, *PAGES},
+        ),
+        (
+            {"cheaper_ensembles": {"warm": [0], "multihead": [1]}},
+            {*CHEAPER, *OF_TRAINING, "manifest"},
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),

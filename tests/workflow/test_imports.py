@@ -24,7 +24,7 @@ def from_elsewhere(folder, checkpoints=None):
 
 def test_nothing_is_pretrained(tmp_path):
     rules = scheduled(REPOSITORY, *from_elsewhere(tmp_path), "--forceall", "all")
-    assert rules >= {"import_pretrain", "reward_model", "policy", "evaluator", "tokenizer"}
+    assert rules >= {"import_pretrain", "reward_model", "policy", "tokenizer"}
     assert not rules & {"pretrain", "tokens"}
 
 

@@ -1,6 +1,7 @@
 """Several reward models as one: standardise each, then aggregate (the paper's section 3).
 
-Adding an aggregator is one entry in AGGREGATORS.
+Adding an aggregator is one entry in AGGREGATORS; its parameters, if it has any, are keys of the
+config (`newer_rankers`), passed by name.
 """
 
 from collections.abc import Callable
@@ -21,13 +22,21 @@ def _median(rewards: ndarray) -> ndarray:
     return sum(middle) / len(middle)
 
 
-# Each takes standardised rewards (models, posts, samples) to (posts, samples).
-AGGREGATORS: dict[str, Callable[[ndarray], ndarray]] = {
+def uwo(rewards: ndarray, coefficient: float) -> ndarray:
+    """Uncertainty-weighted optimisation: mean - coefficient * (population) variance over models
+    (Coste et al., 2310.02743, Eq. 5)."""
+    return rewards.mean(axis=0) - coefficient * rewards.var(axis=0)
+
+
+# Each takes standardised rewards (models, posts, samples) to (posts, samples); those that have
+# parameters, in units of their mean (see `in_units_of_mean`): to the others the unit is nothing.
+AGGREGATORS: dict[str, Callable[..., ndarray]] = {
     "mean": lambda rewards: rewards.mean(axis=0),
     "median": _median,
     "min": lambda rewards: rewards.min(axis=0),
     # The paper does not say which deviation: ours is the population's, ddof = 0.
     "mean_minus_stdev": lambda rewards: rewards.mean(axis=0) - rewards.std(axis=0),
+    "uwo": uwo,
 }
 
 
@@ -41,6 +50,25 @@ def standardise(rewards: ndarray) -> ndarray:
     """
     rewards = rewards.astype("float64")
     return rewards - rewards.mean(axis=-1, keepdims=True)
+
+
+def in_units_of_mean(rewards: ndarray) -> ndarray:
+    """Standardised rewards (models, posts, samples) in standard deviations, within a post, of their
+    mean over models. So parameters mean the same for every ensemble (ours)."""
+    return rewards / unit_of_mean(mean_products(rewards))
+
+
+def mean_products(rewards: ndarray) -> ndarray:
+    """(models, models) the mean product of two models' standardised rewards (models, posts,
+    samples)."""
+    flat = rewards.reshape(len(rewards), -1)
+    return flat @ flat.T / flat.shape[1]
+
+
+def unit_of_mean(products: ndarray) -> float:
+    """The standard deviation of the mean of some models, from their mean products; 1 if it does not
+    vary."""
+    return float(np.sqrt(products.mean())) or 1.0
 
 
 def aggregate(rewards: ndarray, aggregator: str | None) -> ndarray:

@@ -24,11 +24,11 @@ def chances(rewards: np.ndarray, ns: list[int]) -> np.ndarray:
     """
     below, up_to = ranks(rewards)
     size = rewards.shape[1]
-    among_lowest = np.stack([_share_of_sets(size, n) for n in ns])
+    among_lowest = np.stack([share_of_sets(size, n) for n in ns])
     return (among_lowest[:, up_to] - among_lowest[:, below]) / (up_to - below)
 
 
-def _share_of_sets(size: int, n: int) -> np.ndarray:
+def share_of_sets(size: int, n: int) -> np.ndarray:
     """C(m, n) / C(size, n) for m = 0..size: the share of the sets of n within m of the samples."""
     m = np.arange(size + 1.0)[:, None]
     taken = np.arange(n)

@@ -10,7 +10,7 @@ import pandas as pd
 from underspec.analysis.exact_best_of_n import chances, expected
 from underspec.analysis.intervals import mean_and_error
 from underspec.analysis.results import ScaleResults
-from underspec.analysis.statistics import kl_bound
+from underspec.analysis.statistics import in_policy_units, kl_bound
 
 AGGREGATOR = "mean"
 FITTED = "gold"
@@ -27,7 +27,7 @@ def curves(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFram
         gains = []
         for ranker in rankers:
             proxy = results.rewards_of(ranker)
-            values = _in_policy_units(np.stack([proxy, *metrics.values()]))
+            values = in_policy_units(np.stack([proxy, *metrics.values()]))
             gains.append(expected(chances(proxy, ns), values))
         mean, error = mean_and_error(np.mean(gains, axis=0))
         for by, *row in zip(["proxy", *metrics], mean, error, strict=True):
@@ -43,13 +43,6 @@ def between(largest: int) -> list[int]:
     steps = np.arange(2 * np.log2(largest) + 1) / 2
     ns = np.round(2**steps).astype(int)
     return sorted({*ns[ns < largest].tolist(), largest})
-
-
-def _in_policy_units(values: np.ndarray) -> np.ndarray:
-    """(..., posts, samples) as deviations from the post's mean, over the pooled deviation."""
-    centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
-    unit = np.sqrt((centred**2).mean(axis=(-2, -1), keepdims=True))
-    return centred / np.where(unit > 0, unit, 1)
 
 
 def fit(curves: pd.DataFrame) -> pd.DataFrame:

@@ -12,9 +12,10 @@ METRICS = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_err
 KIND = ["scale", "ensemble", "aggregator"]
 
 
-def kind_name(ensemble: str, aggregator: str) -> str:
-    """A kind of ranker as quantities name it: "single", "pretrain mean", ..."""
-    return ensemble if ensemble == "single" else f"{ensemble} {aggregator}"
+def kind_name(ensemble: str, aggregator: str, rule: str = "best_of_n") -> str:
+    """A kind of ranker as quantities name it: "single", "pretrain mean", "single soft", ..."""
+    named = [name for name in (aggregator, rule) if name not in ("single", "best_of_n")]
+    return " ".join([ensemble, *named])
 
 
 def at_paper_scale(scale: str, parameters: float) -> bool:

@@ -12,11 +12,13 @@ import pandas as pd
 
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
-from underspec.analysis.ensembles import AGGREGATORS, standardise
+from underspec.analysis.ensembles import AGGREGATORS, mean_products, standardise, unit_of_mean
 from underspec.analysis.length_bias import length_coefficient, sums_of_products
+from underspec.analysis.newer_rankers import Newer
+from underspec.analysis.published import kind_name
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import ScaleResults
-from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, value_of_choices
+from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, pick, value_of_choices
 from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
@@ -30,10 +32,11 @@ def evidence(
     metrics: Mapping[str, np.ndarray],
     evaluator_accuracy: float,
     weights: Resamples,
+    newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
     """Every quantity of one scale, (2, resamples) each; those its grid lacks are absent.
 
-    metrics: (posts, samples) by name.
+    metrics: (posts, samples) by name; newer: rankers beside the paper's.
     """
 
     def by_judge(name: str, rewards: np.ndarray) -> dict[Quantity, np.ndarray]:
@@ -48,7 +51,7 @@ def evidence(
     found |= _by_n(["correlation ratio"], np.sqrt(np.maximum(share, 0)), results.ns)
     found |= by_judge("gain", centred.astype(np.float32))
     found |= _by_n(pairs, agreement(results, weights), results.ns)
-    found |= _values(results, metrics, centred, weights)
+    found |= _values(results, metrics, centred, weights, newer)
     return {quantity: values for quantity, values in found.items() if np.isfinite(values[0, 0])}
 
 
@@ -133,6 +136,7 @@ def _values(
     metrics: Mapping[str, np.ndarray],
     centred: np.ndarray,
     weights: Resamples,
+    newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
     """The value, by each metric, of what each kind of ranker chooses at the largest n.
 
@@ -141,38 +145,47 @@ def _values(
     if not metrics:
         return {}
     n, values = results.ns[-1], np.stack(list(metrics.values()))
-    single_precision = values.astype(np.float32)  # as all that every resample holds
-    singles = zip((choices[-1:] for choices in results.singles), weights.models, strict=True)
-    kinds = {"single": value_of_choices(single_precision, singles, weights)[:, :, 0]}
+    products = mean_products(centred)
+
+    def chosen(members: np.ndarray, aggregators: list[str]) -> np.ndarray:
+        unit = unit_of_mean(products[np.ix_(members, members)])
+        return _chosen(members, aggregators, centred, unit, n, values, newer)
+
+    singles = (
+        (chosen(np.array([model]), ["mean"]).astype(np.float32), count)
+        for model, count in enumerate(weights.models)
+    )
+    ways = {"single": [("single", "best_of_n"), *newer.ways(1)]}
+    found = {"single": value_of_choices(singles, weights)}
     if "gold" in metrics:
-        rater = best_of_n(metrics["gold"], [n]), np.ones_like(weights.models[0])
-        kinds["gold rater"] = value_of_choices(single_precision, [rater], weights)[:, :, 0]
+        rater = pick(values, best_of_n(metrics["gold"], [n])).astype(np.float32)
+        ways["gold rater"] = [("single", "best_of_n")]
+        found["gold rater"] = value_of_choices([(rater, np.ones_like(weights.models[0]))], weights)
     for ensemble in ("finetune", "pretrain"):
         of_kind = [ranker for ranker in results.rankers if ranker.ensemble == ensemble]
         aggregators = list(dict.fromkeys(ranker.aggregator for ranker in of_kind))
         if of_kind:
-            drawn = _ensembles(results, of_kind, aggregators, centred[:, :, :n], weights)
-            found = value_of_choices(values, drawn, weights)
-            kinds |= {f"{ensemble} {name}": found[:, :, i] for i, name in enumerate(aggregators)}
+            drawn = (
+                (chosen(members, aggregators), held)
+                for members, held in _ensembles(results, of_kind, weights)
+            )
+            ways[ensemble] = [(name, "best_of_n") for name in aggregators] + newer.ways(2)
+            found[ensemble] = value_of_choices(drawn, weights)
     return {
-        (f"{metric} of {kind}", n): row
-        for kind, found in kinds.items()
-        for metric, row in zip(metrics, found, strict=True)
+        (f"{metric} of {kind_name(ensemble, *way)}", n): by_way[:, i]
+        for ensemble, by_metric in found.items()
+        for metric, by_way in zip(metrics, by_metric, strict=True)
+        for i, way in enumerate(ways[ensemble])
     }
 
 
 def _ensembles(
-    results: ScaleResults,
-    rankers: list[Ranker],
-    aggregators: list[str],
-    centred: np.ndarray,
-    weights: Resamples,
+    results: ScaleResults, rankers: list[Ranker], weights: Resamples
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every ensemble of the reward models that some resample drew, reassembled from these.
 
-    centred: (models, posts, samples), the standardised rewards of the samples they choose among.
-    Yields what each chooses (aggregators, posts), and how often each resample holds it (2,
-    resamples): with the reward models as they are, and as drawn.
+    Yields its members (indices), and how often each resample holds it (2, resamples): with the
+    reward models as they are, and as drawn.
     """
     rows, members = _redrawn(results, rankers, weights)
     different, which = np.unique(np.sort(members), axis=0, return_inverse=True)
@@ -181,7 +194,7 @@ def _ensembles(
     for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
         held = np.bincount(held_in, minlength=len(weights.posts))
         as_it_is = np.full_like(held, held[0])  # the first resample is the data
-        yield _choose(members, aggregators, centred), np.stack([as_it_is, held])
+        yield members, np.stack([as_it_is, held])
 
 
 def _redrawn(
@@ -211,12 +224,27 @@ def _redrawn(
     return np.repeat(rows, groups), members
 
 
-def _choose(members: np.ndarray, aggregators: list[str], centred: np.ndarray) -> np.ndarray:
-    """(aggregators, posts) the sample that each ensemble of `members` picks among all it sees."""
-    chosen = np.empty((len(aggregators), centred.shape[1]), np.int64)
+def _chosen(
+    members: np.ndarray,
+    aggregators: list[str],
+    centred: np.ndarray,
+    unit: float,
+    n: int,
+    values: np.ndarray,
+    newer: Newer,
+) -> np.ndarray:
+    """What the ensemble of `members` chooses: values (metrics, ways, posts), with each of the
+    aggregators by best-of-n, then as the newer rankers do.
+
+    centred: (models, posts, samples), standardised rewards; unit: of the members' mean; values:
+    (metrics, posts, samples).
+    """
+    parts = []
     for start in range(0, centred.shape[1], POSTS_AT_ONCE):
         part = slice(start, start + POSTS_AT_ONCE)
-        rewards = centred[members, part]
-        for row, aggregator in zip(chosen, aggregators, strict=True):
-            row[part] = AGGREGATORS[aggregator](rewards).argmax(axis=-1)
-    return chosen
+        rewards, of_part = centred[members, part], values[:, part]
+        first = rewards[:, :, :n]
+        choices = [AGGREGATORS[name](first).argmax(axis=-1) for name in aggregators]
+        by_newer = newer.part(part).values(rewards / unit, n, of_part)
+        parts.append(np.concatenate([pick(of_part, np.stack(choices)), by_newer], axis=1))
+    return np.concatenate(parts, axis=2)

@@ -65,7 +65,7 @@ class Results:
 
     layout: which samples. metrics: of every sample (posts, samples), its `reward` by the
     evaluator, its `win_rate` under the evaluator, and its `gold` score where the world has one.
-    evaluator: what its training reported. Both are empty where results were read without one.
+    evaluator: what its training reported. Both are empty if the design names no evaluator.
     """
 
     scales: list[ScaleResults]
@@ -74,24 +74,25 @@ class Results:
     evaluator: dict
 
 
-def read_results(results: Path, design: Mapping, evaluated: bool) -> Results:
-    """Read everything the tables need; what the evaluator and the gold rater say if `evaluated`.
+def read_results(results: Path, design: Mapping) -> Results:
+    """Read everything the tables need.
 
-    design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size,
-    best_of_n and gold of the config. Raises ArtifactError, naming the file, if one is missing,
-    damaged, or about other samples than samples/best_of_n.parquet.
+    design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size and
+    best_of_n of the config; if choices are evaluated, also `evaluator`, its path below
+    reward_models/ and scores/, and whether there is a `gold` rater. Raises ArtifactError, naming
+    the file, if one is missing, damaged, or about other samples than samples/best_of_n.parquet.
     """
     layout, texts = read_samples(results / "samples" / "best_of_n.parquet")
     scales = [_read_scale(results, scale, design, layout, texts) for scale in design["scales"]]
-    if not evaluated:
+    if not (path := design.get("evaluator")):
         return Results(scales, layout, {}, {})
-    names = ["evaluator", "gold"] if design["gold"] else ["evaluator"]
+    names = [path, "gold"] if design["gold"] else [path]
     paths = [results / "scores" / f"{name}.parquet" for name in names]
     _, (reward, *gold) = read_rewards(paths, layout)
     metrics = {"reward": reward, "win_rate": win_probability(reward)}
     if gold:
         metrics["gold"] = gold[0]
-    evaluator = read_metrics(results / "evaluator" / "metrics.json")
+    evaluator = read_metrics(results / "reward_models" / path / "metrics.json")
     return Results(scales, layout, metrics, evaluator)
 
 

@@ -30,6 +30,14 @@ def pick(rewards: np.ndarray, choices: np.ndarray) -> np.ndarray:
     return rewards.reshape(*rewards.shape[:-2], -1).take(flat, axis=-1)
 
 
+def in_policy_units(values: np.ndarray) -> np.ndarray:
+    """Values (..., posts, samples) above the mean of their post, in standard deviations within a
+    post (pooled over posts); 0 where nothing varies."""
+    centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
+    unit = np.sqrt((centred**2).mean(axis=(-2, -1), keepdims=True))
+    return centred / np.where(unit > 0, unit, 1)
+
+
 def relations(models: list[RewardModel]) -> np.ndarray:
     """(models, judges, models) bool: is the last model this judge (JUDGES) of the first?"""
     pretrain = np.array([model.pretrain_seed for model in models])
@@ -94,22 +102,22 @@ def share_of_variance(rewards: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def value_of_choices(
-    values: np.ndarray, rankers: Iterable[tuple[np.ndarray, np.ndarray]], weights: Weights
+    rankers: Iterable[tuple[np.ndarray, np.ndarray]], weights: Weights
 ) -> np.ndarray:
     """Figure 4 and Table 1: the values of what rankers of one kind choose, a mean over rankers.
 
-    values: (metrics, posts, samples), in the unit of each metric; rankers: of each, its choices
-    (ns, posts) and how often each resample holds it (draws, resamples). Returns (metrics, draws,
-    ns, resamples), NaN where a resample holds no such ranker.
+    rankers: of each, the values of its choices (metrics, ns, posts), in the unit of each metric (if
+    it chooses at random, their expectations), and how often each resample holds it (draws,
+    resamples). Returns (metrics, draws, ns, resamples), NaN where a resample holds no such ranker.
     """
     total = None
-    for choices, count in rankers:
+    for values, count in rankers:
         held = count.any(axis=0)
         held = slice(None) if held.all() else np.flatnonzero(held)
-        means = weights.mean(pick(values, choices), held)[:, None]
+        means = weights.mean(values, held)[:, None]
         if total is None:
             draws, resamples = count.shape
-            total = np.zeros((len(values), draws, len(choices), resamples), means.dtype)
+            total = np.zeros((len(values), draws, values.shape[1], resamples), means.dtype)
             number = np.zeros((draws, 1, resamples), means.dtype)
         total[..., held] += count[:, None, held] * means
         number[..., held] += count[:, None, held]

@@ -16,7 +16,14 @@ from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_
 from underspec.analysis.intervals import NORMAL_95, mean_and_error, percentile_interval
 from underspec.analysis.published import KIND, METRICS
 from underspec.analysis.results import Results, ScaleResults
-from underspec.analysis.statistics import JUDGES, PAIRS, kl_bound, over_rankers, value_of_choices
+from underspec.analysis.statistics import (
+    JUDGES,
+    PAIRS,
+    kl_bound,
+    over_rankers,
+    pick,
+    value_of_choices,
+)
 
 RESAMPLES = 1000  # of the posts, for Figure 3
 
@@ -121,8 +128,9 @@ def by_kind(results: ScaleResults, metric: np.ndarray) -> tuple[dict, np.ndarray
     weights = results.each_post
     values = []
     for rankers in results.kinds.values():
-        chosen = [(results.choices[ranker.name], weights.models[0]) for ranker in rankers]
-        values.append(value_of_choices(metric[None], chosen, weights)[0, 0])
+        choices = (results.choices[ranker.name] for ranker in rankers)
+        chosen = ((pick(metric[None], each), weights.models[0]) for each in choices)
+        values.append(value_of_choices(chosen, weights)[0, 0])
     return {"kind": list(results.kinds), "n": results.ns}, np.stack(values)
 
 

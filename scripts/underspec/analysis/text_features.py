@@ -1,4 +1,5 @@
-"""How the texts that best-of-n chooses differ from what the policy writes: shift, in words."""
+"""What is measured of the texts of samples: how what best-of-n chooses differs from what the policy
+writes (shift), and how similar a sample is to the others of its post."""
 
 import string
 from pathlib import Path
@@ -18,16 +19,52 @@ def diagnose(posts: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
     posts: columns post_id and post; samples: post_id, sample_index and text. words: what
     whitespace separates; common_subsequence: words of the longest common subsequence with the post,
-    in order but not side by side; copied: the share of the sample's words that occur in the post.
-    Both compare words in lower case without punctuation.
+    in order but not side by side; copied: the share of the sample's words that occur in the post;
+    similarity: see `similarity`. All but the first compare words in lower case without punctuation.
     """
     post_words = {row.post_id: _plain(row.post) for row in posts.itertuples()}
     pairs = pd.MultiIndex.from_frame(samples[["post_id", "text"]].astype("str"))
     code, distinct = pd.factorize(pairs)
-    found = np.array([_of_sample(post_words[post_id], text) for post_id, text in distinct])
-    return samples[list(KEYS)].assign(
-        words=found[code, 0], common_subsequence=found[code, 1], copied=found[code, 2]
+    plain = [_plain(text) for _, text in distinct]
+    found = np.array(
+        [
+            _of_sample(post_words[post_id], text, words)
+            for (post_id, text), words in zip(distinct, plain, strict=True)
+        ]
     )
+    alike = np.empty(len(samples))
+    for rows in samples.groupby("post_id", sort=False).indices.values():
+        alike[rows] = similarity([plain[each] for each in code[rows]])
+    return samples[list(KEYS)].assign(
+        words=found[code, 0],
+        common_subsequence=found[code, 1],
+        copied=found[code, 2],
+        similarity=alike,
+    )
+
+
+def similarity(texts: list[list[str]]) -> np.ndarray:
+    """How similar each text is to the others, on average: (texts,), between 0 and 1; 0 if there is
+    no other.
+
+    texts: their words. The similarity of two is ROUGE-1's F1: twice the number of words they share
+    over the number of words of both, a repeated word counted as often as both have it; texts
+    without a word are alike.
+    """
+    occurrences: dict[tuple[str, int], int] = {}  # the second "the" of a text is a word of its own
+    rows, columns = [], []
+    for row, words in enumerate(texts):
+        seen: dict[str, int] = {}
+        for word in words:
+            seen[word] = seen.get(word, 0) + 1
+            rows.append(row)
+            columns.append(occurrences.setdefault((word, seen[word]), len(occurrences)))
+    has = np.zeros((len(texts), len(occurrences)), np.float32)
+    has[rows, columns] = 1
+    lengths = has.sum(axis=1)
+    both = lengths[:, None] + lengths
+    f1 = np.divide(2 * (has @ has.T), both, out=np.ones_like(both), where=both > 0)
+    return (f1.sum(axis=1, dtype=np.float64) - 1) / max(len(texts) - 1, 1)
 
 
 def read_diagnostics(path: Path, samples: Layout) -> dict[str, np.ndarray]:
@@ -40,8 +77,8 @@ def read_diagnostics(path: Path, samples: Layout) -> dict[str, np.ndarray]:
     return {name: samples.matrix(table[name]) for name in table.columns if name not in KEYS}
 
 
-def _of_sample(post: list[str], text: str) -> tuple[float, float, float]:
-    known, sample = set(post), _plain(text)
+def _of_sample(post: list[str], text: str, sample: list[str]) -> tuple[float, float, float]:
+    known = set(post)
     copied = sum(word in known for word in sample) / max(len(sample), 1)
     return len(text.split()), LCSseq.similarity(post, sample), copied
 

@@ -143,6 +143,7 @@ def validate(config: dict) -> dict:
         )
     for key, broken, message in itertools.chain(
         _unknown_scales(settings),
+        _unknown_seeds(settings),
         _shared_checkpoints(settings),
         _too_few_samples(settings),
         _unfit_layouts(config),
@@ -179,6 +180,14 @@ def _unknown_scales(config: Config):
         *((f"pretrain.checkpoints.{key}", key.split("/")[0]) for key in checkpoints),
     ]:
         yield key, scale not in config.models, f"{scale} is unknown; allowed are {allowed}"
+
+
+def _unknown_seeds(config: Config):
+    allowed = config.pretrain_seeds
+    for kind, seeds in config.cheaper_ensembles:
+        for seed in seeds:
+            key = f"cheaper_ensembles.{kind}"
+            yield key, seed not in allowed, f"{seed} is not in pretrain_seeds, {allowed}"
 
 
 def _shared_checkpoints(config: Config):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from underspec.cheaper_ensembles import cheaper_ensembles, has_log
 from underspec.config.config import recipe
 from underspec.config.sources import checkpoint_of, pretrains
 from underspec.grid import reward_models
@@ -90,14 +91,24 @@ def stages(
                 f"{posts[split]:,} posts x {samples} samples",
             )
     models = len(reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"]))
-    reward_model_counts = Counter({scale: models for scale in config["scales"]})
-    reward_model_counts[config["evaluator"]["scale"]] += 1
-    for scale, jobs in reward_model_counts.items():
+    cheaper = cheaper_ensembles(
+        config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
+    )
+    averages = sum(not has_log(each.folder) for each in cheaper)
+    folders = sum(len(each.folders) for each in cheaper)
+    finetuned = Counter({scale: models + folders - averages for scale in config["scales"]})
+    scored = Counter({scale: models + len(cheaper) for scale in config["scales"]})
+    for counts in (finetuned, scored):
+        counts[config["evaluator"]["scale"]] += 1
+    for scale, jobs in finetuned.items():
         its_recipe = recipe(config, "models", scale, "reward_model")
         each = forward(config["models"][scale]["shape"], 0, *lengths, 2)
         yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, "pairs")
     samples = config["sampling"]["samples"]["best_of_n"]
-    for scale, count in reward_model_counts.items():
+    for scale in config["scales"] if averages else []:
+        disk, source = BYTES * size[scale], f"{config['ensemble_size']} finetunes each"
+        yield Stage("warm", scale, averages, 0.0, "scoring", disk, 0, source)
+    for scale, count in scored.items():
         each = forward(config["models"][scale]["shape"], 0, *lengths, samples)
         yield Stage(
             "score",

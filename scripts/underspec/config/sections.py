@@ -34,7 +34,7 @@ from underspec.schema import (
 Share = number(gt=0, le=1)
 Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
-RESERVED_NAMES = ("evaluator", "gold")  # their logs are in the same folder as those of scales
+RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
 
 
 def _distinct(values: list) -> list:
@@ -60,9 +60,10 @@ Distinct = AfterValidator(_distinct)
 ScaleName = Annotated[Name, AfterValidator(_not_reserved)]
 Scales = Annotated[list[Name], Field(min_length=1), Distinct]
 Seeds = Annotated[list[Seed], Field(min_length=2), Distinct]
-Aggregators = Annotated[list[Literal[tuple(AGGREGATORS)]], Field(min_length=1), Distinct]
 EnsembleSize = integer(ge=2, le=10**4)
+Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
+Heads = integer(ge=1, le=10**4)
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
 Resamples = integer(ge=100, le=10**6)
@@ -237,6 +238,51 @@ class Evaluator(Section):
     finetune_seed: Seed
 
 
+class Uwo(Section):
+    coefficient: number(ge=0, le=1e3)
+
+
+class Soft(Section):
+    temperature: Strength
+
+
+class Poisson(Section):
+    pass
+
+
+class Pessimism(Section):
+    beta: Strength
+
+
+class Mbr(Section):
+    beta: number(ge=0, le=1e3)
+
+
+class NewerRankers(Section):
+    """Selection rules and aggregators beside the paper's, with their parameters; null: left out."""
+
+    uwo: or_null(Uwo)
+    soft: or_null(Soft)
+    poisson: or_null(Poisson)
+    pessimism: or_null(Pessimism)
+    mbr: or_null(Mbr)
+
+
+# Those that have parameters are among the newer rankers.
+Aggregators = Annotated[
+    list[Literal[tuple(name for name in AGGREGATORS if name not in NewerRankers.model_fields)]],
+    Field(min_length=1),
+    Distinct,
+]
+
+
+class CheaperEnsembles(Section):
+    """Pretraining seeds of each kind."""
+
+    warm: Annotated[list[Seed], Distinct]
+    multihead: Annotated[list[Seed], Distinct]
+
+
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
@@ -263,6 +309,8 @@ class Config(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
+    newer_rankers: NewerRankers
+    cheaper_ensembles: CheaperEnsembles
     protect_pretrains: Flag
     resamples: Resamples
     checkpoint_seconds: Count
@@ -271,7 +319,7 @@ class Config(Section):
 
 
 class Experiment(Section):
-    """The settings that tables need: some keys of Config, and whether there is a gold rater."""
+    """The settings that tables need: some keys of Config."""
 
     scales: Scales = None
     grid: Grid
@@ -280,6 +328,14 @@ class Experiment(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
+
+
+class Evaluated(Experiment):
+    """And what judges the choices: the path of the evaluator (`grid.evaluator`), and whether there
+    is a gold rater.
+    """
+
+    evaluator: Text
     gold: Flag
 
 

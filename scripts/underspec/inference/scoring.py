@@ -44,7 +44,8 @@ CANDIDATE_MULTIPLE = 8  # on a GPU, candidates are padded to a multiple of this 
 def score(
     model: RewardModel, posts: list[np.ndarray], candidates: list[list[np.ndarray]]
 ) -> list[np.ndarray]:
-    """The rewards of each post's candidates (token ids), in order: one float32 array per post.
+    """The rewards of each post's candidates (token ids), in order: one float32 array (candidates,
+    heads) per post.
 
     Equal candidates of a post get exactly the same reward. Raises ArtifactError if a text is empty
     or has ids outside of the vocabulary, or if a reward is not finite.
@@ -113,7 +114,8 @@ class _Scorer:
 
     def __init__(self, model: RewardModel, longest: tuple[int, int]):
         self.head_bias = model.head.bias.float()
-        head = pad(model.head.weight, (0, 0, 0, 1))  # a second output, of zeros: see MIN_ROWS
+        self.heads = model.head.out_features
+        head = pad(model.head.weight, (0, 0, 0, 1))  # one more output, of zeros: see MIN_ROWS
         self.decoder = Decoder(model.transformer.decoder, head)
         self.encoder = Encoder(model.transformer.encoder, longest[0])
         self.multiple = CANDIDATE_MULTIPLE if fused_layers.fused(self.decoder.device) else 1
@@ -123,7 +125,7 @@ class _Scorer:
     def __call__(
         self, posts: list[np.ndarray], candidates: list[list[np.ndarray]]
     ) -> list[np.ndarray]:
-        """The rewards of each post's candidates: one float32 array per post."""
+        """The rewards of each post's candidates: one float32 array (candidates, heads) per post."""
         texts = [(post, ids) for post, own in enumerate(candidates) for ids in own]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i][1]))
         order += order[:1] * max(0, MIN_ROWS - sum(len(ids) for _, ids in texts))  # fills up rows
@@ -140,14 +142,15 @@ class _Scorer:
             lambda _, *states: attend_by_length(runs, biases, *states),
             lambda layer, query: cache.attend(layer, query, rows),
         )
-        parts = values[:, 0].float().contiguous().split([length * count for length, count in runs])
+        values = values[:, : self.heads].float().T.contiguous()
+        parts = values.split([length * count for length, count in runs], dim=1)
         masks = padding_masks([len(texts[i][1]) for i in order], runs, device)
         means = [
-            part.view(mask.shape).masked_fill(mask, 0).sum(1) / (~mask).sum(1)
+            part.reshape(-1, *mask.shape).masked_fill(mask, 0).sum(2) / (~mask).sum(1)
             for part, mask in zip(parts, masks, strict=True)
         ]
-        rewards = np.empty(len(texts), np.float32)
-        rewards[order] = (torch.cat(means) + self.head_bias).cpu().numpy()
+        rewards = np.empty((len(texts), self.heads), np.float32)
+        rewards[order] = (torch.cat(means, dim=1).T + self.head_bias).cpu().numpy()
         return np.split(rewards, np.cumsum([len(own) for own in candidates])[:-1])
 
 
@@ -157,7 +160,10 @@ def pairwise_accuracy(
     chosen: list[np.ndarray],
     rejected: list[np.ndarray],
 ) -> float:
-    """The share of held-out pairs whose chosen candidate has the higher reward; ties count half."""
+    """The share of held-out pairs whose chosen candidate has the higher reward; ties count half.
+
+    With several heads, it is the mean of theirs.
+    """
     pairs = [list(pair) for pair in zip(chosen, rejected, strict=True)]
     rewards = np.stack(score(model, posts, pairs))
     return float(np.mean(np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5))

@@ -1,4 +1,4 @@
-"""The reward model: a T5 that encodes the post and decodes the candidate, with a linear head."""
+"""The reward model: a T5 that encodes the post and decodes the candidate, with linear heads."""
 
 from pathlib import Path
 
@@ -24,7 +24,8 @@ class RewardModel(T5PreTrainedModel):
     """The reward r(y; x) of candidate y for post x.
 
     It is a linear function of the decoder's states, averaged over the candidate's tokens. (Our
-    choice; the paper does not specify it.)
+    choice; the paper does not specify it.) With several heads (`reward_heads` in its config) there
+    are as many rewards.
     """
 
     config_class = T5Config
@@ -40,7 +41,7 @@ class RewardModel(T5PreTrainedModel):
             ATTENTION  # transformers' own copies the post for each candidate
         )
         self.transformer = T5Model(config)
-        self.head = nn.Linear(config.d_model, 1)
+        self.head = nn.Linear(config.d_model, getattr(config, "reward_heads", 1))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -50,7 +51,7 @@ class RewardModel(T5PreTrainedModel):
             initialization.zeros_(module.bias)
 
     def forward(self, posts: Tensor, candidates: Tensor) -> Tensor:
-        """Rewards (candidates,) of token ids `candidates` (candidates, length).
+        """Rewards (candidates, heads) of token ids `candidates` (candidates, length).
 
         Each row of `posts` (posts, length) has the same number of candidates, in the order of the
         posts, and is encoded once. Both are padded at the end.
@@ -66,7 +67,8 @@ class RewardModel(T5PreTrainedModel):
             )
             for rows in order.tensor_split(min(LENGTH_GROUPS, len(order)))
         ]
-        return torch.cat(rewards).view(len(posts), -1)[order.argsort()].flatten()
+        by_post = torch.cat(rewards).view(len(posts), -1, self.head.out_features)
+        return by_post[order.argsort()].flatten(0, 1)
 
     def _decode(self, encoded: Tensor, mask: Tensor, candidates: Tensor) -> Tensor:
         shifted = nn.functional.pad(candidates[:, :-1], (1, 0), value=PAD)
@@ -78,14 +80,18 @@ class RewardModel(T5PreTrainedModel):
         ).last_hidden_state
         weight = (candidates != PAD).to(states.dtype)[:, :, None]
         pooled = (states * weight).sum(1) / weight.sum(1)
-        return self.head(pooled)[:, 0].float()
+        return self.head(pooled).float()
 
 
-def new_reward_model(pretrain: Path, shape: dict, vocabulary: int, seed: int) -> RewardModel:
-    """The pretrained checkpoint `pretrain` with a reward head drawn by the finetuning seed."""
+def new_reward_model(
+    pretrain: Path, shape: dict, vocabulary: int, seed: int, heads: int = 1
+) -> RewardModel:
+    """The pretrained checkpoint `pretrain` with reward heads drawn by `seed`."""
     encoder_decoder = load(T5ForConditionalGeneration, pretrain, shape, vocabulary)
     torch.manual_seed(seed)
-    model = RewardModel(t5_config(shape, vocabulary))
+    config = t5_config(shape, vocabulary)
+    config.reward_heads = heads
+    model = RewardModel(config)
     state = {
         name: value
         for name, value in encoder_decoder.state_dict().items()

@@ -7,7 +7,9 @@ All later stages can be run from a bundle, without models and without torch. It 
     posts.parquet    the split best_of_n of data/posts.parquet
     samples.parquet  samples/best_of_n.parquet
     scores.parquet   the reward matrix: one column per reward model
-    reward_models/{scale}/{name}/, evaluator/   metrics, provenance and training log
+    reward_models/{scale}/{name}/   metrics, provenance and training log
+
+In older bundles the evaluator is not named as the other reward models are, but `evaluator`.
 
 Rewards are restored bit for bit. The same results, packed by the same commit with the same
 packages, give the same bytes.
@@ -25,6 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from underspec import cheaper_ensembles, grid
 from underspec.analysis.reward_matrix import Metrics, check_keys, layout, read_rewards
 from underspec.artifacts import POSTS, SAMPLES, SCORES, Schema, read_table, table_in, write_table
 from underspec.checksums import sha256
@@ -41,8 +44,9 @@ from underspec.schema import NAME
 
 CONFIG, MATRIX = "config.json", "scores.parquet"
 POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
-BESIDE_WEIGHTS = ("metrics.json", "provenance.json", "training.csv")
-SCORE_NAME = re.compile(rf"evaluator|gold|{NAME}/pretrain\d+-finetune\d+")
+LOG = "training.csv"
+BESIDE_WEIGHTS = ("metrics.json", "provenance.json", LOG)
+SCORE_NAME = re.compile(rf"gold|{NAME}/(pretrain\d+-finetune\d+|{cheaper_ensembles.TABLES})")
 
 
 def pack(
@@ -55,8 +59,8 @@ def pack(
 ) -> None:
     """Write the bundle of the experiment with artifacts in `results`, atomically.
 
-    `scores` are the paths of the score tables below scores/, such as base/pretrain0-finetune0,
-    evaluator or gold. Raises ArtifactError, naming the file, if an artifact is missing, damaged, or
+    `scores` are the paths of the score tables below scores/, such as base/pretrain0-finetune0 or
+    gold. Raises ArtifactError, naming the file, if an artifact is missing, damaged, or
     about other samples.
     """
     posts = read_table(results / "data/posts.parquet", POSTS)
@@ -72,7 +76,7 @@ def pack(
         "experiment": config["experiment"],
         "commit": commit,
         "packages": packages,
-        "weights": _weights(results, ["policy", *_folders(scores)]),
+        "weights": _weights(results, ["policy", *model_folders(scores)]),
     }
     write_archive(members, provenance, bundle)
 
@@ -85,8 +89,7 @@ def unpack(bundle: Path, scores: list[str], results: Path) -> None:
     damaged, tampered with, of another format, or lacks one of `scores`. Raises UserError, and
     leaves no file behind, if `results` cannot be written.
     """
-    members = read_archive(bundle)
-    posts, samples, matrix = _verified_tables(bundle, members)
+    posts, samples, matrix, members = _verified(bundle, read_archive(bundle))
     if missing := [name for name in scores if name not in matrix]:
         raise ArtifactError(
             f"{bundle / MATRIX}: has no rewards of {missing[0]}, which the config asks for; it has "
@@ -121,17 +124,19 @@ def bundled_config(bundle: Path) -> dict:
     return from_json(members[CONFIG], bundle / CONFIG)
 
 
-def _folders(scores: Iterable[str]) -> list[str]:
+def model_folders(scores: Iterable[str]) -> list[str]:
     """The folders of the models behind `scores`; the gold rater has none."""
-    return [
-        "evaluator" if name == "evaluator" else f"reward_models/{name}"
-        for name in scores
-        if name != "gold"
-    ]
+    folders = (cheaper_ensembles.folder(name) for name in scores if name != "gold")
+    return [f"reward_models/{folder}" for folder in dict.fromkeys(folders)]
 
 
 def _beside_weights(scores: Iterable[str]) -> list[str]:
-    return [f"{folder}/{name}" for folder in _folders(scores) for name in BESIDE_WEIGHTS]
+    return [
+        f"{folder}/{name}"
+        for folder in model_folders(scores)
+        for name in BESIDE_WEIGHTS
+        if name != LOG or cheaper_ensembles.has_log(folder)
+    ]
 
 
 def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataFrame:
@@ -197,14 +202,24 @@ def _content(path: Path) -> bytes:
         raise ArtifactError(f"{path}: {error.strerror}; let Snakemake make it first") from None
 
 
-def _verified_tables(
+def _verified(
     bundle: Path, members: dict[str, bytes]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Posts, samples and the reward matrix, after checking that all members are consistent."""
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, bytes]]:
+    """Posts, samples, the reward matrix and all members, after checking that they are consistent.
+
+    The evaluator of an older bundle is renamed.
+    """
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
     posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
     samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
     matrix = table_in(io.BytesIO(members[MATRIX]), bundle / MATRIX, None, CURE)
+    if "evaluator" in matrix:
+        name = _evaluator(from_json(members[CONFIG], bundle / CONFIG), bundle / CONFIG)
+        matrix = matrix.rename(columns={"evaluator": name})
+        members = {
+            re.sub("^evaluator/", f"reward_models/{name}/", member): content
+            for member, content in members.items()
+        }
     if odd := [name for name in matrix if not SCORE_NAME.fullmatch(name)]:
         raise ArtifactError(f"{bundle / MATRIX}: column {odd[0]} is not a reward model; {CURE}")
     layout(samples, bundle / SAMPLES_TABLE)
@@ -220,7 +235,14 @@ def _verified_tables(
     for name in beside:
         if name.endswith("metrics.json"):
             check_keys(from_json(members[name], bundle / name), Metrics, bundle / name)
-    return posts, samples, matrix
+    return posts, samples, matrix, members
+
+
+def _evaluator(config: dict, path: Path) -> str:
+    try:
+        return grid.evaluator(**config["evaluator"])
+    except (KeyError, TypeError):
+        raise ArtifactError(f"{path}: does not say which model is the evaluator; {CURE}") from None
 
 
 def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:

@@ -1,7 +1,7 @@
 """How figures, tables and pages name and colour things, the same everywhere.
 
 One colour and one marker stand for one idea: a reward model alone, what shares its pretrained
-checkpoint, and what comes from other checkpoints.
+checkpoint, and what comes from other checkpoints; or one way to choose.
 """
 
 import pandas as pd
@@ -21,6 +21,12 @@ COLOURS = {
     "pretrain": "#009E73",
     "best possible": GREY,
     "gold rater": GREY,
+    "best_of_n": "#000000",
+    "soft": "#CC79A7",
+    "poisson": "#E69F00",
+    "pessimism": "#56B4E9",
+    "mbr": "#882255",
+    "uwo": "#999933",
 }
 MARKERS = {
     "itself": "s",
@@ -31,6 +37,12 @@ MARKERS = {
     "pretrain": "^",
     "best possible": "",
     "gold rater": "",
+    "best_of_n": "",
+    "soft": "v",
+    "poisson": "P",
+    "pessimism": "D",
+    "mbr": "X",
+    "uwo": "p",
 }
 DASHES = {"mean": "-", "median": ":", "min": "--", "mean_minus_stdev": "-."}
 OTHER_DASHES = (0, (6, 2))  # of an aggregator that the paper does not have
@@ -39,6 +51,11 @@ LABELS = {
     "finetune": "finetune ensemble",
     "pretrain": "pretrain ensemble",
     "mean_minus_stdev": "mean minus st. dev.",
+    "best_of_n": "best-of-n",
+    "soft": "soft best-of-n",
+    "poisson": "best-of-Poisson",
+    "mbr": "MBR best-of-n",
+    "uwo": "UWO",
 }
 
 

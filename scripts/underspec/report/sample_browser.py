@@ -3,23 +3,31 @@
 import numpy as np
 import pandas as pd
 
+from underspec.analysis.newer_rankers import Newer, chances
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import pick
+from underspec.report.look import LABELS
 
 SHOWN_N = (1, 4, 16, 64)
 MOST_POSTS = 300
+SHOWN_CHANCE = 5  # per cent: texts that newer rankers take less often are not listed
 
 
 def browsable(
-    results: Results, samples: np.ndarray, posts: pd.DataFrame, most: int = MOST_POSTS
+    results: Results,
+    samples: np.ndarray,
+    posts: pd.DataFrame,
+    newer: Newer,
+    most: int = MOST_POSTS,
 ) -> dict:
     """Posts, their candidates and every reward of these, as JSON can hold them.
 
     samples: the texts (posts, samples); posts: post_id, post and reference in the same order.
-    A candidate is a text that some ranker picks at one of the n shown, or the policy's own sample
-    (the first one). Rewards are those above the mean of the post's samples, for reward models,
-    evaluator and gold rater alike. Of more than `most` posts, half are those on which reward
-    models part most at the largest n, on the average over scales, and half are drawn at random.
+    A candidate is a text that some ranker picks at one of the n shown, that newer rankers of some
+    kind take with at least SHOWN_CHANCE, or the policy's own sample (the first one). Rewards are
+    those above the mean of the post's samples, for reward models, evaluator and gold rater alike.
+    Of more than `most` posts, half are those on which reward models part most at the largest n, on
+    the average over scales, and half are drawn at random.
     """
     ns = shown(results.scales[0].ns)
     apart = np.stack([_apart(scale, ns) for scale in results.scales])
@@ -32,8 +40,12 @@ def browsable(
     rewards = [above_mean(scale.rewards) for scale in results.scales]
     first = first_of_text(results.scales[0].texts)
     picks = [_picks(scale, ns, first) for scale in results.scales]
+    names = list(newer.parameters)
+    taken = [_taken(scale, ns, newer, names, kept, first) for scale in results.scales]
     return {
         "ns": ns,
+        "newer": [LABELS.get(name, name) for name in names],
+        "shown_chance": SHOWN_CHANCE,
         "posts_in_all": len(posts),
         "scales": [_about(scale) for scale in results.scales],
         "judges": list(judges),
@@ -42,11 +54,12 @@ def browsable(
                 posts.iloc[post],
                 samples[post],
                 [each[..., post] for each in picks],
+                [each[..., i, :] for each in taken],
                 [each[:, post] for each in rewards],
                 [each[post] for each in judges.values()],
                 apart[..., post],
             )
-            for post in kept
+            for i, post in enumerate(kept)
         ],
     }
 
@@ -102,6 +115,32 @@ def _picks(scale: ScaleResults, ns: list[int], first: np.ndarray) -> np.ndarray:
     return np.stack([pick(first, each) for each in choices], axis=1)
 
 
+def _taken(
+    scale: ScaleResults,
+    ns: list[int],
+    newer: Newer,
+    names: list[str],
+    posts: np.ndarray,
+    first: np.ndarray,
+) -> np.ndarray:
+    """(ns, newer rankers, kinds of ensembles, posts, samples) in how many per cent of cases each
+    text is taken, at its first sample; NaN where a newer ranker is not for that kind."""
+    by_sample = chances(scale, newer, ns, posts)
+    kinds = _kinds(scale)
+    found = np.full((len(names), len(kinds), len(ns), *first[posts].shape), np.nan)
+    rows = np.arange(len(posts))[:, None]
+    for (name, kind), each in by_sample.items():
+        texts = np.zeros_like(each)
+        for of_text, of_sample in zip(texts, each, strict=True):
+            np.add.at(of_text, (rows, first[posts]), of_sample)
+        found[names.index(name), kinds.index(kind)] = 100 * texts
+    return np.moveaxis(found, 2, 0)
+
+
+def _kinds(scale: ScaleResults) -> list[str]:
+    return list(dict.fromkeys(ranker.ensemble for ranker in scale.rankers))
+
+
 def _about(scale: ScaleResults) -> dict:
     seeds = [(model.pretrain_seed, model.finetune_seed) for model in scale.models]
     rankers = [
@@ -112,20 +151,24 @@ def _about(scale: ScaleResults) -> dict:
         }
         for ranker in scale.rankers
     ]
-    name, parameters = scale.scale, scale.parameters
-    return {"name": name, "parameters": parameters, "models": seeds, "rankers": rankers}
+    about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds}
+    return about | {"rankers": rankers, "kinds": _kinds(scale)}
 
 
 def _post(
     post: pd.Series,
     texts: np.ndarray,
     picks: list[np.ndarray],
+    taken: list[np.ndarray],
     rewards: list[np.ndarray],
     judges: list[np.ndarray],
     apart: np.ndarray,
 ) -> dict:
-    """One post; `picks`, `rewards` and `apart` by scale. The policy's sample is candidate 0."""
-    candidates = np.unique(np.concatenate([[0], *(each.ravel() for each in picks)]))
+    """One post; `picks`, `taken`, `rewards` and `apart` by scale. The policy's sample is candidate
+    0."""
+    often = [each >= SHOWN_CHANCE for each in taken]
+    likely = [np.nonzero(each)[-1] for each in often]
+    candidates = np.unique(np.concatenate([[0], *(each.ravel() for each in picks), *likely]))
     return {
         "id": post["post_id"],
         "post": post["post"],
@@ -133,10 +176,31 @@ def _post(
         "texts": texts[candidates].tolist(),
         "samples": candidates.tolist(),
         "picks": [np.searchsorted(candidates, each).tolist() for each in picks],
+        "taken": [_listed(each, candidates) for each in taken],
         "rewards": [_rounded(each[:, candidates].T) for each in rewards],
         "judges": [_rounded(each[candidates]) for each in judges],
         "apart": _rounded(apart),
     }
+
+
+def _listed(taken: np.ndarray, candidates: np.ndarray) -> list:
+    """By n and newer ranker, the candidates that some kind takes often, with the percentage of each
+    kind, or null. taken: (ns, newer rankers, kinds, samples)."""
+    often = (taken >= SHOWN_CHANCE).any(axis=2)
+    return [
+        [
+            [
+                [int(np.searchsorted(candidates, sample)), *_percentages(of_kinds[:, sample])]
+                for sample in np.flatnonzero(shown)
+            ]
+            for of_kinds, shown in zip(of_n, shown_at_n, strict=True)
+        ]
+        for of_n, shown_at_n in zip(taken, often, strict=True)
+    ]
+
+
+def _percentages(values: np.ndarray) -> list[int | None]:
+    return [None if np.isnan(value) else round(value) for value in values.tolist()]
 
 
 def _rounded(values: np.ndarray) -> list:

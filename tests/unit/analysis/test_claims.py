@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from fake_results import NEWER
 
-from underspec.analysis import claims
+from underspec.analysis import claims, newer_rankers
 from underspec.analysis.published import PARAMETERS, read_table1
 from underspec.analysis.quantities import Quantity
 from underspec.errors import ArtifactError
@@ -254,12 +255,13 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
-    read = read_results(tmp_path, design, evaluated=True)
+    read = read_results(tmp_path, design)
     metrics = read.metrics | {
         name: read.metrics["gold"] for name in ("biased_words", "label_utility")
     }
     drawn = draw(read.scales[0].models, 12, 100, "small")
-    known = evidence(read.scales[0], metrics, 0.8, drawn)
+    newer = newer_rankers.read(NEWER, RNG.random(metrics["gold"].shape))
+    known = evidence(read.scales[0], metrics, 0.8, drawn, newer)
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)

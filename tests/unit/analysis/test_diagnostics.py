@@ -1,5 +1,7 @@
 """What is measured of every sample."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from underspec.analysis.reward_matrix import layout
-from underspec.analysis.text_features import diagnose, read_diagnostics
+from underspec.analysis.text_features import diagnose, read_diagnostics, similarity
 from underspec.artifacts import DIAGNOSTICS, write_table
 from underspec.errors import ArtifactError
 
@@ -43,6 +45,35 @@ def test_common_subsequence_by_definition(post, text):
     assert found == longest(post.split(), text.split())
 
 
+def rouge_1(first, second):
+    """F1 of the words of two texts, by its definition."""
+    if not first and not second:
+        return 1.0
+    shared = sum((Counter(first) & Counter(second)).values())
+    return 2 * shared / (len(first) + len(second))
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=6), min_size=2, max_size=6))
+def test_similarity_is_the_mean_of_rouge_1_to_the_others(texts):
+    found = similarity(texts)
+    for i, text in enumerate(texts):
+        others = [rouge_1(text, other) for j, other in enumerate(texts) if j != i]
+        assert found[i] == pytest.approx(np.mean(others), abs=1e-6)  # single precision
+
+
+def test_similarity_of_duplicates_and_of_a_text_alone():
+    assert similarity([["a", "b"]] * 3).tolist() == [1, 1, 1]
+    assert similarity([["a"]]).tolist() == [0]
+    assert similarity([["a", "a"], ["a"], []]).tolist() == pytest.approx([1 / 3, 1 / 3, 0])
+
+
+def test_similarity_compares_samples_of_a_post_wherever_they_stand():
+    both = pd.concat([samples("cat", "dog"), samples("cat", "the CAT!", post_id="q")])
+    mixed = both.iloc[[3, 0, 2, 1]].reset_index(drop=True)
+    found = diagnose(POSTS, mixed).similarity
+    assert found.tolist() == pytest.approx([2 / 3, 0, 2 / 3, 0])
+
+
 def test_every_sample_is_compared_with_its_own_post():
     both = pd.concat([samples("no cat"), samples("no cat", post_id="q")], ignore_index=True)
     assert diagnose(POSTS, both).copied.tolist() == [0.5, 0.5]
@@ -54,7 +85,7 @@ def test_reads_what_was_written_and_columns_of_the_world(tmp_path):
     path = tmp_path / "diagnostics.parquet"
     write_table(diagnose(POSTS, table).assign(truth=[0.5, -1.0]), path, DIAGNOSTICS)
     found = read_diagnostics(path, layout(table, path))
-    assert list(found) == ["words", "common_subsequence", "copied", "truth"]
+    assert list(found) == [*DIAGNOSTICS][2:] + ["truth"]
     np.testing.assert_array_equal(found["truth"], [[0.5, -1.0]])
     with pytest.raises(ArtifactError, match="its samples are not those"):
         read_diagnostics(path, layout(samples("a", "b", "c"), path))

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
-from fake_results import DESIGN, MODELS, make_results, run
+from fake_results import DESIGN, MODELS, NEWER, make_results, run
 
-from underspec.analysis import bootstrap, quantities
-from underspec.analysis.ensembles import aggregate
+from underspec.analysis import bootstrap, newer_rankers, quantities
+from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
+from underspec.analysis.published import kind_name
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import read_results
+from underspec.analysis.selection_rules import RULES, Candidates
+from underspec.analysis.statistics import in_policy_units
 from underspec.artifacts import EVIDENCE, read_table, write_table
 from underspec.grid import RewardModel
 
@@ -24,16 +27,21 @@ GRIDS = {
 }
 
 
+SIMILARITY = np.random.default_rng(5).random((12, 16))
+
+
 @pytest.fixture(scope="module", params=GRIDS)
 def found(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("results")
     design = DESIGN | GRIDS[request.param]
     make_results(folder, design)
     tables = run(folder, design)
-    read = read_results(folder, design, evaluated=True)
+    read = read_results(folder, design)
     scale = read.scales[0]
     drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
-    return tables, read, scale, drawn, quantities.evidence(scale, read.metrics, 0.8, drawn)
+    newer = newer_rankers.read(NEWER, SIMILARITY)
+    tables["rankers"] = newer_rankers.table(scale, read.metrics, newer)
+    return tables, read, scale, drawn, quantities.evidence(scale, read.metrics, 0.8, drawn, newer)
 
 
 def test_the_first_resample_is_what_the_tables_say(found):
@@ -103,7 +111,7 @@ def test_what_only_one_checkpoint_has_does_not_shrink_with_seeds(found):
             assert quantities.shrinks_with_seeds(name, grid) != absent, name
 
 
-def by_hand(read, scale, drawn, resample, kind, aggregator):
+def by_hand(read, scale, drawn, resample, kind, aggregator, rule="best_of_n"):
     """The evaluator's reward of ensembles of the reward models that one resample drew, as loops."""
     seeds = list(dict.fromkeys(model.pretrain_seed for model in scale.models))
     weights = drawn.posts[resample]
@@ -121,7 +129,7 @@ def by_hand(read, scale, drawn, resample, kind, aggregator):
             for slot in drawn.drawn[resample]
             if (slot >= 0).sum() > 1
         ]
-    size = len(scale.kinds[kind, aggregator][0].members)
+    size = len(scale.kinds[kind, "mean"][0].members)
     ensembles = [
         sequence[end - size : end]
         for sequence in sequences
@@ -129,10 +137,55 @@ def by_hand(read, scale, drawn, resample, kind, aggregator):
     ]
     for members in ensembles:
         rewards = scale.rewards[[scale.models.index(model) for model in members]]
-        index = best_of_n(aggregate(rewards, aggregator), [16])[0]
-        reward = np.take_along_axis(read.metrics["reward"], index[:, None], axis=1)[:, 0]
-        worth.append(reward @ weights / len(weights))
+        chosen = chances_by_hand(rewards, aggregator, rule)
+        worth.append((read.metrics["reward"] * chosen).sum(axis=1) @ weights / len(weights))
     return np.mean(worth) if worth else np.nan
+
+
+def chances_by_hand(rewards, aggregator, rule):
+    """How an ensemble chooses among 16 samples: (posts, samples), in the unit over all posts."""
+    if aggregator in ("mean", "min") and rule == "best_of_n":
+        index = best_of_n(aggregate(rewards, aggregator), [16])[0]
+        return np.eye(16)[index]
+    members = standardise(rewards)
+    unit = members.mean(axis=0).std()  # the mean over samples is 0
+    if aggregator == "uwo":
+        return np.eye(16)[AGGREGATORS["uwo"](members / unit, **NEWER["uwo"]).argmax(axis=1)]
+    mean = Candidates(members.mean(axis=0) / unit, in_policy_units(SIMILARITY))
+    return RULES[rule](mean, 16, **NEWER[rule])
+
+
+NEWER_WAYS = [("uwo", "best_of_n"), *(("mean", rule) for rule in NEWER if rule != "uwo")]
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+@pytest.mark.parametrize("way", NEWER_WAYS, ids="-".join)
+def test_newer_rankers_are_put_together_anew_in_every_resample(found, kind, way):
+    _, read, scale, drawn, quantities = found
+    values = quantities[f"reward of {kind_name(kind, *way)}", 16][1]
+    expected = [by_hand(read, scale, drawn, i, kind, *way) for i in range(31)]
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+    assert len(set(np.round(values, 6))) > 3
+
+
+def test_the_first_resample_of_newer_rankers_is_what_their_table_says(found):
+    tables, _, scale, _, quantities = found
+    table = tables["rankers"].query("n == 16")
+    for _, row in table.iterrows():
+        for metric in ("reward", "win_rate", "gold"):
+            name = f"{metric} of {kind_name(row.ensemble, row.aggregator, row.rule)}"
+            estimate = quantities[name, 16][:, 0]
+            assert estimate == pytest.approx([row[metric]] * 2, rel=1e-4, abs=1e-5)
+    assert len(table) == 1 + 2 * 2 + 4 * 3 + 2  # single, ensembles, rules, UWO
+
+
+def test_without_newer_rankers_the_paper_s_are_the_same(found):
+    _, read, scale, drawn, with_newer = found
+    newer = newer_rankers.read(dict.fromkeys(NEWER), SIMILARITY)
+    without = quantities.evidence(scale, read.metrics, 0.8, drawn, newer)
+    assert without.keys() < with_newer.keys()
+    for name, values in without.items():
+        np.testing.assert_array_equal(values, with_newer[name])
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
@@ -201,9 +254,10 @@ def test_the_gold_rater_chooses_by_gold(found):
 
 def test_without_an_evaluator_there_is_no_worth(found):
     _, _, scale, drawn, _ = found
-    names = {name for name, _ in quantities.evidence(scale, {}, 0.8, drawn)}
+    newer = newer_rankers.read(NEWER, SIMILARITY)
+    names = {name for name, _ in quantities.evidence(scale, {}, 0.8, drawn, newer)}
     assert not any(" of single" in name or " of pretrain" in name for name in names)
-    assert "share of variance" in names
+    assert "correlation ratio" in names
 
 
 def test_the_evaluators_length_coefficient_in_repeated_posts(found):

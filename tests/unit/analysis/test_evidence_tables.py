@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from fake_results import DESIGN, POSTS, PUBLISHED, SAMPLES_A_POST, make_results
+from fake_results import DESIGN, NEWER, POSTS, PUBLISHED, SAMPLES_A_POST, make_results
 
 from claims import claims
 from evidence import evidence
@@ -16,19 +16,21 @@ from underspec.analysis.statistics import variance_components
 from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
 
-TABLES = ["exact", "shift", "components", "paired", "overoptimisation"]
+TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
 CLAIMS_FILE = Path(__file__).parents[3] / "reports" / "claims.yaml"
 OF_GOLD = ["overoptimisation_fit", "bias"]
 
 
 def diagnose(folder):
     samples = pd.read_parquet(folder / "samples/best_of_n.parquet")
-    words = np.random.default_rng(3).integers(3, 30, len(samples))
+    generator = np.random.default_rng(3)
+    words = generator.integers(3, 30, len(samples))
     measured = samples[["post_id", "sample_index"]].assign(words=words, common_subsequence=1)
-    write_table(measured.assign(copied=words / 30), folder / "diagnostics.parquet", DIAGNOSTICS)
+    measured = measured.assign(copied=words / 30, similarity=generator.random(len(samples)))
+    write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
-def run_evidence(folder, design, length_bias=0.0):
+def run_evidence(folder, design, length_bias=0.0, newer=NEWER):
     make_results(folder, design)
     diagnose(folder)
     for scale in design["scales"]:
@@ -36,6 +38,7 @@ def run_evidence(folder, design, length_bias=0.0):
             results=folder,
             scale=scale,
             design=design,
+            newer=newer,
             length_bias=length_bias,
             resamples=100,
             output=folder / "evidence" / scale,
@@ -82,11 +85,12 @@ def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
         grid=design["grid"],
         ensemble_size=design["ensemble_size"],
         world="debian",
+        table1_long=tmp_path / "tables" / "table1_long.csv",
         claims=tmp_path / "claims.csv",
     )
     verdicts = pd.read_csv(tmp_path / "claims.csv")
     assert set(verdicts.verdict) <= {"supported", "contradicted", "undecided"}
-    assert {path.stem for path in (tmp_path / "tables").iterdir()} == set(names)
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*names, "table1_long"}
     for name in set(names) - {"paired"}:
         assert set(pd.read_csv(tmp_path / "tables" / f"{name}.csv").scale) == set(design["scales"])
 
@@ -102,7 +106,7 @@ def test_exact_and_first_meet_where_all_samples_are_in(folder):
 
 
 def test_exact_of_the_evaluators_reward_by_brute_force(folder):
-    results = read_results(folder, DESIGN, evaluated=True)
+    results = read_results(folder, DESIGN)
     scale, reward = results.scales[0], results.metrics["reward"]
     generator = np.random.default_rng(0)
     drawn = []
@@ -133,7 +137,7 @@ def test_shift_is_the_mean_over_choices(folder):
 
 
 def test_paired_tests_are_scipys(folder):
-    results = read_results(folder, DESIGN, evaluated=True)
+    results = read_results(folder, DESIGN)
     scale, reward = results.scales[0], results.metrics["reward"]
 
     def worth(name):

@@ -145,11 +145,16 @@ SCORE = "scores/large/pretrain1-finetune0.parquet"
 CHOICE = "rerank/small/finetune-pretrain0-min.parquet"
 METRICS = "reward_models/large/pretrain2-finetune0/metrics.json"
 TABLE_DAMAGES = (truncate, drop_column, rename_posts, drop_rows, remove)
+EVALUATOR_SCORE = f"scores/{DESIGN['evaluator']}.parquet"
+EVALUATOR_METRICS = f"reward_models/{DESIGN['evaluator']}/metrics.json"
 DAMAGED = [
-    *itertools.product((SCORE, CHOICE, "scores/evaluator.parquet"), (*TABLE_DAMAGES, put_nan)),
+    *itertools.product((SCORE, CHOICE, EVALUATOR_SCORE), (*TABLE_DAMAGES, put_nan)),
     *itertools.product(("samples/best_of_n.parquet",), (truncate, drop_column, drop_rows, remove)),
-    *itertools.product((METRICS, "evaluator/metrics.json"), (spoil_json, drop_key, remove)),
-    *itertools.product((METRICS, "evaluator/metrics.json"), (key_twice, list_for_a_map)),
+    *itertools.product(
+        (METRICS, EVALUATOR_METRICS),
+        (spoil_json, drop_key, remove),
+    ),
+    *itertools.product((METRICS, EVALUATOR_METRICS), (key_twice, list_for_a_map)),
     *((METRICS, with_metrics(**changes)) for changes in IMPOSSIBLE),
     (METRICS, with_metrics(scale="small")),  # of another scale
     *((SCORE, damage) for damage in (*OF_ANOTHER_KIND, row_twice)),

@@ -175,7 +175,8 @@ def test_models_that_count_alike_in_every_resample_are_summed_alike(first, secon
 def choose(values, weights):
     """`value_of_choices` of five rankers, each as often there as its reward model was drawn."""
     choices = np.random.default_rng(1).integers(values.shape[-1], size=(5, 2, values.shape[1]))
-    return statistics.value_of_choices(values, zip(choices, weights.models, strict=True), weights)
+    chosen = [statistics.pick(values, each) for each in choices]
+    return statistics.value_of_choices(zip(chosen, weights.models, strict=True), weights)
 
 
 # By name: the statistic, and an argument of (models or metrics, ns or posts, posts or samples).
@@ -219,10 +220,10 @@ def test_the_value_of_choices_leaves_out_rankers_that_a_resample_lacks():
     choices = RNG.integers(4, size=(2, 1, 6))
     counts = np.array([[[1, 0, 3]], [[1, 0, 0]]])
     posts = bootstrap_weights(6, 3)
-    found = statistics.value_of_choices(
-        values, zip(choices, counts, strict=True), Weights(posts, counts)
-    )[:, 0, 0]
-    first, second = (statistics.pick(values, each)[:, 0] @ posts.T / 6 for each in choices)
+    chosen = [statistics.pick(values, each) for each in choices]
+    found = statistics.value_of_choices(zip(chosen, counts, strict=True), Weights(posts, counts))
+    found = found[:, 0, 0]
+    first, second = (each[:, 0] @ posts.T / 6 for each in chosen)
     np.testing.assert_allclose(found[:, 0], (first + second)[:, 0] / 2)
     assert np.isnan(found[:, 1]).all()
     np.testing.assert_allclose(found[:, 2], first[:, 2])

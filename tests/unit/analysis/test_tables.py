@@ -25,8 +25,6 @@ from fake_results import (
     worth_values,
 )
 
-from underspec.analysis.ensembles import AGGREGATORS
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -187,7 +185,8 @@ def test_table1_sets_the_published_numbers_beside_ours(tables):
 def test_the_published_table_has_every_row_of_the_paper():
     published = pd.read_csv(PUBLISHED)
     kinds = {("single", "single")}
-    kinds |= set(itertools.product(("finetune", "pretrain"), AGGREGATORS))
+    aggregators = {"mean", "median", "min", "mean_minus_stdev"}
+    kinds |= set(itertools.product(("finetune", "pretrain"), aggregators))
     expected = set(itertools.product(("base", "large", "xl"), kinds))
     found = zip(
         published["scale"],

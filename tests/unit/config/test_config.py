@@ -120,11 +120,11 @@ def imported(checkpoints):
 
 def test_pretrains_from_elsewhere():
     validate(imported(EVERYWHERE))
-    validate(imported({**EVERYWHERE, "large/5": {"source": "hub", "path": "google-t5/t5-large"}}))
+    validate(imported({**EVERYWHERE, "large/15": {"source": "hub", "path": "google-t5/t5-large"}}))
 
 
 @pytest.mark.parametrize(
-    ("missing", "named"), [("xl", "xl/0"), ("large", "large/0"), ("xxl", "xxl/6")]
+    ("missing", "named"), [("xl", "xl/10"), ("large", "large/10"), ("xxl", "xxl/16")]
 )
 def test_every_pretrain_needs_a_place(missing, named):
     others = {scale: where for scale, where in EVERYWHERE.items() if scale != missing}
@@ -133,18 +133,18 @@ def test_every_pretrain_needs_a_place(missing, named):
 
 
 def test_the_policy_needs_a_place_too():
-    large = {f"large/{seed}": {"path": f"/models/{seed}"} for seed in range(5)}
+    large = {f"large/{seed}": {"path": f"/models/{seed}"} for seed in MINIATURE["pretrain_seeds"]}
     others = {scale: where for scale, where in EVERYWHERE.items() if scale != "large"}
-    with pytest.raises(ConfigError, match="^pretrain.checkpoints: large/5 is missing"):
+    with pytest.raises(ConfigError, match="^pretrain.checkpoints: large/15 is missing"):
         validate(imported({**others, **large}))
 
 
 @pytest.mark.parametrize(
     ("key", "path", "first", "second"),
     [
-        ("base", "/models/base", "base/0", "base/1"),
-        ("large/5", "/models/xl-3", "xl/3", "large/5"),
-        ("large/5", "/models/xl-3/", "xl/3", "large/5"),
+        ("base", "/models/base", "base/10", "base/11"),
+        ("large/15", "/models/xl-13", "xl/13", "large/15"),
+        ("large/15", "/models/xl-13/", "xl/13", "large/15"),
     ],
 )
 def test_two_pretrains_cannot_be_one(key, path, first, second):

@@ -94,6 +94,19 @@ def test_jobs_are_those_of_the_grid():
     assert jobs["reward_model", "base"] == 25
 
 
+def test_jobs_of_cheaper_ensembles():
+    """Four more finetunes for an average of five, one for five heads; one model each is scored."""
+    chosen = {"warm": [0, 1], "multihead": [0]}
+    found = list(stages(copy.deepcopy(MINIATURE) | {"cheaper_ensembles": chosen}, POSTS))
+    jobs = {(stage.stage, stage.scale): stage.jobs for stage in found}
+    assert jobs["reward_model", "base"] == 9 + 2 * 4 + 1
+    assert (jobs["warm", "base"], jobs["reward_model", "xxl"]) == (2, 1)
+    plain = {(stage.stage, stage.scale): stage for stage in stages(MINIATURE, POSTS)}
+    assert ("warm", "base") not in plain
+    (scored,) = (each for each in found if (each.stage, each.scale) == ("score", "base"))
+    assert scored.operations / plain["score", "base"].operations == pytest.approx(12 / 9)
+
+
 def test_what_is_imported_is_not_trained():
     config = copy.deepcopy(MINIATURE)
     config["pretrain"]["checkpoints"] = {"xxl": {"source": "hub", "path": "some/t5"}}

@@ -1,5 +1,6 @@
 """Rewards of many candidates at once are those of each candidate alone."""
 
+import copy
 import functools
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_scores_are_those_of_each_pair_alone(model, posts, candidates, batches, 
     monkeypatch.setattr(scoring, "CANDIDATE_MULTIPLE", 2)
     rewards = score(model, posts, candidates)
     expected = [
-        [plain(model, post.tolist(), ids.tolist()) for ids in those]
+        [[plain(model, post.tolist(), ids.tolist())] for ids in those]
         for post, those in zip(posts, candidates, strict=True)
     ]
     assert_close(rewards, expected)
@@ -109,7 +110,7 @@ def test_a_reward_depends_on_post_and_candidate_alone(model, posts, candidates, 
         np.testing.assert_array_equal(values, others[::-1])
     for i in (0, 4, 8):
         alone = score(model, posts[i : i + 1], [candidates[i][1:2]])
-        assert alone[0].tolist() == [rewards[i][1]]
+        np.testing.assert_array_equal(alone[0], rewards[i][1:2])
 
 
 def test_a_post_is_encoded_once_and_equal_candidates_are_judged_once(
@@ -166,7 +167,7 @@ def test_rewards_that_are_not_finite_are_refused(posts):
 def test_equal_candidates_get_the_very_same_reward(model, posts, candidates, batches):
     for values in score(model, posts, candidates):
         assert values[0] == values[-1]
-        assert len(set(values[:-1])) == len(values) - 1
+        assert len(np.unique(values)) == len(values) - 1
 
 
 def test_scoring_needs_no_training_mode_and_leaves_no_gradient(model, posts, candidates):
@@ -176,6 +177,41 @@ def test_scoring_needs_no_training_mode_and_leaves_no_gradient(model, posts, can
     for values, others in zip(before, after, strict=True):
         np.testing.assert_array_equal(values, others)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def single_headed(model, head):
+    """The reward model that one head of a model makes."""
+    one = copy.deepcopy(model)
+    one.head = torch.nn.Linear(model.config.d_model, 1)
+    with torch.no_grad():
+        one.head.weight.copy_(model.head.weight[head])
+        one.head.bias.copy_(model.head.bias[[head]])
+    return one.eval()
+
+
+def test_several_heads_score_as_so_many_models(model, posts, candidates, batches):
+    """Up to rounding: a matrix product may sum in another order when it has more columns."""
+    config = copy.deepcopy(model.config)
+    config.reward_heads = 3
+    torch.manual_seed(1)
+    many = RewardModel(config).eval()
+    torch.nn.init.normal_(many.head.bias)
+    rewards = score(many, posts, candidates)
+    for head in range(3):
+        alone = score(single_headed(many, head), posts, candidates)
+        assert_close([values[:, [head]] for values in rewards], alone)
+    spread = np.concatenate(rewards).T
+    assert (np.abs(np.corrcoef(spread)[np.triu_indices(3, 1)]) < 0.99).all()
+    again = pairwise_accuracy(many, posts, *pairs_of(candidates))
+    of_each = [
+        pairwise_accuracy(single_headed(many, head), posts, *pairs_of(candidates))
+        for head in range(3)
+    ]
+    assert again == pytest.approx(np.mean(of_each), abs=1e-6)
+
+
+def pairs_of(candidates):
+    return [those[0] for those in candidates], [those[1] for those in candidates]
 
 
 def test_pairwise_accuracy_is_the_share_of_pairs_in_the_right_order(model, posts):

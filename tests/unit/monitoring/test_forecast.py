@@ -82,7 +82,7 @@ def test_the_shipped_reference_has_every_training_of_the_miniature():
     seeds = config["pretrain_seeds"], config["finetune_seeds"]
     models = len(grid.reward_models(config["grid"], *seeds))
     trained += [f"reward_models/{scale}" for scale in config["scales"] for _ in range(models)]
-    trained += ["policy", "evaluator"]
+    trained += ["policy", f"reward_models/{config['evaluator']['scale']}"]
     assert {name: reference[name][0] for name in trained} == {
         name: trained.count(name) for name in trained
     }

@@ -24,11 +24,12 @@ from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
 from underspec.config.config import read_config, validate
 from underspec.errors import ArtifactError, UserError
 from underspec.provenance import archive
-from underspec.provenance.bundle import bundled_config, pack, unpack
+from underspec.provenance.bundle import bundled_config, model_folders, pack, unpack
 
 ROOT = Path(__file__).parents[3]
-NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "evaluator", "gold"]
-MODELS = ["reward_models/base/pretrain0-finetune0", "reward_models/large/pretrain1-finetune0"]
+NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "xxl/pretrain6-finetune0", "gold"]
+NAMES += ["base/pretrain0-warm", *(f"base/pretrain0-finetune0-heads2-{head}" for head in (0, 1))]
+MODELS = model_folders(NAMES)
 CONFIG = {"experiment": "tiny", "extends": "experiments/other.yaml", "bundle": None, "scales": []}
 METRICS = {"scale": "base", "parameters": 10, "accuracy": 0.1 + 0.2, "pairs": 5}
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 5))
@@ -36,7 +37,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
 def make_results(folder, texts, rewards):
-    """texts: (posts, samples) int; rewards: (4, posts, samples), those of NAMES."""
+    """texts: (posts, samples) int; rewards: (names, posts, samples), those of NAMES."""
     size = texts.shape[1]
     ids = [f"post{post}" for post in range(len(texts))]
     posts = pd.DataFrame({"post_id": ids, "split": "best_of_n", "post": "a post", "reference": ""})
@@ -50,11 +51,12 @@ def make_results(folder, texts, rewards):
     write_table(samples, folder / "samples/best_of_n.parquet", SAMPLES)
     for name, values in zip(NAMES, rewards, strict=True):
         write_table(keys.assign(reward=values.ravel()), folder / f"scores/{name}.parquet", SCORES)
-    for model in (*MODELS, "evaluator", "policy"):
+    for model in (*MODELS, "policy"):
         (folder / model).mkdir(parents=True)
         (folder / model / "metrics.json").write_text(json.dumps(METRICS))
         (folder / model / "provenance.json").write_text('{"torch": "2"}')
-        (folder / model / "training.csv").write_text("step,loss\n1,0.5\n")
+        if not model.endswith("warm"):  # not a training
+            (folder / model / "training.csv").write_text("step,loss\n1,0.5\n")
         (folder / model / "model.safetensors").write_bytes(model.encode())
 
 
@@ -68,7 +70,7 @@ def results(tmp_path_factory):
     rng = np.random.default_rng(0)
     texts = rng.integers(0, 9, (3, 8))
     folder = tmp_path_factory.mktemp("results") / "tiny"
-    make_results(folder, texts, rng.normal(size=(4, 9)).astype("float32")[:, texts])
+    make_results(folder, texts, rng.normal(size=(len(NAMES), 9)).astype("float32")[:, texts])
     return folder
 
 
@@ -87,8 +89,9 @@ def equal(first, second):
     assert_frame_equal(read_table(first / path, SAMPLES), read_table(second / path, SAMPLES))
     a, b = (read_table(each / "data/posts.parquet", POSTS) for each in (first, second))
     assert_frame_equal(a[a["split"] == "best_of_n"].reset_index(drop=True), b)
-    for model in (*MODELS, "evaluator"):
-        for file in ("metrics.json", "provenance.json", "training.csv"):
+    for model in MODELS:
+        for path in (first / model).glob("*.[cj]s*"):
+            file = path.name
             assert (first / model / file).read_bytes() == (second / model / file).read_bytes()
     return True
 
@@ -131,14 +134,43 @@ def refused(bundle, place, cause, folder):
 def test_round_trip(tmp_path_factory, texts, data):
     """Whether or not the same text of a post always has the same rewards."""
     folder = tmp_path_factory.mktemp("round_trip")
-    rewards = data.draw(arrays.arrays("f4", (4, *texts.shape), elements=FLOATS))
+    rewards = data.draw(arrays.arrays("f4", (len(NAMES), *texts.shape), elements=FLOATS))
     if data.draw(st.booleans()):
-        by_text = data.draw(arrays.arrays("f4", (4, 4), elements=FLOATS))
+        by_text = data.draw(arrays.arrays("f4", (len(NAMES), 4), elements=FLOATS))
         rewards = by_text[:, texts]
     make_results(folder / "made", texts, rewards)
     bundle = packed(folder / "made", folder / "tiny.zip")
     unpack(bundle, NAMES, folder / "restored")
     assert equal(folder / "made", folder / "restored")
+
+
+def old_form(members):
+    """As bundles were written when the evaluator was not among the reward models."""
+    evaluator = {"scale": "xxl", "pretrain_seed": 6, "finetune_seed": 0}
+    config = json.loads(members["config.json"]) | {"evaluator": evaluator}
+    members["config.json"] = json.dumps(config).encode()
+    matrix = table(members["scores.parquet"]).rename(columns={NAMES[2]: "evaluator"})
+    members["scores.parquet"] = parquet(matrix)
+    for name in [name for name in members if name.startswith(MODELS[2])]:
+        members["evaluator" + name.removeprefix(MODELS[2])] = members.pop(name)
+
+
+def test_a_bundle_that_calls_the_evaluator_so_is_read(results, whole, tmp_path):
+    bundle = rewritten(whole, tmp_path / "a.zip", old_form)
+    unpack(bundle, NAMES, tmp_path / "restored")
+    assert equal(results, tmp_path / "restored")
+    assert not (tmp_path / "restored/evaluator").exists()
+
+
+@pytest.mark.parametrize("evaluator", [None, {}, {"scale": "xxl"}, "xxl"])
+def test_an_evaluator_that_the_config_does_not_name_is_refused(whole, tmp_path, evaluator):
+    def edit(members):
+        old_form(members)
+        config = json.loads(members["config.json"]) | {"evaluator": evaluator}
+        members["config.json"] = json.dumps(config).encode()
+
+    bundle = rewritten(whole, tmp_path / "a.zip", edit)
+    refused(bundle, bundle / "config.json", "which model is the evaluator", tmp_path)
 
 
 def test_duplicate_texts_are_stored_once_unless_their_rewards_differ(results, whole, tmp_path):
@@ -151,9 +183,9 @@ def test_duplicate_texts_are_stored_once_unless_their_rewards_differ(results, wh
     assert rows(whole) == distinct < len(samples)
     again = int(np.flatnonzero(samples.duplicated(["post_id", "text"]))[0])
     other = shutil.copytree(results, tmp_path / "other")
-    scores = read_table(other / "scores/evaluator.parquet", SCORES)
+    scores = read_table(other / f"scores/{NAMES[2]}.parquet", SCORES)
     scores.loc[again, "reward"] = np.nextafter(scores.loc[again, "reward"], np.float32(9))
-    write_table(scores, other / "scores/evaluator.parquet", SCORES)
+    write_table(scores, other / f"scores/{NAMES[2]}.parquet", SCORES)
     bundle = packed(other, tmp_path / "other.zip")
     assert rows(bundle) == len(samples)
     unpack(bundle, NAMES, tmp_path / "restored")
@@ -172,9 +204,7 @@ def test_a_bundle_says_where_it_comes_from(results, tmp_path):
     assert origin["experiment"] == "tiny"
     assert origin["packages"]["numpy"] == np.__version__
     assert origin["commit"] == bundle_adapter.commit(ROOT)
-    assert set(origin["weights"]) == {
-        f"{model}/model.safetensors" for model in (*MODELS, "evaluator", "policy")
-    }
+    assert set(origin["weights"]) == {f"{model}/model.safetensors" for model in (*MODELS, "policy")}
 
 
 def test_the_commit_is_marked_where_files_differ_from_it(tmp_path):
@@ -263,7 +293,8 @@ def test_an_extra_member_is_named(whole, tmp_path, name, sealed):
 
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize(
-    "name", ["../outside.txt", "evaluator/../../x", "/etc/x", "c:x", "..\\x", "evaluator\\x"]
+    "name",
+    ["../outside.txt", "policy/../../x", "/etc/x", "c:x", "..\\x", "policy\\x"],
 )
 def test_a_path_that_leaves_the_folder_is_refused(whole, tmp_path, name, sealed):
     bundle = rewritten(whole, tmp_path / "a.zip", lambda m: m.update({name: b"x"}), sealed)
@@ -305,7 +336,7 @@ def test_a_manifest_of_another_form_is_refused(whole, tmp_path, change, cause):
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000])
-@pytest.mark.parametrize("name", [archive.MANIFEST, "evaluator/metrics.json"])
+@pytest.mark.parametrize("name", [archive.MANIFEST, f"{MODELS[2]}/metrics.json"])
 def test_json_that_is_none_is_refused(whole, tmp_path, name, content):
     sealed = name != archive.MANIFEST
     bundle = rewritten(whole, tmp_path / "a.zip", lambda m: m.update({name: content}), sealed)
@@ -344,9 +375,9 @@ def test_a_table_that_breaks_its_schema_is_refused(whole, tmp_path, name, change
 
 
 def test_metrics_without_what_the_tables_need_are_refused(whole, tmp_path):
-    edit = {"evaluator/metrics.json": b'{"scale": "xxl"}'}
+    edit = {f"{MODELS[2]}/metrics.json": b'{"scale": "xxl"}'}
     bundle = rewritten(whole, tmp_path / "a.zip", lambda m: m.update(edit))
-    refused(bundle, bundle / "evaluator/metrics.json", "accuracy, pairs, parameters", tmp_path)
+    refused(bundle, bundle / MODELS[2] / "metrics.json", "accuracy, pairs, parameters", tmp_path)
 
 
 def test_a_full_disk_leaves_nothing(whole, tmp_path):
@@ -368,7 +399,7 @@ def test_a_full_disk_leaves_nothing(whole, tmp_path):
         "data/posts.parquet",
         "samples/best_of_n.parquet",
         "scores/gold.parquet",
-        "evaluator/metrics.json",
+        f"{MODELS[2]}/metrics.json",
         "policy/model.safetensors",
         f"{MODELS[0]}/model.safetensors",
     ],
@@ -393,8 +424,8 @@ def test_the_shipped_bundle_is_one_that_this_code_reads(tmp_path):
     shipped = ROOT / "bundles/miniature.zip"
     config = validate(read_config(ROOT, given={"bundle": str(shipped)}))  # keys may be new since
     assert config.keys() == yaml.safe_load((ROOT / "config.yaml").read_text()).keys()
-    unpack(shipped, ["base/pretrain0-finetune0", "evaluator", "gold"], tmp_path)
+    unpack(shipped, ["base/pretrain0-finetune0", NAMES[2], "gold"], tmp_path)
     layout, texts = read_samples(tmp_path / "samples/best_of_n.parquet")
-    _, rewards = read_rewards([tmp_path / "scores/evaluator.parquet"], layout)
+    _, rewards = read_rewards([tmp_path / f"scores/{NAMES[2]}.parquet"], layout)
     assert rewards[0].shape == texts.shape == (300, 64)
     assert shipped.stat().st_size < 3e6

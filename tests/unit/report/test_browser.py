@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import DESIGN, MODELS, POSTS, RANKERS, make_results, read_world
+from fake_results import DESIGN, MODELS, NEWER, POSTS, RANKERS, make_results, read_world
+from test_evidence_tables import diagnose
 
 from browser import browser
+from underspec.analysis import newer_rankers
 from underspec.analysis.results import read_results
 from underspec.artifacts import POSTS as POSTS_SCHEMA
 from underspec.artifacts import write_table
 from underspec.errors import ArtifactError
 from underspec.report.sample_browser import (
+    SHOWN_CHANCE,
     above_mean,
     browsable,
     disagreement,
@@ -36,6 +39,7 @@ def posts_table(posts=POSTS):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     make_results(folder, DESIGN)
+    diagnose(folder)
     write_table(posts_table(), folder / "data" / "posts.parquet", POSTS_SCHEMA)
     return folder
 
@@ -48,7 +52,13 @@ def data(results):
 def data_of(results, design=DESIGN, **more):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     samples = texts.to_numpy().reshape(POSTS, -1)
-    return browsable(read_results(results, design, True), samples, posts_table(), **more)
+    newer = newer_rankers.read(NEWER, similarity(results))
+    return browsable(read_results(results, design), samples, posts_table(), newer, **more)
+
+
+def similarity(results):
+    found = pd.read_parquet(results / "diagnostics.parquet").similarity
+    return found.to_numpy().reshape(POSTS, -1)
 
 
 def test_every_pick_is_the_text_that_the_ranker_picked(results, data):
@@ -102,6 +112,48 @@ def test_parting_is_one_minus_the_mean_agreement_of_pairs(results, data):
                 assert post["apart"][scale][row] == pytest.approx(np.mean(pairs), abs=0.0051)
 
 
+def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, data):
+    world, read = read_world(results), read_results(results, DESIGN, True)
+    newer = newer_rankers.read(NEWER, similarity(results))
+    posts = np.arange(POSTS)
+    assert data["newer"][:2] == ["UWO", "soft best-of-n"]
+    for scale, about in enumerate(data["scales"]):
+        assert about["kinds"] == ["single", "finetune", "pretrain"]
+        chances = newer_rankers.chances(read.scales[scale], newer, NS, posts)
+        for index, post in enumerate(data["posts"]):
+            for row, way in np.ndindex(len(NS), len(NEWER)):
+                listed = {
+                    post["texts"][candidate]: shares
+                    for candidate, *shares in post["taken"][scale][row][way]
+                }
+                expected = {}
+                for kind in about["kinds"]:
+                    if (list(NEWER)[way], kind) not in chances:
+                        continue
+                    for sample, share in enumerate(
+                        chances[list(NEWER)[way], kind][row, index].tolist()
+                    ):
+                        text = world["text"][post["id"], sample]
+                        of_kind = expected.setdefault(text, {})
+                        of_kind[kind] = of_kind.get(kind, 0) + 100 * share
+                often = {t for t, of in expected.items() if max(of.values()) >= SHOWN_CHANCE}
+                assert set(listed) == often
+                for text, shares in listed.items():
+                    for kind, share in zip(about["kinds"], shares, strict=True):
+                        if share is None:
+                            assert (list(NEWER)[way], kind) == ("uwo", "single")
+                        else:
+                            assert share == pytest.approx(expected[text][kind], abs=0.5001)
+
+
+def test_without_newer_rankers_there_is_nothing_to_choose(results):
+    texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
+    newer = newer_rankers.read(dict.fromkeys(NEWER), similarity(results))
+    read = read_results(results, DESIGN, True)
+    data = browsable(read, texts.to_numpy().reshape(POSTS, -1), posts_table(), newer)
+    assert data["newer"] == [] and data["posts"][0]["taken"] == [[[]] * len(NS)] * 2
+
+
 def test_without_gold_there_is_one_judge_less(results):
     assert data_of(results, DESIGN | {"gold": False})["judges"] == ["evaluator"]
 
@@ -148,6 +200,7 @@ def write(results, output):
         results=results,
         posts=results / "data" / "posts.parquet",
         design=DESIGN,
+        newer=NEWER,
         experiment="tiny",
         template=TEMPLATE,
         output=output,
@@ -165,7 +218,7 @@ def test_the_page_is_whole_whatever_the_texts_hold(results, data, tmp_path):
 
 def test_posts_that_are_missing_are_named(results, tmp_path):
     write_table(posts_table(POSTS - 1), tmp_path / "data" / "posts.parquet", POSTS_SCHEMA)
-    for name in ("samples", "scores", "rerank", "reward_models", "evaluator"):
+    for name in ("samples", "scores", "rerank", "reward_models", "diagnostics.parquet"):
         (tmp_path / name).symlink_to(results / name)
     with pytest.raises(ArtifactError, match=r"posts\.parquet: lacks posts.*post11"):
         write(tmp_path, tmp_path / "samples.html")

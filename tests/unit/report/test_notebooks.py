@@ -20,6 +20,11 @@ from underspec.report import look, plots
 ROOT = Path(__file__).parents[3]
 NOTEBOOKS = sorted((ROOT / "reports/notebooks").glob("*.ipynb"))
 TEXTS = [ROOT / "reports/workflow.rst", *sorted((ROOT / "reports/captions").glob("*.rst"))]
+NEWER = [
+    ("single", "single", "soft"),
+    ("pretrain", "mean", "mbr"),
+    ("pretrain", "uwo", "best_of_n"),
+]
 ENSEMBLES = [("single", "single"), *product(("finetune", "pretrain"), ("mean", "min"))]
 
 by_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -69,6 +74,10 @@ def small_tables() -> dict[str, pd.DataFrame]:
     )
     curves = curves.assign(kl_bound=curves.n / 4, gain=curves.n / 4, standard_error=0.1)
     fitted = sizes.assign(ensemble="single", alpha=1.0, beta=0.2, peak_kl=6.25, residual=0.01)
+    hedging = sizes.assign(ensemble="single", by="gold", rule="best_of_n", course="turns", stop=2)
+    hedging = hedging.assign(kl_bound=0.5, gain=0.5)
+    newer = pd.DataFrame(NEWER, columns=["ensemble", "aggregator", "rule"])
+    newer = pd.concat([ensembles.assign(rule="best_of_n"), newer], ignore_index=True)
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
     bias = sizes.merge(ensembles, how="cross").assign(ranker="one", price=0.1, planted=0.08)
@@ -89,6 +98,8 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "shift": shift,
         "overoptimisation": curves,
         "overoptimisation_fit": fitted,
+        "hedging": hedging,
+        "rankers": grid.merge(newer, how="cross").assign(reward=1.0, win_rate=0.6, gold=0.5),
         "bias": bias.assign(unexplained=0.4),
         "training": training,
     }
@@ -143,7 +154,7 @@ def check_written(notebook: Path, folder: Path) -> None:
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
-    drawn |= {"exact", "components", "shift", "overoptimisation", "bias"}
+    drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
     assert stems == drawn | {"table1"}
     pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {
         "base",

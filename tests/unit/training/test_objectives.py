@@ -178,7 +178,7 @@ def test_the_preference_loss_prefers_the_chosen():
     long, short = [np.array([5, 6, 7, EOS])], [np.array([5, EOS])]
 
     def judge(posts, candidates):
-        return (candidates != PAD).sum(1).double() - 3.0
+        return (candidates != PAD).sum(1, keepdim=True).double() - 3.0
 
     def loss(chosen, rejected):
         objective = preference(texts(1, 0), chosen, rejected, 1, 0, 0.01)

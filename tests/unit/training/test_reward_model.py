@@ -2,16 +2,20 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from reward_model import reward_model
 from underspec.artifacts import POSTS, PREFERENCES, write_table
 from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError
 from underspec.models.t5 import new_t5
+from warm import warm
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
+LENGTHS = {"post": 9, "summary": 4}
 RECIPE = {"steps": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1}
 RECIPE |= {"dropout": 0.0, "weight_decay": 0.0}
 WORDS = "my brother sold bike and i am sad"
@@ -28,20 +32,20 @@ def train(tmp_path):
     posts = pd.DataFrame({"post_id": ["a", "b"], "split": ["preferences", "validation"]})
     write_table(posts.assign(post=WORDS, reference=""), tmp_path / "posts.parquet", POSTS)
 
-    def train(pairs):
+    def train(pairs, **changes):
         table = pd.DataFrame(pairs * 2, columns=["chosen", "rejected"]).assign(source="people")
         table["post_id"] = ["a"] * len(pairs) + ["b"] * len(pairs)
         table["split"] = table.post_id.map(posts.set_index("post_id").split)
         write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
         names = ("posts", "preferences")
-        reward_model(
-            **{name: tmp_path / f"{name}.parquet" for name in names},
-            **{name: tmp_path / name for name in ("tokenizer", "pretrain", "checkpoints")},
-            **{"scale": "base", "shape": SHAPE, "lengths": {"post": 9, "summary": 4}},
-            **{"recipe": RECIPE, "centering": 0.01, "pretrain_seed": 0, "finetune_seed": 0},
-            **{"save_seconds": 1e9, "device_layout": {}, "output": tmp_path / "output"},
-        )
-        return json.loads((tmp_path / "output/metrics.json").read_text())
+        options = {name: tmp_path / f"{name}.parquet" for name in names}
+        folders = ("tokenizer", "pretrain", "checkpoints", "output")
+        options |= {name: tmp_path / name for name in folders}
+        options |= {"scale": "base", "shape": SHAPE, "lengths": LENGTHS, "recipe": RECIPE}
+        options |= {"centering": 0.01, "save_seconds": 1e9, "device_layout": {}}
+        options |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1} | changes
+        reward_model(**options)
+        return json.loads((options["output"] / "metrics.json").read_text())
 
     return train
 
@@ -58,3 +62,60 @@ def test_all_are_used_where_all_differ_and_none_is_too_few(train, caplog):
     assert "left out" not in caplog.text
     with pytest.raises(ArtifactError, match=r"preferences\.parquet: the texts of all comparisons"):
         train(EQUAL)
+
+
+def head(folder):
+    return load_file(folder / "model.safetensors")["head.weight"]
+
+
+def test_the_head_s_seed_and_the_order_s_seed_are_two(train, tmp_path):
+    """At the end of two steps a head is still near where it began."""
+    cells = {(order, start): tmp_path / f"{order}{start}" for order in (0, 1) for start in (0, 1)}
+    for (order, start), output in cells.items():
+        train(PAIRS, finetune_seed=order, head_seed=start, output=output)
+    heads = {cell: head(folder) for cell, folder in cells.items()}
+    for order in (0, 1):
+        assert np.abs(heads[order, 0] - heads[order, 1]).max() > 0.1
+    for start in (0, 1):
+        assert 0 < np.abs(heads[0, start] - heads[1, start]).max() < 0.01
+    provenance = json.loads((cells[1, 0] / "provenance.json").read_text())
+    assert (provenance["finetune_seed"], provenance["head_seed"]) == (1, 0)
+
+
+def test_several_heads_report_their_mean_accuracy(train, tmp_path):
+    metrics = train(PAIRS, heads=3)
+    assert head(tmp_path / "output").shape[0] == 3
+    assert 0 <= metrics["accuracy"] <= 1
+
+
+@pytest.fixture
+def average(train, tmp_path):
+    def average(**changes):
+        """WARM of two finetunes, the second with `changes`."""
+        members = [tmp_path / "first", tmp_path / "second"]
+        train(PAIRS, output=members[0])
+        train(PAIRS, **{"finetune_seed": 1, "output": members[1]} | changes)
+        about = {"scale": "base", "pretrain_seed": 0, "shape": SHAPE, "lengths": LENGTHS}
+        tables = {name: tmp_path / f"{name}.parquet" for name in ("posts", "preferences")}
+        output, tokenizer = tmp_path / "warm", tmp_path / "tokenizer"
+        warm(**tables, tokenizer=tokenizer, members=members, **about, output=output)
+        return members, output
+
+    return average
+
+
+def test_warm_says_how_accurate_it_is_and_of_what_it_is_the_average(average):
+    members, output = average()
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["pairs"] == len(PAIRS) and 0 <= metrics["accuracy"] <= 1
+    assert json.loads((output / "provenance.json").read_text())["members"] == ["first", "second"]
+    mean = (head(members[0]).astype(float) + head(members[1])) / 2
+    np.testing.assert_array_equal(head(output), mean.astype("float32"))
+    assert not (output / "training.csv").exists()
+
+
+@pytest.mark.parametrize("change", [{"pretrain_seed": 1}, {"head_seed": 1}, {"heads": 2}])
+def test_warm_of_what_starts_elsewhere_is_refused(average, tmp_path, change):
+    with pytest.raises(ArtifactError, match=f"^{tmp_path}/second: starts from other weights"):
+        average(**change)
+    assert not (tmp_path / "warm").exists()

@@ -21,7 +21,8 @@ def preference(
 ) -> Objective:
     """Bradley-Terry over pairs with the paper's centring term (section 2.1).
 
-    Raises ArtifactError if a text is empty or contains padding.
+    The loss of a model with several heads is the mean of theirs: every head learns from every pair
+    (Ahmed et al., 2406.01013). Raises ArtifactError if a text is empty or contains padding.
     """
     for kind, texts in (("post", posts), ("chosen", chosen), ("rejected", rejected)):
         check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
@@ -35,8 +36,10 @@ def preference(
         }
 
     def loss(model: RewardModel, batch: Batch) -> Tensor:
-        rewards = model(**batch).view(-1, 2)
-        return bradley_terry(rewards[:, 0], rewards[:, 1], centering)
+        rewards = model(**batch)
+        heads = rewards.shape[1]
+        chosen, rejected = rewards.view(-1, 2, heads).unbind(1)
+        return bradley_terry(chosen, rejected, centering) / heads
 
     def pairs(batch: Batch) -> int:
         return len(batch["posts"])
@@ -45,18 +48,7 @@ def preference(
     return Objective(make, loss, pairs, settings)
 
 
-def distinguishable(
-    posts: list[np.ndarray], chosen: list[np.ndarray], rejected: list[np.ndarray]
-) -> list[list[np.ndarray]]:
-    """Posts, chosen and rejected of the pairs whose texts differ as token ids.
-
-    Equal texts always get equal rewards, so a reward model learns nothing from them.
-    """
-    kept = [i for i in range(len(posts)) if not np.array_equal(chosen[i], rejected[i])]
-    return [[texts[i] for i in kept] for texts in (posts, chosen, rejected)]
-
-
 def bradley_terry(chosen: Tensor, rejected: Tensor, centering: float) -> Tensor:
-    """Sum of -log sigmoid(r+ - r-) + centering (r+ + r-)^2 over pairs (pairs,): a scalar."""
+    """Sum of -log sigmoid(r+ - r-) + centering (r+ + r-)^2 over pairs (pairs, ...): a scalar."""
     likelihood = nn.functional.logsigmoid(chosen - rejected)
     return (centering * (chosen + rejected) ** 2 - likelihood).sum()

@@ -1,0 +1,73 @@
+# Cheaper ensembles of one pretrained checkpoint, as rankers beside the grid's.
+# In: data/, samples/, pretrain/, reward_models/.
+# Out: in reward_models/{scale}/: pretrain{p}-finetune{f}-head{h}/ (finetunes with the initial head of
+# another), pretrain{p}-warm/ (the average of their weights), pretrain{p}-finetune{f}-heads{k}/ (a
+# finetune with k reward heads); scores/{scale}/pretrain{p}-warm.parquet, and for each head
+# scores/{scale}/pretrain{p}-finetune{f}-heads{k}-{i}.parquet.
+
+MEMBER = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-head{head_seed}"
+MULTIHEAD = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-heads{heads}"
+WARM_MEMBERS = {str(each.pretrain_seed): each.members for each in CHEAPER if isinstance(each, Warm)}
+
+
+use rule reward_model as warm_member with:
+    output:
+        directory(made(f"reward_models/{MEMBER}")),
+    log:
+        made(f"logs/reward_models/{MEMBER}.log"),
+    benchmark:
+        made(f"benchmarks/reward_models/{MEMBER}.tsv")
+
+
+rule warm:
+    input:
+        posts=made("data/posts.parquet"),
+        preferences=made("data/preferences.parquet"),
+        tokenizer=made("data/tokenizer"),
+        members=lambda wildcards: expand(
+            made("reward_models/{scale}/{member}"),
+            scale=wildcards.scale,
+            member=WARM_MEMBERS[wildcards.pretrain_seed],
+        ),
+    output:
+        directory(made("reward_models/{scale}/pretrain{pretrain_seed}-warm")),
+    log:
+        made("logs/warm/{scale}/pretrain{pretrain_seed}.log"),
+    benchmark:
+        made("benchmarks/warm/{scale}/pretrain{pretrain_seed}.tsv")
+    conda:
+        TRAIN
+    threads: cpus("score")
+    resources:
+        **asks("score"),
+    params:
+        paths=paths,
+        settings=settings("scale", "pretrain_seed", shape=shape_of(), lengths=config["lengths"]),
+        code=code("warm"),
+    shell:
+        'python "$SCRIPTS"/warm.py {params.paths} {params.settings} --log {log}'
+
+
+use rule reward_model as multihead with:
+    output:
+        directory(made(f"reward_models/{MULTIHEAD}")),
+    log:
+        made(f"logs/reward_models/{MULTIHEAD}.log"),
+    benchmark:
+        made(f"benchmarks/reward_models/{MULTIHEAD}.tsv")
+
+
+use rule score as score_cheaper_ensembles with:
+    input:
+        posts=made("data/posts.parquet"),
+        samples=made("samples/best_of_n.parquet"),
+        tokenizer=made("data/tokenizer"),
+        reward_models=[made(f"reward_models/{{scale}}/{each.folder}") for each in CHEAPER],
+    output:
+        scores=[
+            made(f"scores/{{scale}}/{table}.parquet") for each in CHEAPER for table in each.tables
+        ],
+    log:
+        made("logs/score/{scale}/cheaper_ensembles.log"),
+    benchmark:
+        made("benchmarks/score/{scale}/cheaper_ensembles.tsv")

@@ -1,0 +1,89 @@
+"""Cheaper ensembles of one pretrained checkpoint, beside the grid: WARM and multi-head.
+
+Each has as many members as a finetune ensemble. Their reward models rank but judge no others: no
+finetuning seed draws them. Names are those of folders below reward_models/{scale}/, and of tables
+below scores/{scale}/.
+"""
+
+import re
+from dataclasses import dataclass
+
+from underspec.grid import RewardModel
+
+# Of the tables below scores/{scale}/.
+TABLES = r"pretrain\d+-warm|pretrain\d+-finetune\d+-heads\d+-\d+"
+
+
+@dataclass(frozen=True)
+class Warm:
+    """One reward model whose weights are the average of finetunes (Ramé et al., 2401.12187).
+
+    All finetunes start from the same head, that of the first finetuning seed. So the first is one
+    of the grid, and the others are trained for this.
+    """
+
+    pretrain_seed: int
+    finetune_seeds: tuple[int, ...]
+
+    @property
+    def folder(self) -> str:
+        return f"pretrain{self.pretrain_seed}-warm"
+
+    @property
+    def tables(self) -> list[str]:
+        return [self.folder]
+
+    @property
+    def members(self) -> list[str]:
+        """The folders of the finetunes."""
+        first, *others = self.finetune_seeds
+        grid_s = RewardModel(self.pretrain_seed, first).name
+        return [grid_s, *(f"pretrain{self.pretrain_seed}-finetune{f}-head{first}" for f in others)]
+
+    @property
+    def folders(self) -> list[str]:
+        """All that are not the grid's."""
+        return [*self.members[1:], self.folder]
+
+
+@dataclass(frozen=True)
+class Multihead:
+    """One finetune with several reward heads (Ahmed et al., 2406.01013), each with initial weights
+    of its own."""
+
+    pretrain_seed: int
+    finetune_seeds: tuple[int, ...]
+
+    @property
+    def folder(self) -> str:
+        finetune = RewardModel(self.pretrain_seed, self.finetune_seeds[0]).name
+        return f"{finetune}-heads{len(self.finetune_seeds)}"
+
+    @property
+    def tables(self) -> list[str]:
+        return [f"{self.folder}-{head}" for head in range(len(self.finetune_seeds))]
+
+    @property
+    def folders(self) -> list[str]:
+        return [self.folder]
+
+
+def cheaper_ensembles(
+    chosen: dict[str, list[int]], finetune_seeds: list[int], ensemble_size: int
+) -> list[Warm | Multihead]:
+    """The cheaper ensembles of one scale. `chosen` has the pretraining seeds of each kind."""
+    seeds = tuple(finetune_seeds[:ensemble_size])
+    return [
+        *(Warm(pretrain, seeds) for pretrain in chosen["warm"]),
+        *(Multihead(pretrain, seeds) for pretrain in chosen["multihead"]),
+    ]
+
+
+def has_log(folder: str) -> bool:
+    """Whether a reward model was trained, rather than averaged."""
+    return not folder.endswith("-warm")
+
+
+def folder(table: str) -> str:
+    """The folder of the reward model that made a score table."""
+    return re.sub(r"(-heads\d+)-\d+$", r"\1", table)
