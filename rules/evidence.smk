@@ -37,6 +37,7 @@ rule evidence:
         made("scores/gold.parquet") if HAS_GOLD else [],
         expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
         expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
+        [made(f"scores/{{scale}}/{name}.parquet") for each in CHEAPER for name in each.tables],
         expand(made("rerank/{{scale}}/{ranker}.parquet"), ranker=RANKERS),
     output:
         made("evidence/{scale}/resamples.parquet"),
@@ -53,6 +54,7 @@ rule evidence:
             results=RESULTS,
             design=EVALUATED,
             newer=config["newer_rankers"],
+            cheaper=config["cheaper_ensembles"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
             resamples=config["resamples"],
             output=lambda wildcards: made(f"evidence/{wildcards.scale}"),
