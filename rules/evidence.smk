@@ -20,11 +20,11 @@ rule diagnostics:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("diagnostics"),
         settings=settings(world=config["world"]),
         code=code("diagnostics", *[f"underspec/data/gold_raters/{config['world']}"] * HAS_GOLD),
     shell:
-        'python "$SCRIPTS"/diagnostics.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 # One job per scale: at the paper's size, the resamples of all scales would fill a node's memory.
@@ -49,6 +49,7 @@ rule evidence:
     conda:
         ANALYSIS
     params:
+        call=call("evidence"),
         settings=settings(
             "scale",
             results=RESULTS,
@@ -61,7 +62,7 @@ rule evidence:
         ),
         code=code("evidence"),
     shell:
-        'python "$SCRIPTS"/evidence.py {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule claims:
@@ -82,7 +83,7 @@ rule claims:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("claims"),
         settings=settings(
             evidence=[made(f"evidence/{scale}") for scale in SCALES],
             best_of_n=config["best_of_n"],
@@ -93,4 +94,4 @@ rule claims:
         ),
         code=code("claims"),
     shell:
-        'python "$SCRIPTS"/claims.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"

@@ -67,9 +67,10 @@ for drawn, (category, title) in DRAWN.items():
         params:
             experiment=config["experiment"],
             output=output_stem,
+            library=library,
             code=code("underspec/report/plots"),
         shell:
-            'PYTHONPATH="$SCRIPTS" papermill --no-progress-bar {input.notebook:q} {log.notebook}'
+            "PYTHONPATH={params.library:q} papermill --no-progress-bar {input.notebook:q} {log.notebook}"
             " -r table {input.table} -r output {params.output}"
             " -r experiment {params.experiment} > {log.text} 2>&1"
 
@@ -94,4 +95,5 @@ use rule draw_figure1 as draw_table1 with:
     params:
         experiment=config["experiment"],
         output=output_stem,
+        library=library,
         code=code("underspec/report/plots"),
