@@ -21,6 +21,7 @@ def claims(
     best_of_n: sections.BestOfN,
     pretrains: sections.Count,
     grid: sections.Grid,
+    ensemble_size: sections.EnsembleSize,
     world: sections.Name,
     claims: Path,
     tables: list[Path],
@@ -39,7 +40,8 @@ def claims(
     }
     paper = read_table1(published)
     entries = read_claims(claims_file) + numbers_of_table1(paper)
-    write_csv(verdicts(entries, Found(found, best_of_n, pretrains, grid, world)), claims)
+    what = Found(found, best_of_n, pretrains, grid, min(ensemble_size, pretrains), world)
+    write_csv(verdicts(entries, what), claims)
     for path in tables:
         write_csv(_over_scales(evidence, path.stem), path)
     write_csv(newer_rankers.table1_long(_over_scales(evidence, "rankers"), paper), table1_long)

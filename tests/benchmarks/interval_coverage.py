@@ -1,60 +1,91 @@
-"""How often intervals of 95% hold the truth, with five pretrains: simulated reward models with
-known effects of pretrain, finetune and post. Prints the share by grid and size of those effects.
+"""How often intervals of 95% hold the truth, in simulated experiments (see simulated_rewards.py).
+
+Prints the share of experiments by statistic, grid, number of pretraining seeds and size of the
+effects of seeds, for the interval that decides verdicts, for percentiles of the same resamples and
+for the interval over posts alone. The truth is the mean of the estimates of all experiments.
 
     python tests/benchmarks/interval_coverage.py [--experiments 600]
 """
 
 import argparse
-import sys
-from pathlib import Path
+import itertools
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+from simulated_rewards import SAMPLES, grid_of, means, quantities
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+from underspec.analysis import intervals
 
-from underspec.analysis import bootstrap, intervals  # noqa: E402
-from underspec.grid import reward_models  # noqa: E402
-
-SEEDS, POSTS, RESAMPLES = [0, 1, 2, 3, 4], 30, 300
-EFFECTS = {"large": (1.0, 0.3), "small": (0.2, 0.1)}  # deviations of pretrain and finetune; post 1
-
-
-def means(values: np.ndarray, drawn: bootstrap.Resamples) -> np.ndarray:
-    """(2, resamples) the mean of values (models, posts): posts drawn alone, and with seeds."""
-    return drawn.total(values[:, None])[:, 0] / drawn.models.sum(axis=0)
+RESAMPLES = 300
+EFFECTS = {"large": (1.0, 0.5), "small": (0.4, 0.2)}
+GRIDS = [("workshop", 5), ("full", 5), ("full", 20)]
 
 
-def coverage(grid: str, effects: str, experiments: int) -> dict[str, float]:
-    generator = np.random.default_rng(0)
-    models = reward_models(grid, SEEDS, SEEDS)
-    pretrain = [model.pretrain_seed for model in models]
-    held = {"posts and seeds": 0, "percentiles of the same": 0, "posts alone": 0}
-    for _ in range(experiments):
-        of_pretrain, of_finetune = (generator.normal(0, size, 25) for size in EFFECTS[effects])
-        values = of_pretrain[pretrain] + of_finetune[: len(models)]
-        values = values[:, None] + generator.normal(0, 1, POSTS)
-        values = values + generator.normal(0, 1, (len(models), POSTS))
-        posts, nested = means(values, bootstrap.draw(models, POSTS, RESAMPLES, "base"))
-        both = intervals.over_posts_and_seeds(posts, nested, len(SEEDS))
-        alone = intervals.over_posts(posts)
-        low, high = np.percentile(nested[1:], [2.5, 97.5])
-        held["posts and seeds"] += both.low < 0 < both.high
-        held["percentiles of the same"] += low < 0 < high
-        held["posts alone"] += alone.low < 0 < alone.high
-    return {name: count / experiments for name, count in held.items()}
+def of_means(generator, models, effects) -> dict[str, np.ndarray]:
+    return {
+        "mean": means(generator, models, 30, RESAMPLES, effects),
+        "difference of means between scales": means(generator, models, 30, RESAMPLES, effects, 2),
+    }
+
+
+def of_rewards(generator, models, effects) -> dict[str, np.ndarray]:
+    found = quantities(generator, models, 50, RESAMPLES, effects)
+    agreement = [found[f"agreement, {pair} pretrain", SAMPLES] for pair in ("same", "other")]
+    ensemble = found["reward of pretrain mean", SAMPLES]
+    ratios = [found["correlation ratio", n] for n in (SAMPLES, 2)]
+    return {
+        "agreement, same minus other pretraining seed": np.subtract(*agreement),
+        "value of pretrain ensembles of five": ensemble,
+        "the same minus single reward models": ensemble - found["reward of single", SAMPLES],
+        "share of variance, growth with n": np.subtract(*(ratio**2 for ratio in ratios)),
+        "its square root, growth with n": np.subtract(*ratios),
+    }
+
+
+def coverage(
+    simulate: Callable, grid: str, seeds: int, effects: str, experiments: int
+) -> Iterator[dict]:
+    """A row for each statistic that `simulate` returns."""
+    generator, models = np.random.default_rng(0), grid_of(grid, seeds)
+    runs = [simulate(generator, models, EFFECTS[effects]) for _ in range(experiments)]
+    for name in runs[0]:
+        values = np.stack([run[name] for run in runs]).astype(np.float64)
+        truth = values[:, 1, 0].mean()
+        both = [intervals.over_posts_and_seeds(*each, seeds) for each in values]
+        alone = [intervals.over_posts(each[0]) for each in values]
+        low, high = np.nanpercentile(values[:, 1, 1:], [2.5, 97.5], axis=1)
+        yield {
+            "statistic": name,
+            "grid": grid,
+            "pretraining seeds": seeds,
+            "effects": effects,
+            "posts and seeds": np.mean([each.low < truth < each.high for each in both]),
+            "percentiles": np.mean((low < truth) & (truth < high)),
+            "posts alone": np.mean([each.low < truth < each.high for each in alone]),
+        }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--experiments", type=int, default=600)
     options = parser.parse_args()
+    cells = itertools.product((of_means, of_rewards), GRIDS, EFFECTS)
     rows = [
-        {"grid": grid, "effects of seeds": effects} | coverage(grid, effects, options.experiments)
-        for grid in ("workshop", "full")
-        for effects in EFFECTS
+        row
+        for simulate, grid, effects in cells
+        for row in coverage(simulate, *grid, effects, options.experiments)
     ]
-    print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
+    table = pd.DataFrame(rows).sort_values("statistic", kind="stable", key=order(rows))
+    print(table.to_string(index=False, float_format="%.3f"))
+    print(f"{options.experiments} experiments each, {time.process_time():.0f} CPU seconds")
+
+
+def order(rows: list[dict]) -> Callable:
+    """Keeps the rows of a statistic together, in the order in which statistics first come."""
+    names = list(dict.fromkeys(row["statistic"] for row in rows))
+    return lambda column: column.map(names.index)
 
 
 if __name__ == "__main__":

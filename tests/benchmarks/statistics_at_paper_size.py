@@ -41,7 +41,8 @@ DESIGN = {
     "gold": True,
 }
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
-NEWER = read_map(ROOT / "config.yaml")["newer_rankers"]
+CONFIG = read_map(ROOT / "config.yaml")
+NEWER, CHEAPER = CONFIG["newer_rankers"], CONFIG["cheaper_ensembles"]
 
 
 def models(design: dict) -> list[RewardModel]:
@@ -132,6 +133,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
                 scale=scale,
                 design=design,
                 newer=NEWER,
+                cheaper=CHEAPER,
                 length_bias=0.0,
                 resamples=2000,
                 output=folder / "evidence" / scale,
@@ -149,6 +151,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
         best_of_n=design["best_of_n"],
         pretrains=len(design["pretrain_seeds"]),
         grid=design["grid"],
+        ensemble_size=design["ensemble_size"],
         world="debian",
         claims=folder / "claims.csv",
     )

@@ -1,8 +1,11 @@
 """How a statistic averages over posts and reward models: each post by itself, or in resamples.
 
-The nested bootstrap draws whole pretrains with replacement, then finetunes within each pretrain
-that was drawn, then posts, the same posts for every ranker and scale (paired). Ours: the paper's
-intervals are over posts alone.
+The nested bootstrap draws pretraining seeds with replacement, each with all its reward models, then
+posts, the same posts for every ranker and scale (paired). Reward models are not drawn again within
+their pretraining seed: its mean varies by them already, so that would count their part twice
+(Davison and Hinkley, 1997, section 3.8). The exception is the workshop grid, where what only the
+finetunes of one checkpoint show would otherwise not vary at all. Ours: the paper's intervals are
+over posts alone.
 """
 
 import math
@@ -98,10 +101,15 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
     generator = np.random.default_rng(list(scale.encode()))
     which = generator.integers(len(names), size=(resamples, len(names)))
     sizes = members.sum(axis=1)
-    counts = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])
-    drawn = generator.permuted(_in_rows(counts), axis=2)  # counts have no order: any is as likely
-    drawn = np.concatenate([_in_rows(members[None].astype(int)), drawn])
-    counts = np.concatenate([np.ones((1, len(models))), counts.sum(axis=1)]).T
+    in_the_data = _in_rows(members.astype(int))
+    if (sizes == sizes[0]).all():
+        drawn = in_the_data[which]
+    else:
+        counts = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])
+        drawn = generator.permuted(_in_rows(counts), axis=2)  # any order is as likely
+    drawn = np.concatenate([in_the_data[None], drawn])
+    rows = (row[row >= 0] for row in drawn.reshape(len(drawn), -1))
+    counts = np.stack([np.bincount(row, minlength=len(models)) for row in rows], axis=1)
     return Resamples(
         posts=_after_the_data(posts, resamples).astype(np.float32),
         models=np.stack([np.ones_like(counts), counts], axis=1, dtype=np.float32),

@@ -73,13 +73,14 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """What an experiment has to say: its evidence by scale, its ns, how many pretraining seeds and
-    which grid, and in which world."""
+    """What an experiment has to say: its evidence by scale, its ns, how many pretraining seeds, its
+    grid and the size of its pretrain ensembles, and its world."""
 
     evidence: Mapping[str, Mapping[Quantity, np.ndarray]]
     ns: list[int]
     pretrains: int
     grid: str
+    ensemble_size: int
     world: str
 
     @property
@@ -227,9 +228,14 @@ def _measured(values: np.ndarray, found: Found, size: float = 0.0) -> dict:
 
 def _seeds_needed(claim: Claim, values: np.ndarray, found: Found, size: float) -> float:
     """NaN if the claim is about something that more seeds need not make more certain."""
-    if not all(shrinks_with_seeds(name, found.grid) for name in quantity_names(claim)):
+    names = quantity_names(claim)
+    if not all(shrinks_with_seeds(name, found.grid) for name in names):
         return math.nan
-    return seeds_needed(float(values[1, 0]), variance_of(*values, found.pretrains, size))
+    variance = variance_of(*values, found.pretrains, size)
+    of_ensembles = any(" of pretrain " in name for name in names)
+    return seeds_needed(
+        float(values[1, 0]), variance, multiple_of=found.ensemble_size if of_ensembles else 1
+    )
 
 
 def _no_interval(low: float, found: Found) -> str | None:

@@ -48,7 +48,7 @@ def evidence(
     pairs = [f"agreement, {pair}" for pair in PAIRS]
     found = _accuracy(results, evaluator_accuracy, weights)
     found |= by_judge("reward", results.rewards)
-    found |= _by_n(["share of variance"], share, results.ns)
+    found |= _by_n(["correlation ratio"], np.sqrt(np.maximum(share, 0)), results.ns)
     found |= by_judge("gain", centred.astype(np.float32))
     found |= _by_n(pairs, agreement(results, weights), results.ns)
     found |= _values(results, metrics, centred, weights, newer)
@@ -67,7 +67,7 @@ def evaluator_length_coefficient(
 
 
 def shrinks_with_seeds(name: str, grid: str) -> bool:
-    """Whether the seeds' part of a quantity's variance falls as 1 / the number of pretrains.
+    """Whether the seeds' part of a quantity's variance falls as 1 / number of pretraining seeds.
 
     Not that of an extreme over all reward models, which itself moves with their number; nor, on the
     workshop grid, of what only the reward models of one checkpoint have: the finetune ensemble,

@@ -24,16 +24,19 @@ def power(estimate: float, variance: Variance) -> float:
     return 1 - float(nctdtr(variance.freedom, distance, variance.quantile))
 
 
-def seeds_needed(estimate: float, variance: Variance) -> float:
+def seeds_needed(estimate: float, variance: Variance, multiple_of: int = 1) -> float:
     """The smallest number of pretraining seeds, above those at hand, with which `power` is POWER.
 
-    Infinite if no number is enough: 0, or an estimate that posts alone leave open. It assumes that
-    the estimate holds, and that what varies between seeds shrinks as the variance of a mean over
-    them: with the same posts, as many finetuning seeds for each, and ensembles of the same size.
+    multiple_of: the size of pretrain ensembles, where it is about these: seeds that are left over
+    are in none. Infinite if no number is enough: for 0, or an estimate that posts alone leave open.
+    It assumes that the estimate holds, and that what varies between seeds shrinks as the variance
+    of a mean over them: with the same posts, as many finetuning seeds for each, and ensembles of
+    the same size.
     """
     if power(estimate, variance.with_seeds(math.inf)) < POWER:
         return math.inf
-    numbers = range(variance.pretraining_seeds + 1, MOST)
+    next_multiple = (variance.pretraining_seeds // multiple_of + 1) * multiple_of
+    numbers = range(next_multiple, MOST, multiple_of)
     first = bisect.bisect_left(
         numbers, POWER, key=lambda n: power(estimate, variance.with_seeds(n))
     )

@@ -63,8 +63,9 @@ def agreement(texts: np.ndarray, relation: np.ndarray, weights: Weights) -> np.n
     """Figure 2: the share of pairs of reward models whose best-of-n texts coincide.
 
     texts: (models, ns, posts) int, the text that each reward model picks; relation: (models,
-    judges, models) bool. A pair counts as often as both were drawn. Returns (PAIRS, draws, ns,
-    resamples), NaN where there is no such pair.
+    judges, models) bool. A pair counts as often as both were drawn; one of the same pretrain as
+    often as that was, and not as its square, for two draws of a pretrain are no pair of one.
+    Returns (PAIRS, draws, ns, resamples), NaN where there is no such pair.
     """
     models, draws, resamples = weights.models.shape
     agreeing = np.zeros((len(PAIRS), draws, texts.shape[1], resamples))
@@ -72,9 +73,12 @@ def agreement(texts: np.ndarray, relation: np.ndarray, weights: Weights) -> np.n
     for model in range(models - 1):
         equal = weights.mean(texts[model + 1 :] == texts[model])
         pairs = weights.models[model] * weights.models[model + 1 :]
-        for kind, mask in enumerate(relation[model, 1:, model + 1 :]):
-            agreeing[kind] += over_models(pairs[mask], equal[mask])
-            number[kind] += pairs[mask].sum(axis=0)[:, None]
+        pretrain = weights.models[relation[model, :2].any(axis=0)].mean(axis=0)
+        same = np.divide(pairs, pretrain, out=np.zeros_like(pairs), where=pretrain > 0)
+        of_kinds = zip((same, pairs), relation[model, 1:, model + 1 :], strict=True)
+        for kind, (of_kind, mask) in enumerate(of_kinds):
+            agreeing[kind] += over_models(of_kind[mask], equal[mask])
+            number[kind] += of_kind[mask].sum(axis=0)[:, None]
     return _ratio(agreeing, number)
 
 

@@ -45,15 +45,15 @@ def _checked(table: pd.DataFrame) -> list[dict]:
     """The paper's directions. Raises ValueError that says what is wrong."""
     if missing := [name for name in NEEDED if name not in table]:
         raise ValueError(f"no column {missing[0]}")
+    for name in ("ours", "chosen_by_recipe"):
+        if not table[name].isin([True, False]).all():
+            raise ValueError(f"{name} is neither True nor False")
     columns = [*NEEDED, "chosen_by_recipe"]
     rows = pd.DataFrame(directions(table.to_dict("records")), columns=table.columns)[columns]
     if rows.empty:
         raise ValueError("no claim of the paper")
     if unknown := set(rows["verdict"]) - set(VERDICTS):
         raise ValueError(f"no such verdict: {min(unknown)!r}")
-    for name in ("ours", "chosen_by_recipe"):
-        if not rows[name].isin([True, False]).all():
-            raise ValueError(f"{name} is neither True nor False")
     if (twice := rows.duplicated(["id", "scale"])).any():
         raise ValueError(f"{rows[twice].iloc[0]['id']!r} is there twice")
     return rows.to_dict("records")

@@ -65,8 +65,8 @@ def directions(claims: list[dict]) -> list[dict]:
 
 
 def tally(claims: list[dict]) -> dict[str, int]:
-    """How many of the paper's directions have each of VERDICTS. Those chosen by the recipe, if there
-    are any, count as CHOSEN whatever their verdict."""
+    """How many of the paper's directions have each of VERDICTS. Those chosen by the recipe, if
+    there are any, count as CHOSEN whatever their verdict."""
     found = [
         CHOSEN if claim["chosen_by_recipe"] else claim["verdict"] for claim in directions(claims)
     ]

@@ -43,7 +43,7 @@ def found(
         | {quantity: around(value) for quantity, value in quantities.items()}
         for scale in scales
     }
-    return claims.Found(evidence, [1, 2, 16, 64], pretrains, grid, world)
+    return claims.Found(evidence, [1, 2, 16, 64], pretrains, grid, 5, world)
 
 
 def claim(**keys) -> claims.Claim:
@@ -130,6 +130,18 @@ def test_how_many_seeds_would_decide_what_is_undecided(name, value, keys, given)
     assert math.isnan(row["pretraining_seeds_needed"]) != given
     if given:
         assert row["pretraining_seeds_needed"] > 5
+
+
+def test_seeds_that_decide_on_pretrain_ensembles_fill_them():
+    seeds = RNG.normal(0.5, [[0.001], [0.3]], (2, 201))
+    seeds[:, 0] = 0.5
+    what = found({})
+    what.evidence["base"] |= {("x", 0): seeds, ("reward of pretrain mean", 0): seeds}
+    needed = [
+        judge(claim(more=name, less=0.0), what)["pretraining_seeds_needed"]
+        for name in ("x", "reward of pretrain mean")
+    ]
+    assert needed[1] == 5 * math.ceil(needed[0] / 5) and needed[0] % 5
 
 
 def test_a_range_and_a_constant():

@@ -36,12 +36,19 @@ def test_finetunes_are_drawn_within_the_pretrains_that_are_drawn(models):
 
 def test_any_order_of_the_seeds_is_as_likely():
     """20,000 resamples: each seed first in a third of them within 5 standard deviations (0.017)."""
-    drawn = bootstrap.draw(reward_models("full", [3, 5, 9], [0, 1, 2]), 1, 20_000, "base")
+    drawn = bootstrap.draw(reward_models("workshop", [3, 5, 9], [0, 1, 2]), 1, 20_000, "base")
+    of_first = drawn.drawn[1:][drawn.pretrains[1:] == 0]
     for place in range(3):
         first = np.bincount(drawn.pretrains[1:, place]) / 20_000
         np.testing.assert_allclose(first, 1 / 3, atol=0.017)
-        finetune = np.bincount(drawn.drawn[1:, 0, place] % 3) / 20_000
+        finetune = np.bincount(of_first[:, place]) / len(of_first)
         np.testing.assert_allclose(finetune, 1 / 3, atol=0.017)
+
+
+def test_where_checkpoints_have_as_many_finetunes_all_of_them_are_kept():
+    drawn = bootstrap.draw(FULL, 7, 50, "base")
+    for slots, pretrains in zip(drawn.drawn, drawn.pretrains, strict=True):
+        np.testing.assert_array_equal(slots, 2 * pretrains[:, None] + [0, 1])
 
 
 def test_the_first_resample_is_the_data():

@@ -28,6 +28,12 @@ def test_it_is_the_smallest_number_with_enough_power(estimate, variance):
         assert abs(estimate) <= (1.96 + 0.8417) * math.sqrt(variance.posts)
 
 
+@given(estimates, variances, st.integers(1, 7))
+def test_it_is_the_next_multiple_above(estimate, variance, size):
+    needed, multiple = seeds_needed(estimate, variance), seeds_needed(estimate, variance, size)
+    assert multiple == (needed if needed == math.inf else size * math.ceil(needed / size))
+
+
 @given(estimates, variances, st.sampled_from([0.5, 2.0, -1.0, 1024.0]))
 def test_units_and_sides_do_not_matter(estimate, variance, factor):
     other = Variance(

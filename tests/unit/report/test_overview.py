@@ -15,7 +15,15 @@ from markupsafe import escape
 from overview import overview
 from underspec.analysis.claims import COLUMNS
 from underspec.errors import ArtifactError
-from underspec.report.overview import grouped, read_claims, sizes, tally, trained_on
+from underspec.report.overview import (
+    CHOSEN,
+    grouped,
+    read_claims,
+    seeds_in_words,
+    sizes,
+    tally,
+    trained_on,
+)
 
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "reports" / "pages"
@@ -71,6 +79,27 @@ def test_claims_are_read_and_counted(tmp_path):
     groups = grouped(claims)
     assert [len(rows) for rows in groups["paper"]] == [2]
     assert len(groups["ours"]) == len(groups["numbers"]) == 1
+
+
+def test_what_the_recipe_chose_is_counted_apart_whatever_its_verdict(tmp_path):
+    claims = read_claims(claims_table(tmp_path, chosen_by_recipe=[True, False, True, True]))
+    counts = {"supported": 0, "contradicted": 0, "undecided": 1, CHOSEN: 1}
+    assert tally(claims) == counts
+    claims = read_claims(claims_table(tmp_path, chosen_by_recipe=[False, True, True, True]))
+    assert tally(claims) == counts | {"supported": 1, "undecided": 0}
+
+
+@pytest.mark.parametrize(
+    ("needed", "words"),
+    [
+        (9.0, "about 9 pretraining seeds would decide this"),
+        (1000.0, "about 1000 pretraining seeds would decide this"),
+        (1001.0, "more than 1,000 pretraining seeds would be needed"),
+        (float("inf"), "even infinitely many pretraining seeds would not decide this"),
+    ],
+)
+def test_what_number_of_seeds_would_decide(needed, words):
+    assert seeds_in_words(needed).startswith(words)
 
 
 def test_what_is_no_table_of_claims_is_named(tmp_path):
@@ -141,6 +170,26 @@ def test_the_overview_tells_sizes_and_setting(tmp_path):
     assert "mean minus stdev" in html and "tiny · not at paper scale" in html
     assert html.count("data:image/svg+xml;base64,") == 1
     assert "http" not in html
+
+
+def test_both_pages_mark_what_the_recipe_chose(tmp_path):
+    chosen = [True, False, False, False]
+    html = written_overview(tmp_path, claims_table(tmp_path, chosen_by_recipe=chosen))
+    opening = (tmp_path / "opening.html").read_text()
+    for page in (html, opening):
+        assert "<b>1</b> chosen by the recipe" in page and "<b>0</b> supported" in page
+    assert html.count(f'<small class="tag">{CHOSEN}</small>') == 1
+    html = written_overview(tmp_path, claims_table(tmp_path))
+    assert CHOSEN not in (html + (tmp_path / "opening.html").read_text()).lower()
+
+
+def test_the_overview_says_how_many_seeds_would_decide(tmp_path):
+    needed = [None, 12.0, float("inf"), None]
+    html = written_overview(tmp_path, claims_table(tmp_path, pretraining_seeds_needed=needed))
+    assert html.count("<small>about 12 pretraining seeds would decide this</small>") == 1
+    assert html.count("<small>even infinitely many pretraining seeds would not decide") == 1
+    assert "probability of 80 %" in " ".join(html.split())
+    assert "inf<" not in html
 
 
 def test_the_machine_stands_on_both_pages(tmp_path):

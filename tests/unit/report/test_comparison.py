@@ -1,0 +1,161 @@
+"""Verdicts of several runs side by side."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from compare import compare
+from underspec.errors import ArtifactError, ConfigError
+from underspec.report.comparison import (
+    CHANGES,
+    CHOSEN,
+    IN_ONE,
+    change,
+    markdown,
+    read_verdicts,
+    run_names,
+    side_by_side,
+)
+from underspec.report.overview import VERDICTS
+
+SCALES = ["base", "large", "xl", "007", ""]
+
+
+def claims(folder, verdicts, scales=SCALES, name="claims.csv", **columns):
+    """A table of claims with a verdict at each scale."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {"id": "a", "kind": "direction", "claim": "A | B", "place": "Figure 1", "ours": False}
+    table = pd.DataFrame([rows] * len(verdicts)).assign(scale=scales, verdict=verdicts)
+    table = table.assign(estimate=0.1, chosen_by_recipe=False).assign(**columns)
+    table.to_csv(folder / name, index=False)
+    return folder / name
+
+
+FIRST = ["supported", "supported", "undecided", "contradicted", "contradicted"]
+SECOND = ["supported", "undecided", "contradicted", "supported", "contradicted"]
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return [claims(tmp_path / "one", FIRST), claims(tmp_path / "two", SECOND)]
+
+
+@pytest.mark.parametrize("before", VERDICTS)
+@pytest.mark.parametrize("after", VERDICTS)
+def test_every_pair_of_verdicts_is_one_change(before, after):
+    kind = change(before, after)
+    assert kind in CHANGES
+    assert (kind == "the same") == (before == after)
+    assert (kind == "reversed") == (before != after and "undecided" not in (before, after))
+    assert (kind == "changed to undecided") == (before != "undecided" == after)
+
+
+def test_two_runs(paths):
+    runs = dict(zip(run_names(paths), map(read_verdicts, paths), strict=True))
+    table = side_by_side(runs)
+    assert list(table) == ["claim", "scale", "one", "two", "change"]
+    assert list(table.scale) == SCALES
+    assert list(table.one) == FIRST and list(table.two) == SECOND
+    assert list(table.change) == [
+        "the same",
+        "changed to undecided",
+        "decided from undecided",
+        "reversed",
+        "the same",
+    ]
+    text = markdown(table, runs)
+    assert "| A &#124; B | base | supported | supported | the same |" in text
+    assert "- one: 2 supported, 2 contradicted, 1 undecided" in text
+    counts = "2 the same, 1 changed to undecided, 1 decided from undecided, 1 reversed"
+    assert f"- from one to two: {counts}" in text
+
+
+def test_three_runs_have_no_change(paths, tmp_path):
+    paths.append(claims(tmp_path / "three", FIRST))
+    runs = dict(zip(run_names(paths), map(read_verdicts, paths), strict=True))
+    table = side_by_side(runs)
+    assert list(table) == ["claim", "scale", "one", "two", "three"]
+    assert "from one" not in markdown(table, runs)
+
+
+def test_what_one_run_lacks_or_a_recipe_chose_is_no_change(tmp_path):
+    chosen = [True, False]
+    one = claims(tmp_path / "one", FIRST[:2], SCALES[:2], chosen_by_recipe=chosen)
+    two = claims(tmp_path / "two", SECOND[:1] + SECOND[2:3], [SCALES[0], SCALES[2]])
+    table = side_by_side({"one": read_verdicts(one), "two": read_verdicts(two)})
+    assert table.to_dict("records") == [
+        {"claim": "A | B", "scale": "base"}
+        | {"one": "(supported)", "two": "supported", "change": CHOSEN},
+        {"claim": "A | B", "scale": "large", "one": "supported", "two": "", "change": IN_ONE},
+        {"claim": "A | B", "scale": "xl", "one": "", "two": "contradicted", "change": IN_ONE},
+    ]
+
+
+def test_only_the_papers_directions_are_compared(tmp_path):
+    path = claims(
+        tmp_path,
+        FIRST[:3],
+        SCALES[:3],
+        ours=[False, True, False],
+        kind=["direction", "direction", "number"],
+    )
+    assert [row["scale"] for row in read_verdicts(path)] == ["base"]
+
+
+def test_a_table_of_an_earlier_version_is_read(tmp_path):
+    path = claims(tmp_path, FIRST)
+    pd.read_csv(path).drop(columns="chosen_by_recipe").to_csv(path, index=False)
+    assert [row["verdict"] for row in read_verdicts(path)] == FIRST
+
+
+DAMAGE = {
+    "no column": (lambda table: table.drop(columns="verdict"), "no column verdict"),
+    "another verdict": (lambda table: table.assign(verdict="yes"), "no such verdict: 'yes'"),
+    "no verdict": (lambda table: table.assign(verdict=""), "no such verdict: ''"),
+    "no rows": (lambda table: table.iloc[:0], "no claim of the paper"),
+    "twice": (lambda table: pd.concat([table, table]), "'a' is there twice"),
+    "ours left open": (
+        lambda table: table.assign(ours=[False, None, False, True, False]),
+        "ours is neither True nor False",
+    ),
+    "chosen left open": (
+        lambda table: table.assign(chosen_by_recipe=[False, None, False, True, False]),
+        "chosen_by_recipe is neither True nor False",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_what_is_no_table_of_claims_is_named_with_the_cure(tmp_path, damage, message):
+    path = claims(tmp_path, FIRST)
+    damage(pd.read_csv(path, keep_default_na=False)).to_csv(path, index=False)
+    with pytest.raises(ArtifactError, match=r"claims\.csv: not a table of claims") as caught:
+        read_verdicts(path)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("; give the claims.csv of an experiment")
+
+
+def test_runs_are_named_by_their_folders_or_else_by_their_paths(tmp_path):
+    paths = [tmp_path / "a" / "claims.csv", tmp_path / "b" / "claims.csv"]
+    assert run_names(paths) == ["a", "b"]
+    paths.append(tmp_path / "c" / "a" / "claims.csv")
+    assert run_names(paths) == [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ["a", "a"], ["a", "b", "a"]])
+def test_fewer_than_two_different_tables_are_refused(names):
+    with pytest.raises(ConfigError, match="at least two"):
+        run_names([Path(name) for name in names])
+
+
+def test_the_command_prints_or_writes(paths, tmp_path, capsys):
+    compare(claims=paths)
+    printed = capsys.readouterr().out
+    compare(claims=paths, output=tmp_path / "made" / "verdicts.md")
+    assert (tmp_path / "made" / "verdicts.md").read_text() == printed
+    compare(claims=paths, output=tmp_path / "verdicts.csv")
+    written = pd.read_csv(tmp_path / "verdicts.csv", keep_default_na=False, dtype=str)
+    assert list(written.scale) == SCALES
+    with pytest.raises(ConfigError, match=r"--output: .*\.html ends neither"):
+        compare(claims=paths, output=tmp_path / "verdicts.html")
