@@ -35,16 +35,22 @@ def _without_extremes(values: list[ndarray]) -> list[ndarray]:
 
 def _mean_minus_stdev(rewards: ndarray) -> ndarray:
     """The paper does not say which deviation: ours is the population's, ddof = 0."""
-    mean = rewards.mean(axis=0)
-    deviations = rewards - mean
-    variance = np.square(deviations, out=deviations).mean(axis=0)
+    mean, variance = _mean_and_variance(rewards)
     return mean - np.sqrt(variance)
 
 
 def uwo(rewards: ndarray, coefficient: float) -> ndarray:
     """Uncertainty-weighted optimisation: mean - coefficient * (population) variance over models
     (Coste et al., 2310.02743, Eq. 5)."""
-    return rewards.mean(axis=0) - coefficient * rewards.var(axis=0)
+    mean, variance = _mean_and_variance(rewards)
+    return mean - coefficient * variance
+
+
+def _mean_and_variance(rewards: ndarray) -> tuple[ndarray, ndarray]:
+    """As numpy's, which would find the mean twice."""
+    mean = rewards.mean(axis=0)
+    deviations = rewards - mean
+    return mean, np.square(deviations, out=deviations).mean(axis=0)
 
 
 # Each takes standardised rewards (models, posts, samples) to (posts, samples); those that have

@@ -51,12 +51,14 @@ def poisson(candidates: Candidates, n: int) -> np.ndarray:
     at_most = np.append(0.0, number_of_candidates(n - 1, size).cumsum())
     best_so_far = np.ones((posts, size), dtype=bool)
     best_so_far[:, 1:] = rewards[:, 1:] > np.maximum.accumulate(rewards, axis=1)[:, :-1]
-    # A sample is chosen if the number of candidates ends at it or after it, and before the next
-    # that is better than all before.
-    following = np.full((posts, size + 1), size)
-    following[:, :-1] = np.where(best_so_far, np.arange(size), size)
-    following = np.minimum.accumulate(following[:, ::-1], axis=1)[:, ::-1][:, 1:]
-    return np.where(best_so_far, at_most[following] - at_most[:-1], 0.0)
+    # A sample is chosen if the number of candidates ends at it or after it, and before the next of
+    # its post that is better than all before. The first of a post always is.
+    post, sample = np.nonzero(best_so_far)
+    following = np.append(sample[1:], 0)
+    following[following == 0] = size
+    probability = np.zeros((posts, size))
+    probability[post, sample] = at_most[following] - at_most[sample]
+    return probability
 
 
 def pessimism(candidates: Candidates, n: int, beta: float) -> np.ndarray:
