@@ -24,7 +24,7 @@ if config["bundle"]:
             BUNDLED["tables"],
             directory(BUNDLED["models"]),
             made("config.json"),
-            manifest=report(
+            report(
                 made("manifest.json"),
                 caption="../reports/captions/bundle.rst",
                 category="6 Data and run",
@@ -38,10 +38,11 @@ if config["bundle"]:
         conda:
             ANALYSIS
         params:
+            call=call("unbundle"),
             settings=settings(bundle=config["bundle"], scores=SCORES, results=RESULTS),
             code=code("unbundle"),
         shell:
-            'python "$SCRIPTS"/unbundle.py {params.settings} --log {log}'
+            "python {params.call} {params.settings} --log {log}"
 
 else:
 
@@ -60,8 +61,8 @@ else:
         conda:
             ANALYSIS
         params:
-            paths=paths,
+            call=call("bundle"),
             settings=settings(results=RESULTS, scores=SCORES, config=config),
             code=code("bundle"),
         shell:
-            'python "$SCRIPTS"/bundle.py {params.paths} {params.settings} --log {log}'
+            "python {params.call} {params.settings} --log {log}"

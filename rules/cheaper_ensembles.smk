@@ -41,11 +41,11 @@ rule warm:
     resources:
         **asks("score"),
     params:
-        paths=paths,
+        call=call("warm"),
         settings=settings("scale", "pretrain_seed", shape=shape_of(), lengths=config["lengths"]),
         code=code("warm"),
     shell:
-        'python "$SCRIPTS"/warm.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 use rule reward_model as multihead with:

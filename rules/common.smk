@@ -10,7 +10,6 @@ from pathlib import Path
 # The folder of the Snakefile, wherever results go (--directory). Relative, because Snakemake
 # compares input paths and a checkout may move.
 HERE = Path(os.path.relpath(workflow.basedir))
-os.environ.update(SCRIPTS=str(HERE / "scripts"))  # for the shell commands of rules
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
@@ -108,26 +107,29 @@ def as_options(values):
     )
 
 
-def paths(wildcards, input, output):
-    """A param: the named inputs and outputs as options of the same names. A single output needs no
-    name: it becomes `--output`. Empty inputs are left out.
+def call(script):
+    """A param: the path of a script, and the named inputs and outputs as options of the same names.
+    A single output needs no name: it becomes `--output`. Empty inputs are left out.
     """
-    single = {"output": output[0]} if len(output) == 1 else {}
-    named = dict(input.items()) | (dict(output.items()) or single)
-    return as_options(
-        {
+
+    def param(wildcards, input, output):
+        single = {"output": output[0]} if len(output) == 1 else {}
+        named = dict(input.items()) | (dict(output.items()) or single)
+        options = {
             name: path if isinstance(path, str) else list(path)
             for name, path in named.items()
             if path
         }
-    )
+        return f"{shlex.quote(shipped(f'scripts/{script}.py'))} {as_options(options)}".rstrip()
+
+    return param
 
 
 def settings(*names, **values):
     """A param: options from the config and the wildcards. `names` are wildcards to pass on;
     `values` may be functions of the wildcards.
 
-    Settings and `paths` must be two params: Snakemake does not compare params whose functions take
+    The `call` and the settings must be two params: Snakemake does not compare params whose functions take
     inputs or outputs, so in a single param a changed setting would rerun nothing. The result may
     contain braces because a function returns it.
     """
@@ -143,6 +145,11 @@ def settings(*names, **values):
         )
 
     return param
+
+
+def library(wildcards, input):
+    """A param: the folder from which notebooks import the library."""
+    return shipped("scripts")
 
 
 def output_stem(wildcards, output):

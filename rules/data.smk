@@ -16,11 +16,11 @@ rule fetch:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("fetch"),
         settings=settings("world", options=fetch_options),
         code=code("fetch"),
     shell:
-        'python "$SCRIPTS"/fetch.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule posts:
@@ -35,11 +35,11 @@ rule posts:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("posts"),
         settings=settings(world=config["world"], options=world_options()),
         code=world_code("posts"),
     shell:
-        'python "$SCRIPTS"/posts.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 # Text in several shards is large, so it is deleted once it is tokenized.
@@ -56,7 +56,7 @@ rule pretraining_text:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("pretraining_text"),
         settings=settings(
             "shard",
             world=TEXT_WORLD,
@@ -65,7 +65,7 @@ rule pretraining_text:
         ),
         code=world_code("pretraining_text", world=TEXT_WORLD),
     shell:
-        'python "$SCRIPTS"/pretraining_text.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule tokenizer:
@@ -80,14 +80,14 @@ rule tokenizer:
     conda:
         TRAIN
     params:
-        paths=paths,
+        call=call("tokenizer"),
         settings=settings(
             kind=config["tokenizer"]["kind"],
             vocabulary=config["tokenizer"]["vocabulary"],
         ),
         code=code("tokenizer"),
     shell:
-        'python "$SCRIPTS"/tokenizer.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule import_tokenizer:
@@ -101,14 +101,14 @@ rule import_tokenizer:
     conda:
         TRAIN
     params:
-        paths=paths,
+        call=call("import_tokenizer"),
         settings=settings(
             source=config["tokenizer"]["source"],
             vocabulary=config["tokenizer"]["vocabulary"],
         ),
         code=code("import_tokenizer"),
     shell:
-        'python "$SCRIPTS"/import_tokenizer.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 if config["tokenizer"]["kind"] == "t5":
@@ -133,7 +133,7 @@ rule tokens:
     conda:
         TRAIN
     params:
-        paths=paths,
+        call=call("tokens"),
         code=code("tokens"),
     shell:
-        'python "$SCRIPTS"/tokens.py {params.paths} --log {log}'
+        "python {params.call} --log {log}"

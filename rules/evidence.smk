@@ -20,11 +20,11 @@ rule diagnostics:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("diagnostics"),
         settings=settings(world=config["world"]),
         code=code("diagnostics", *[f"underspec/data/gold_raters/{config['world']}"] * HAS_GOLD),
     shell:
-        'python "$SCRIPTS"/diagnostics.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 # One job per scale: at the paper's size, the resamples of all scales would fill a node's memory.
@@ -37,6 +37,7 @@ rule evidence:
         made("scores/gold.parquet") if HAS_GOLD else [],
         expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
         expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
+        [made(f"scores/{{scale}}/{name}.parquet") for each in CHEAPER for name in each.tables],
         expand(made("rerank/{{scale}}/{ranker}.parquet"), ranker=RANKERS),
     output:
         made("evidence/{scale}/resamples.parquet"),
@@ -48,18 +49,20 @@ rule evidence:
     conda:
         ANALYSIS
     params:
+        call=call("evidence"),
         settings=settings(
             "scale",
             results=RESULTS,
             design=EVALUATED,
             newer=config["newer_rankers"],
+            cheaper=config["cheaper_ensembles"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
             resamples=config["resamples"],
             output=lambda wildcards: made(f"evidence/{wildcards.scale}"),
         ),
         code=code("evidence"),
     shell:
-        'python "$SCRIPTS"/evidence.py {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule claims:
@@ -80,7 +83,7 @@ rule claims:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("claims"),
         settings=settings(
             evidence=[made(f"evidence/{scale}") for scale in SCALES],
             best_of_n=config["best_of_n"],
@@ -91,4 +94,4 @@ rule claims:
         ),
         code=code("claims"),
     shell:
-        'python "$SCRIPTS"/claims.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"

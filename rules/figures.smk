@@ -15,14 +15,15 @@ FIGURES_OF = {  # category and title
     "components": ("4 Beside the paper", "Variance components: pretrain, finetune, post"),
     "shift": ("4 Beside the paper", "Shift: what the chosen texts look like"),
     "overoptimisation": ("4 Beside the paper", "Over-optimisation: reward against the KL"),
-    "rankers": ("4 Beside the paper", "Newer rankers: hedged selection, UWO"),
+    "rankers": ("4 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
     "bias": ("4 Beside the paper", "A shared bias, which ensembles keep"),
 }
 ABSENT = {
     "training": config["bundle"],
     "gold": not HAS_GOLD,
     "bias": not BIASED,
-    "rankers": not any(found is not None for found in config["newer_rankers"].values()),
+    "rankers": not any(found is not None for found in config["newer_rankers"].values())
+    and not CHEAPER,
 }
 DRAWN = {name: shown for name, shown in FIGURES_OF.items() if not ABSENT.get(name)}
 FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()
@@ -66,9 +67,10 @@ for drawn, (category, title) in DRAWN.items():
         params:
             experiment=config["experiment"],
             output=output_stem,
+            library=library,
             code=code("underspec/report/plots"),
         shell:
-            'PYTHONPATH="$SCRIPTS" papermill --no-progress-bar {input.notebook:q} {log.notebook}'
+            "PYTHONPATH={params.library:q} papermill --no-progress-bar {input.notebook:q} {log.notebook}"
             " -r table {input.table} -r output {params.output}"
             " -r experiment {params.experiment} > {log.text} 2>&1"
 
@@ -93,4 +95,5 @@ use rule draw_figure1 as draw_table1 with:
     params:
         experiment=config["experiment"],
         output=output_stem,
+        library=library,
         code=code("underspec/report/plots"),

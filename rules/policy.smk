@@ -20,7 +20,7 @@ rule policy:
         **asks("policy", config["policy"]["scale"]),
         checkpoint_seconds=config["checkpoint_seconds"],  # as a param, it would rerun finished jobs
     params:
-        paths=paths,
+        call=call("policy"),
         settings=settings(
             shape=shape_of(config["policy"]["scale"]),
             lengths=config["lengths"],
@@ -30,7 +30,7 @@ rule policy:
         checkpoints=checkpoints,
         code=code("policy"),
     shell:
-        '{resources.launcher} "$SCRIPTS"/policy.py {params.paths} {params.settings}'
+        "{resources.launcher} {params.call} {params.settings}"
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --device_layout {resources.device_layout:q} --log {log}"
 
@@ -52,7 +52,7 @@ rule sample:
     resources:
         **asks("sample", config["policy"]["scale"]),
     params:
-        paths=paths,
+        call=call("sample"),
         settings=settings(
             "split",
             shape=shape_of(config["policy"]["scale"]),
@@ -66,4 +66,4 @@ rule sample:
         ),
         code=code("sample"),
     shell:
-        'python "$SCRIPTS"/sample.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"

@@ -20,7 +20,7 @@ rule pretrain:
         **asks("pretrain"),
         checkpoint_seconds=config["checkpoint_seconds"],  # as a param, it would rerun finished jobs
     params:
-        paths=paths,
+        call=call("pretrain"),
         settings=settings(
             "pretrain_seed",
             shape=shape_of(),
@@ -30,7 +30,7 @@ rule pretrain:
         checkpoints=checkpoints,
         code=code("pretrain"),
     shell:
-        '{resources.launcher} "$SCRIPTS"/pretrain.py {params.paths} {params.settings}'
+        "{resources.launcher} {params.call} {params.settings}"
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --device_layout {resources.device_layout:q} --log {log}"
 
@@ -62,13 +62,13 @@ rule import_pretrain:
         mem_mb=asks("pretrain")["mem_mb"],
         runtime=asks("pretrain")["runtime"],
     params:
-        paths=paths,
+        call=call("import_pretrain"),
         settings=settings(
             checkpoint=lambda wildcards: IMPORTED[wildcards.imported], shape=shape_of()
         ),
         code=code("import_pretrain"),
     shell:
-        'python "$SCRIPTS"/import_pretrain.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 ruleorder: import_pretrain > pretrain

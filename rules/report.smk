@@ -49,7 +49,7 @@ rule overview:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("overview"),
         settings=settings(
             about={
                 "experiment": config["experiment"],
@@ -71,7 +71,7 @@ rule overview:
         ),
         code=code("overview"),
     shell:
-        'python "$SCRIPTS"/overview.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule browser:
@@ -94,7 +94,7 @@ rule browser:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("browser"),
         settings=settings(
             results=RESULTS,
             design=EVALUATED,
@@ -103,4 +103,4 @@ rule browser:
         ),
         code=code("browser"),
     shell:
-        'python "$SCRIPTS"/browser.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"

@@ -15,7 +15,7 @@ rule rerank:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("rerank"),
         settings=settings(
             **{
                 key: config[key]
@@ -31,4 +31,4 @@ rule rerank:
         ),
         code=code("rerank"),
     shell:
-        'python "$SCRIPTS"/rerank.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"

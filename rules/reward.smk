@@ -19,11 +19,11 @@ rule preferences:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("preferences"),
         settings=settings(world=config["world"], options=world_options(), labels=config["labels"]),
         code=world_code("preferences", "worlds" if WORLD.has_preferences else "gold_raters"),
     shell:
-        'python "$SCRIPTS"/preferences.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule reward_model:
@@ -45,7 +45,7 @@ rule reward_model:
         **asks("reward_model"),
         checkpoint_seconds=config["checkpoint_seconds"],  # as a param, it would rerun finished jobs
     params:
-        paths=paths,
+        call=call("reward_model"),
         settings=settings(
             "scale",
             "pretrain_seed",
@@ -60,7 +60,7 @@ rule reward_model:
         checkpoints=checkpoints,
         code=code("reward_model"),
     shell:
-        '{resources.launcher} "$SCRIPTS"/reward_model.py {params.paths} {params.settings}'
+        "{resources.launcher} {params.call} {params.settings}"
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --device_layout {resources.device_layout:q} --log {log}"
 
@@ -87,7 +87,7 @@ rule score:
     resources:
         **asks("score"),
     params:
-        paths=paths,
+        call=call("score"),
         settings=settings(
             shape=shape_of(),
             lengths=config["lengths"],
@@ -95,7 +95,7 @@ rule score:
         ),
         code=code("score"),
     shell:
-        'python "$SCRIPTS"/score.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 use rule score as score_evaluator with:
@@ -130,8 +130,8 @@ if HAS_GOLD:
         conda:
             ANALYSIS
         params:
-            paths=paths,
+            call=call("gold_score"),
             settings=settings(world=config["world"]),
             code=world_code("gold_score", "gold_raters"),
         shell:
-            'python "$SCRIPTS"/gold_score.py {params.paths} {params.settings} --log {log}'
+            "python {params.call} {params.settings} --log {log}"

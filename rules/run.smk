@@ -30,7 +30,7 @@ rule data_card:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("data_card"),
         settings=settings(
             worlds=list(dict.fromkeys([config["world"], *TEXT_WORLDS])),
             samples=SAMPLES,
@@ -38,7 +38,7 @@ rule data_card:
         ),
         code=code("data_card"),
     shell:
-        'python "$SCRIPTS"/data_card.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 # The trainings of the experiment, as named in the table of training curves.
@@ -83,11 +83,11 @@ rule training_table:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("training_table"),
         settings=settings(runs=RUNS),
         code=code("training_table"),
     shell:
-        'python "$SCRIPTS"/training_table.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 DATA = [
@@ -113,7 +113,7 @@ rule checksums:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("checksums"),
         settings=settings(
             files=[
                 *DATA,
@@ -124,7 +124,7 @@ rule checksums:
         ),
         code=code("checksums"),
     shell:
-        'python "$SCRIPTS"/checksums.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 # Runs last, so that all benchmarks exist.
@@ -149,10 +149,10 @@ rule manifest:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("manifest"),
         settings=settings(
             config=config, benchmarks=made("benchmarks"), experiment=config["experiment"]
         ),
         code=code("manifest"),
     shell:
-        'python "$SCRIPTS"/manifest.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"

@@ -39,10 +39,11 @@ rule disagreement_tables:
     conda:
         ANALYSIS
     params:
+        call=call("disagreement_tables"),
         settings=settings(results=RESULTS, design=DESIGN, output=made("tables")),
         code=code("disagreement_tables"),
     shell:
-        'python "$SCRIPTS"/disagreement_tables.py {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"
 
 
 rule evaluation_tables:
@@ -62,8 +63,8 @@ rule evaluation_tables:
     conda:
         ANALYSIS
     params:
-        paths=paths,
+        call=call("evaluation_tables"),
         settings=settings(results=RESULTS, design=EVALUATED, output=made("tables")),
         code=code("evaluation_tables"),
     shell:
-        'python "$SCRIPTS"/evaluation_tables.py {params.paths} {params.settings} --log {log}'
+        "python {params.call} {params.settings} --log {log}"

@@ -1,10 +1,10 @@
 import sys
 from pathlib import Path
 
-from underspec.artifacts import atomic
 from underspec.command import command
 from underspec.csv_files import write_csv
 from underspec.errors import ConfigError
+from underspec.files import atomic
 from underspec.report.comparison import markdown, read_verdicts, run_names, side_by_side
 
 

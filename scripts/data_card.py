@@ -1,8 +1,9 @@
 from pathlib import Path
 
-from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table, read_tokens
+from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table
 from underspec.checksums import checksums
 from underspec.command import command
+from underspec.files import read_tokens
 from underspec.report.data_card import (
     QUANTILES,
     card,
@@ -50,7 +51,7 @@ def data_card(
             "text": read_left_out(left_out_text or []),
         },
         examples=examples(post_table, compared_texts),
-        files=checksums(map(str, files)).to_dict("records"),
+        files=checksums(map(str, files)),
         face=experiment,
     )
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.artifacts import atomic
 from underspec.command import arguments, file_errors_explained
 from underspec.config.config import read_config, text_world, validate
 from underspec.config.estimate import stages
 from underspec.data.worlds import world_class
 from underspec.errors import UserError
+from underspec.files import atomic
 from underspec.models.operations import parameters
 
 GB = 1e9

@@ -1,14 +1,17 @@
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
+
 from underspec.analysis import hedging, newer_rankers, overoptimisation, supplementary_tables
 from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import evaluator_length_coefficient, to_table
 from underspec.analysis.quantities import evidence as find
-from underspec.analysis.results import read_results
+from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.tables import of_scale
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import EVIDENCE, write_table
+from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import write_csv
@@ -20,6 +23,7 @@ def evidence(
     scale: str,
     design: Annotated[dict, sections.Evaluated],
     newer: Annotated[dict, sections.NewerRankers],
+    cheaper: Annotated[dict, sections.CheaperEnsembles],
     length_bias: sections.LengthBias,
     resamples: sections.Resamples,
     output: Path,
@@ -28,8 +32,8 @@ def evidence(
     seeds, and the tables beside the paper's.
 
     design: keys of the config, the path of the evaluator, and whether there is a gold rater;
-    newer: the config's newer_rankers; length_bias: that of the simulated rater's labels, 0 where
-    people compare.
+    newer, cheaper: the config's newer_rankers and cheaper_ensembles; length_bias: that of the
+    simulated rater's labels, 0 where people compare.
     """
     read = read_results(results, design | {"scales": [scale]})
     (of_this,) = read.scales
@@ -45,6 +49,10 @@ def evidence(
         found |= evaluator_length_coefficient(metrics, diagnostics["words"], drawn)
     write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
 
+    every = [of_this]
+    if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
+        aggregators = design["aggregators"]
+        every.append(read_cheaper(results, of_this, read.layout, ensembles, aggregators))
     pretrains = len(design["pretrain_seeds"])
     curves = overoptimisation.curves(of_this, read.metrics)
     tables = {
@@ -54,7 +62,10 @@ def evidence(
         "paired": supplementary_tables.paired(of_this, found, metrics, pretrains),
         "overoptimisation": of_scale(curves, of_this, []),
         "hedging": of_scale(hedging.stops(of_this, read.metrics), of_this, []),
-        "rankers": newer_rankers.table(of_this, read.metrics, beside_paper),
+        "rankers": pd.concat(
+            [newer_rankers.table(each, read.metrics, beside_paper) for each in every],
+            ignore_index=True,
+        ),
     }
     if design["gold"]:
         fitted = overoptimisation.fit(curves)

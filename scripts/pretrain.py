@@ -2,10 +2,10 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from underspec.artifacts import read_tokens
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import first_sentinel, load_tokenizer
+from underspec.files import read_tokens
 from underspec.models.t5 import new_t5, save
 from underspec.recipe import DeviceLayout, Recipe
 from underspec.training.loop import train

@@ -2,11 +2,11 @@ import itertools
 import math
 from pathlib import Path
 
-from underspec.artifacts import REMAKE, read_lines
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError
+from underspec.files import REMAKE, read_lines
 
 LINES = 20_000  # minutes on more, for the same frequent pieces
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from underspec.artifacts import REMAKE, read_lines, write_flat_array
 from underspec.command import command
 from underspec.data.tokenization import load_tokenizer, token_ids
 from underspec.errors import ArtifactError
+from underspec.files import REMAKE, read_lines, write_flat_array
 
 log = logging.getLogger("underspec.tokens")
 

@@ -8,10 +8,18 @@ below scores/{scale}/.
 import re
 from dataclasses import dataclass
 
-from underspec.grid import RewardModel
+from underspec.grid import Ranker, RewardModel
 
 # Of the tables below scores/{scale}/.
 TABLES = r"pretrain\d+-warm|pretrain\d+-finetune\d+-heads\d+-\d+"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A reward model of a cheaper ensemble; its name is that of its table."""
+
+    pretrain_seed: int
+    name: str
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class Warm:
 
     pretrain_seed: int
     finetune_seeds: tuple[int, ...]
+
+    kind = "warm"
 
     @property
     def folder(self) -> str:
@@ -54,6 +64,8 @@ class Multihead:
     pretrain_seed: int
     finetune_seeds: tuple[int, ...]
 
+    kind = "multihead"
+
     @property
     def folder(self) -> str:
         finetune = RewardModel(self.pretrain_seed, self.finetune_seeds[0]).name
@@ -77,6 +89,19 @@ def cheaper_ensembles(
         *(Warm(pretrain, seeds) for pretrain in chosen["warm"]),
         *(Multihead(pretrain, seeds) for pretrain in chosen["multihead"]),
     ]
+
+
+def rankers(ensembles: list[Warm | Multihead], aggregators: list[str]) -> list[Ranker]:
+    """The rankers that cheaper ensembles are: WARM is a single reward model."""
+    found = []
+    for each in ensembles:
+        name, heads = f"{each.kind}-pretrain{each.pretrain_seed}", len(each.tables)
+        members = tuple(Member(each.pretrain_seed, table) for table in each.tables)
+        if heads == 1:
+            found.append(Ranker(name, each.kind, None, members))
+        else:
+            found += [Ranker(f"{name}-{how}", each.kind, how, members) for how in aggregators]
+    return found
 
 
 def has_log(folder: str) -> bool:

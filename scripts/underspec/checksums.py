@@ -4,23 +4,19 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from underspec.errors import ArtifactError
 
 
-def checksums(patterns: Iterable[str]) -> pd.DataFrame:
+def checksums(patterns: Iterable[str]) -> list[dict]:
     """Path, bytes and sha256 of every file that matches a pattern, in the order of the patterns.
 
     Files are not read into memory at once. Raises ArtifactError if a pattern matches no file.
     """
-    return pd.DataFrame(
-        [
-            {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256(path)}
-            for pattern in patterns
-            for path in _files(pattern)
-        ]
-    )
+    return [
+        {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256(path)}
+        for pattern in patterns
+        for path in _files(pattern)
+    ]
 
 
 def sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, NoReturn, get_args, get_origin, get_type_hints
 
-from pydantic import ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model
 
 from underspec import strict_json
 from underspec.allocator import keep_freed_memory
@@ -120,7 +120,7 @@ def arguments(stage: Callable[..., None], given: list[str] | None = None) -> dic
     found = vars(parser.parse_args(given))
     values = {name: _read(name, found[name], kinds[name]) for name in defaults if name in found}
     wanted = {
-        name: (kinds[name], ... if default is inspect.Parameter.empty else default)
+        name: (_checked_as(kinds[name]), ... if default is inspect.Parameter.empty else default)
         for name, default in defaults.items()
     }
     try:
@@ -128,6 +128,17 @@ def arguments(stage: Callable[..., None], given: list[str] | None = None) -> dic
     except ValidationError as error:
         raise ConfigError(f"--{one_line(error)}") from None
     return checked.model_dump(exclude_unset=True)
+
+
+def _checked_as(kind: Any) -> Any:
+    """The type that validates an option: the section of `Annotated[dict, Section]`, also in a list;
+    any other type stays.
+    """
+    if get_origin(kind) is list:
+        return list[_checked_as(*get_args(kind))]
+    section = get_args(kind)[-1] if get_origin(kind) is Annotated else None
+    is_section = isinstance(section, type) and issubclass(section, BaseModel)
+    return section if is_section else kind
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.artifacts import MAKE, REMAKE, atomic
 from underspec.errors import ArtifactError, first_line
+from underspec.files import MAKE, REMAKE, atomic
 
 # The text columns of all tables. A scale may be called 007, 1e3 or NA, so these columns are never
 # parsed as numbers or missing values; an empty cell is "".

@@ -19,7 +19,7 @@ import numpy as np
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from underspec.artifacts import write_flat_array  # noqa: E402
+from underspec.files import write_flat_array  # noqa: E402
 from underspec.training.objectives.denoising import denoising  # noqa: E402
 
 FIRST_SENTINEL = 32_099  # T5's

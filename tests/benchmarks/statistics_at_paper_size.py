@@ -42,7 +42,8 @@ DESIGN = {
 MODELS = reward_models("full", SEEDS, SEEDS)
 RANKERS = rankers(MODELS, DESIGN["aggregators"], DESIGN["ensemble_size"])
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
-NEWER = read_map(ROOT / "config.yaml")["newer_rankers"]
+CONFIG = read_map(ROOT / "config.yaml")
+NEWER, CHEAPER = CONFIG["newer_rankers"], CONFIG["cheaper_ensembles"]
 
 
 def generate(folder: Path, posts: int) -> None:
@@ -126,6 +127,7 @@ def stages(folder: Path) -> list[list[tuple[str, list[str]]]]:
                 scale=scale,
                 design=DESIGN,
                 newer=NEWER,
+                cheaper=CHEAPER,
                 length_bias=0.0,
                 resamples=2000,
                 output=folder / "evidence" / scale,

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import rerank as rerank_adapter
 from disagreement_tables import disagreement_tables
 from evaluation_tables import evaluation_tables
 from underspec.artifacts import SAMPLES, SCORES, write_table
+from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.grid import rankers, reward_models
 
 POSTS, SAMPLES_A_POST = 12, 16
@@ -27,6 +29,7 @@ DESIGN = {
     "evaluator": "huge/pretrain9-finetune0",
     "gold": True,
 }
+NO_CHEAPER = {"warm": [], "multihead": []}
 GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "ensemble_size")
 GRID_KEYS += ("best_of_n",)
 MODELS = reward_models("workshop", [0, 1, 2], [0, 1])
@@ -102,6 +105,21 @@ def make_results(folder, design):
             for ranker in rankers(models, design["aggregators"], design["ensemble_size"])
         ]
         rerank_adapter.rerank(scores=paths, **slice_of_config, choices=choices)
+
+
+def score_cheaper(folder, scale):
+    """Tables of cheaper ensembles of pretraining seed 0 that are copies of the grid's: WARM of its
+    first finetune, the heads of its two finetunes. Returns the config's cheaper_ensembles."""
+    chosen = {"warm": [0], "multihead": [0]}
+    warm, multihead = cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2)
+    copies = dict(
+        zip(multihead.tables, ["pretrain0-finetune0", "pretrain0-finetune1"], strict=True)
+    )
+    copies |= {warm.folder: "pretrain0-finetune0"}
+    for name, source in copies.items():
+        scores = folder / "scores" / scale
+        shutil.copy(scores / f"{source}.parquet", scores / f"{name}.parquet")
+    return chosen
 
 
 def run(folder, design=DESIGN, published=PUBLISHED):

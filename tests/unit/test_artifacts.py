@@ -9,20 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from underspec import artifacts
-from underspec.artifacts import (
-    POSTS,
-    SCORES,
-    of_split,
-    read_lines,
-    read_posts,
-    read_table,
-    read_tokens,
-    write_flat_array,
-    write_table,
-)
+from underspec import files
+from underspec.artifacts import POSTS, SCORES, of_split, read_posts, read_table, write_table
 from underspec.csv_files import write_csv
 from underspec.errors import ArtifactError
+from underspec.files import read_lines, read_tokens, write_flat_array
 from underspec.provenance.archive import write_archive
 
 
@@ -78,17 +69,17 @@ WRITERS = [write_scores, write_tokens, write_tidy, write_bundle]
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_second_copy_of_a_job_that_was_faster_does_no_harm(tmp_path, monkeypatch, write):
     """It writes the same from beginning to end while the first one is about to finish."""
-    path, replace = tmp_path / "written", artifacts.os.replace
+    path, replace = tmp_path / "written", files.os.replace
     seen = []
 
     def replace_after_the_other(unfinished, final):
-        monkeypatch.setattr(artifacts.os, "replace", replace)
+        monkeypatch.setattr(files.os, "replace", replace)
         seen.append(unfinished.read_bytes())
         write(path)
         assert unfinished.read_bytes() == path.read_bytes() == seen[0]
         replace(unfinished, final)
 
-    monkeypatch.setattr(artifacts.os, "replace", replace_after_the_other)
+    monkeypatch.setattr(files.os, "replace", replace_after_the_other)
     write(path)
     assert path.read_bytes() == seen[0]
     assert list(tmp_path.iterdir()) == [path]
@@ -102,8 +93,8 @@ def test_what_a_killed_job_left_goes_when_it_is_old_and_no_sooner(tmp_path, monk
         each.write_bytes(b"half")
     write(path)
     assert sorted(tmp_path.iterdir()) == sorted([path, *left])
-    later = artifacts.time.time() + artifacts.STALE_SECONDS + 1
-    monkeypatch.setattr(artifacts.time, "time", lambda: later)
+    later = files.time.time() + files.STALE_SECONDS + 1
+    monkeypatch.setattr(files.time, "time", lambda: later)
     write(path)
     assert sorted(tmp_path.iterdir()) == sorted([path, left[1]])
 

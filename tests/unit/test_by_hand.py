@@ -21,6 +21,7 @@ RECIPE = CONFIG["recipe"] | CONFIG["models"]["base"]["pretrain"]
 GRID = {key: CONFIG[key] for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators")}
 GRID |= {"ensemble_size": CONFIG["ensemble_size"]}
 DESIGN = GRID | {"best_of_n": [1, 2], "evaluator": "xxl/pretrain6-finetune0", "gold": True}
+CHEAPER = {"cheaper": CONFIG["cheaper_ensembles"]}
 OUTPUTS = {"rerank": "choices", "score": "scores", "claims": "claims", "overview": "page"}
 OUTPUTS |= {"pretraining_text": "text"}
 LISTS = {"choices", "scores"}  # of outputs
@@ -169,24 +170,28 @@ CASES = {
     "no results": (
         "evidence",
         {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
+        | CHEAPER
         | {"length_bias": 0.0, "resamples": 100},
         "gone/samples/best_of_n.parquet: no such file",
     ),
     "an empty experiment": (
         "evidence",
         {"results": "gone", "scale": "base", "design": {}, "newer": CONFIG["newer_rankers"]}
+        | CHEAPER
         | {"length_bias": 0, "resamples": 100},
         "--design.grid: missing",
     ),
     "no strength": (
         "evidence",
         {"results": "gone", "scale": "base", "design": DESIGN, "resamples": 100, "length_bias": 0}
-        | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}},
+        | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}}
+        | CHEAPER,
         "--newer.soft.temperature: 0 is not allowed",
     ),
     "no resamples": (
         "evidence",
         {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
+        | CHEAPER
         | {"length_bias": 0.0, "resamples": 0},
         "--resamples: '0' is not allowed",
     ),

@@ -26,7 +26,8 @@ from underspec.grid import RewardModel as Cell
 from underspec.models.reward_model import RewardModel, new_reward_model
 from underspec.models.t5 import new_t5, save
 from underspec.models.weight_average import weight_average
-from underspec.training.loop import Interrupted, Recipe, train
+from underspec.recipe import Recipe
+from underspec.training.loop import Interrupted, train
 from underspec.training.objectives.preference import preference
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}

@@ -51,9 +51,26 @@ def test_imports_point_one_way(name):
     assert {package(other) for other in imported(modules()[name])} <= set(allowed)
 
 
+def imported_by(statements: str, module: str) -> bool:
+    code = f"import sys; {statements}; sys.exit(77 if {module!r} in sys.modules else 0)"
+    status = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY.parent).returncode
+    assert status in (0, 77)
+    return status == 77
+
+
 def test_from_the_reward_matrix_on_nothing_needs_torch():
     names = [name for name in modules() if package(name) in WITHOUT_TORCH]
     imports = "; ".join(f"import underspec.{name.removesuffix('.__init__')}" for name in names)
-    code = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY.parent)
-    assert len(names) > 20 and done.returncode == 0
+    assert len(names) > 20 and not imported_by(imports, "torch")
+
+
+def test_pretraining_starts_without_pandas():
+    """A tenth of its start-up, which small experiments mostly consist of."""
+    assert not imported_by("import pretrain", "pandas")
+
+
+def test_training_and_sampling_need_no_pydantic():
+    """The GPU check (tests/gpu) runs without it."""
+    assert not imported_by(
+        "import underspec.training.loop, underspec.inference.scoring", "pydantic"
+    )

@@ -1,7 +1,7 @@
 """What the workflow left under results/<experiment>/, read as the tables need it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,10 +9,12 @@ import numpy as np
 
 from underspec.analysis.bootstrap import Weights, each_post
 from underspec.analysis.ensembles import aggregate
-from underspec.analysis.rerank import from_table
+from underspec.analysis.rerank import from_table, rerank
 from underspec.analysis.reward_matrix import Layout, read_metrics, read_rewards, read_samples
 from underspec.analysis.statistics import win_probability
 from underspec.artifacts import RERANK, read_table
+from underspec.cheaper_ensembles import Multihead, Warm
+from underspec.cheaper_ensembles import rankers as cheaper_rankers
 from underspec.grid import Ranker, RewardModel, rankers, reward_models
 
 
@@ -94,6 +96,33 @@ def read_results(results: Path, design: Mapping) -> Results:
         metrics["gold"] = gold[0]
     evaluator = read_metrics(results / "reward_models" / path / "metrics.json")
     return Results(scales, layout, metrics, evaluator)
+
+
+def read_cheaper(
+    results: Path,
+    of_grid: ScaleResults,
+    layout: Layout,
+    ensembles: list[Warm | Multihead],
+    aggregators: list[str],
+) -> ScaleResults:
+    """Cheaper ensembles of one scale, apart from the grid's reward models, which they do not judge.
+
+    Raises ArtifactError as `read_results` does.
+    """
+    every_ranker = cheaper_rankers(ensembles, aggregators)
+    models = list(dict.fromkeys(model for ranker in every_ranker for model in ranker.members))
+    scores = results / "scores" / of_grid.scale
+    _, rewards = read_rewards([scores / f"{model.name}.parquet" for model in models], layout)
+    by_name = dict(zip((model.name for model in models), rewards, strict=True))
+    choices = rerank(by_name, every_ranker, of_grid.ns)
+    return replace(
+        of_grid,
+        models=models,
+        rankers=every_ranker,
+        rewards=rewards,
+        choices={name: chosen.sample_index for name, chosen in choices.items()},
+        training=[],
+    )
 
 
 def _read_scale(

@@ -10,8 +10,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from underspec import strict_json
-from underspec.artifacts import MAKE, SAMPLES, SCORES, read_table
+from underspec.artifacts import SAMPLES, SCORES, read_table
 from underspec.errors import ArtifactError
+from underspec.files import MAKE
 from underspec.schema import one_line
 
 KEYS = {"post_id": "str", "sample_index": "int64"}

@@ -22,9 +22,9 @@ from transformers.models.t5.modeling_t5 import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from underspec.artifacts import MAKE, REMAKE, atomic
 from underspec.data.tokenization import EOS, PAD
 from underspec.errors import ArtifactError
+from underspec.files import MAKE, REMAKE, atomic
 from underspec.machine import processor
 from underspec.models.fused_layers import ATTENTION, FastT5LayerNorm
 

@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from underspec import strict_json
-from underspec.artifacts import atomic
 from underspec.errors import ArtifactError
+from underspec.files import atomic
 from underspec.schema import Section
 
 FORMAT = 1

@@ -27,6 +27,8 @@ COLOURS = {
     "pessimism": "#56B4E9",
     "mbr": "#882255",
     "uwo": "#999933",
+    "warm": "#332288",
+    "multihead": "#AA4499",
 }
 MARKERS = {
     "itself": "s",
@@ -43,6 +45,8 @@ MARKERS = {
     "pessimism": "D",
     "mbr": "X",
     "uwo": "p",
+    "warm": "<",
+    "multihead": ">",
 }
 DASHES = {"mean": "-", "median": ":", "min": "--", "mean_minus_stdev": "-."}
 OTHER_DASHES = (0, (6, 2))  # of an aggregator that the paper does not have
@@ -56,6 +60,8 @@ LABELS = {
     "poisson": "best-of-Poisson",
     "mbr": "MBR best-of-n",
     "uwo": "UWO",
+    "warm": "WARM",
+    "multihead": "multi-head ensemble",
 }
 
 

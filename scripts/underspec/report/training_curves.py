@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from underspec.analysis.reward_matrix import Provenance, read_json
-from underspec.artifacts import MAKE
 from underspec.errors import ArtifactError
+from underspec.files import MAKE
 
 WINDOW = 0.1  # of the logged steps
 

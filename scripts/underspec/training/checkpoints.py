@@ -21,9 +21,9 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
-from underspec.artifacts import atomic, stale, unfinished_name
 from underspec.checksums import sha256
 from underspec.errors import ArtifactError, UserError, first_line
+from underspec.files import atomic, stale, unfinished_name
 
 log = logging.getLogger(__name__)
 # PyTorch warns at every checkpoint of a single process.

@@ -1,13 +1,23 @@
 """The tables beside the paper's, from results made up in a moment."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from fake_results import DESIGN, NEWER, POSTS, PUBLISHED, SAMPLES_A_POST, make_results
+from fake_results import (
+    DESIGN,
+    NEWER,
+    NO_CHEAPER,
+    POSTS,
+    PUBLISHED,
+    SAMPLES_A_POST,
+    make_results,
+    score_cheaper,
+)
 
 from claims import claims
 from evidence import evidence
@@ -30,7 +40,7 @@ def diagnose(folder):
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
-def run_evidence(folder, design, length_bias=0.0, newer=NEWER):
+def run_evidence(folder, design, length_bias=0.0, newer=NEWER, cheaper=NO_CHEAPER):
     make_results(folder, design)
     diagnose(folder)
     for scale in design["scales"]:
@@ -39,6 +49,7 @@ def run_evidence(folder, design, length_bias=0.0, newer=NEWER):
             scale=scale,
             design=design,
             newer=newer,
+            cheaper=cheaper,
             length_bias=length_bias,
             resamples=100,
             output=folder / "evidence" / scale,
@@ -50,6 +61,29 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     run_evidence(folder, DESIGN, length_bias=0.05)
     return folder
+
+
+def test_cheaper_ensembles_add_rankers_and_change_nothing_else(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "results")
+    cheaper = score_cheaper(tmp_path / "results", "small")
+    output = tmp_path / "again"
+    evidence(
+        results=tmp_path / "results",
+        scale="small",
+        design=DESIGN,
+        newer=NEWER,
+        cheaper=cheaper,
+        length_bias=0.05,
+        resamples=100,
+        output=output,
+    )
+    before = folder / "evidence" / "small"
+    for path in before.iterdir():
+        if path.name != "rankers.csv":
+            assert path.read_bytes() == (output / path.name).read_bytes()
+    old, new = (pd.read_csv(each / "rankers.csv") for each in (before, output))
+    pd.testing.assert_frame_equal(new[: len(old)], old)
+    assert set(new[len(old) :].ensemble) == {"warm", "multihead"}
 
 
 def read(folder, name, scale="small"):

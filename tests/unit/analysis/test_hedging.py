@@ -77,7 +77,7 @@ def test_coefficients_give_the_mean_over_all_orders(rewards, values):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     make_results(folder, DESIGN)
-    return read_results(folder, DESIGN, evaluated=True)
+    return read_results(folder, DESIGN)
 
 
 def test_stops_of_results(results):

@@ -5,14 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import DESIGN, NEWER, POSTS, PUBLISHED, SAMPLES_A_POST, make_results, run
+from fake_results import (
+    DESIGN,
+    NEWER,
+    POSTS,
+    PUBLISHED,
+    SAMPLES_A_POST,
+    make_results,
+    run,
+    score_cheaper,
+)
 
 from underspec.analysis import newer_rankers
 from underspec.analysis.ensembles import aggregate, standardise
 from underspec.analysis.published import read_table1
-from underspec.analysis.results import read_results
+from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.selection_rules import RULES, Candidates, beyond
 from underspec.analysis.statistics import in_policy_units
+from underspec.cheaper_ensembles import cheaper_ensembles
+from underspec.errors import ArtifactError
 
 SIMILARITY = np.random.default_rng(5).random((POSTS, SAMPLES_A_POST))
 METRICS = ("reward", "win_rate", "gold")
@@ -28,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(folder):
-    return read_results(folder, DESIGN, evaluated=True)
+    return read_results(folder, DESIGN)
 
 
 def table_of(read, parameters=NEWER, scale=0):
@@ -103,7 +114,7 @@ def test_gains_are_over_best_of_n_by_the_same_reward_models(read):
 
 def test_gains_are_there_without_the_mean_among_the_aggregators(folder):
     design = DESIGN | {"aggregators": ["min"]}
-    read = read_results(folder, design, evaluated=True)
+    read = read_results(folder, design)
     assert set(table_of(read).aggregator) == {"single", "min", "mean", "uwo"}
     assert table_of(read).notna().drop(columns="beyond").all(axis=None)
 
@@ -147,6 +158,32 @@ def test_table1_in_the_long_form_has_published_numbers_where_the_paper_has(read)
     assert set(published.aggregator) == {"single", "mean", "min"}
     (row,) = published.query("ensemble == 'pretrain' and aggregator == 'mean'").itertuples()
     assert row.published_reward == 1.720
+
+
+def test_a_cheaper_ensemble_is_valued_as_a_ranker_of_the_grid_with_the_same_rewards(tmp_path):
+    make_results(tmp_path, DESIGN)
+    chosen = score_cheaper(tmp_path, "small")
+    read = read_results(tmp_path, DESIGN)
+    ensembles = cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2)
+    small = read.scales[0]
+    cheaper = read_cheaper(tmp_path, small, read.layout, ensembles, DESIGN["aggregators"])
+    table = table_of(replace(read, scales=[cheaper]))
+    singles = [each for each in small.rankers if each.name == "single-pretrain0-finetune0"]
+    same = {
+        "warm": table_of(replace(read, scales=[replace(small, rankers=singles)])),
+        "multihead": table_of(read).query("ensemble == 'finetune'"),
+    }
+    for kind, expected in same.items():
+        found = table[table.ensemble == kind].drop(columns="ensemble").reset_index(drop=True)
+        expected = expected.drop(columns="ensemble").reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected)
+    assert not {*cheaper.models} & {*small.models}
+
+
+def test_a_table_of_a_cheaper_ensemble_that_is_missing_is_named(folder, read):
+    (warm,) = cheaper_ensembles({"warm": [1], "multihead": []}, DESIGN["finetune_seeds"], 2)
+    with pytest.raises(ArtifactError, match=r"small/pretrain1-warm\.parquet: no such file"):
+        read_cheaper(folder, read.scales[0], read.layout, [warm], ["mean"])
 
 
 def test_chances_are_those_of_the_posts_shown(read):

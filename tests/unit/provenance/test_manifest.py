@@ -23,15 +23,15 @@ PAGES = Path(__file__).parents[3] / "reports" / "pages"
 def test_checksums_of_files_and_wildcards(tmp_path):
     for name in ("model-2.safetensors", "model-1.safetensors", "config.json"):
         (tmp_path / name).write_bytes(name.encode() * 100_000)
-    table = checksums([f"{tmp_path}/*.safetensors", f"{tmp_path}/config.json"])
-    assert [Path(path).name for path in table.path] == [
+    rows = checksums([f"{tmp_path}/*.safetensors", f"{tmp_path}/config.json"])
+    assert [Path(row["path"]).name for row in rows] == [
         "model-1.safetensors",
         "model-2.safetensors",
         "config.json",
     ]
-    for row in table.itertuples():
-        assert row.bytes == Path(row.path).stat().st_size
-        assert row.sha256 == hashlib.sha256(Path(row.path).read_bytes()).hexdigest()
+    for row in rows:
+        assert row["bytes"] == Path(row["path"]).stat().st_size
+        assert row["sha256"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -25,6 +25,7 @@ NEWER = [
     ("pretrain", "mean", "mbr"),
     ("pretrain", "uwo", "best_of_n"),
 ]
+CHEAPER = [("warm", "single", "best_of_n"), ("multihead", "mean", "best_of_n")]
 ENSEMBLES = [("single", "single"), *product(("finetune", "pretrain"), ("mean", "min"))]
 
 by_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -76,7 +77,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
     fitted = sizes.assign(ensemble="single", alpha=1.0, beta=0.2, peak_kl=6.25, residual=0.01)
     hedging = sizes.assign(ensemble="single", by="gold", rule="best_of_n", course="turns", stop=2)
     hedging = hedging.assign(kl_bound=0.5, gain=0.5)
-    newer = pd.DataFrame(NEWER, columns=["ensemble", "aggregator", "rule"])
+    newer = pd.DataFrame(NEWER + CHEAPER, columns=["ensemble", "aggregator", "rule"])
     newer = pd.concat([ensembles.assign(rule="best_of_n"), newer], ignore_index=True)
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])

@@ -138,7 +138,7 @@ def test_papermill_is_given_names_as_text(tmp_path):
     printed = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     (command,) = re.findall(r"PYTHONPATH=\S+ papermill .*figure2\.log 2>&1", printed)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "SCRIPTS": "scripts"}
+    environment = {**os.environ, "PATH": path}
     subprocess.run(command, check=True, shell=True, cwd=tmp_path, env=environment)
     assert (tmp_path / "results/007/figures/figure2.svg").exists()
     cells = json.loads((tmp_path / "results/007/logs/figure2.ipynb").read_text())["cells"]

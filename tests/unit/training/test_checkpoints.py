@@ -10,9 +10,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from underspec import artifacts
-from underspec.artifacts import STALE_SECONDS
+from underspec import files
 from underspec.errors import ArtifactError, UserError
+from underspec.files import STALE_SECONDS
 from underspec.models.t5 import new_t5
 from underspec.training.checkpoints import KEPT, resume, save
 
@@ -67,14 +67,14 @@ def test_the_last_ones_are_kept_and_the_newest_is_used(tmp_path):
 def test_a_second_copy_that_was_faster_does_no_harm(tmp_path, monkeypatch):
     """Both write step 3; the other one's is there when ours is to get its name."""
     model, optimizer = started()
-    replace = artifacts.os.replace
+    replace = files.os.replace
 
     def replace_after_the_other(unfinished, final):
-        monkeypatch.setattr(artifacts.os, "replace", replace)
+        monkeypatch.setattr(files.os, "replace", replace)
         save(Accelerator(), tmp_path, 3, [], model, optimizer)
         replace(unfinished, final)
 
-    monkeypatch.setattr(artifacts.os, "replace", replace_after_the_other)
+    monkeypatch.setattr(files.os, "replace", replace_after_the_other)
     save(Accelerator(), tmp_path, 3, [], model, optimizer)
     assert names(tmp_path) == ["step-000000003"]
     assert resume(Accelerator(), tmp_path, model, optimizer)[0] == 3
@@ -87,7 +87,7 @@ def test_what_a_second_copy_is_writing_is_left_alone(tmp_path, monkeypatch):
     save(Accelerator(), tmp_path, 3, [], model, optimizer)
     assert unfinished.exists()
     later = time.time() + STALE_SECONDS + 1
-    monkeypatch.setattr(artifacts.time, "time", lambda: later)
+    monkeypatch.setattr(files.time, "time", lambda: later)
     save(Accelerator(), tmp_path, 4, [], model, optimizer)
     assert names(tmp_path) == ["step-000000003", "step-000000004"]
 

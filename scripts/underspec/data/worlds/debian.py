@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.artifacts import Schema, read_lines, read_table, write_table
+from underspec.artifacts import Schema, read_table, write_table
 from underspec.data import apt
 from underspec.data.documentation import flow, read_documents
 from underspec.data.worlds import BaseWorld, Options, Splits, hashed_order
 from underspec.errors import ConfigError, UserError
+from underspec.files import read_lines
 from underspec.schema import MOST, Seed, integer
 
 DESCRIPTIONS = Schema(source="string", package="string", synopsis="string", description="string")
