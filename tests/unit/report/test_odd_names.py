@@ -115,7 +115,9 @@ def test_a_stage_keeps_a_scale_s_name(folder, tmp_path):
     command += ["--design", '{"grid": "workshop", "pretrain_seeds": [0, 1, 2], ']
     command[-1] += '"finetune_seeds": [0, 1], "aggregators": ["mean", "min"], '
     command[-1] += '"ensemble_size": 5, "best_of_n": [1, 2, 4, 16], "gold": true}'
-    command += ["--length_bias", "0.0", "--resamples", "100"]
+    command += ["--length_bias", "0.0", "--resamples", "100", "--newer"]
+    command += ['{"uwo": null, "soft": null, "poisson": null, "pessimism": null, "mbr": null}']
+    command += ["--cheaper", '{"warm": [], "multihead": []}']
     for scale in SCALES:
         output = tmp_path / scale
         options = ["--scale", scale, "--output", str(output)]
