@@ -33,7 +33,7 @@ rule posts:
     benchmark:
         made("benchmarks/posts.tsv")
     conda:
-        ANALYSIS
+        TRAIN
     params:
         call=call("posts"),
         settings=settings(world=config["world"], options=world_options()),

@@ -17,7 +17,7 @@ rule preferences:
         made("benchmarks/preferences.tsv")
     localrule: True
     conda:
-        ANALYSIS
+        TRAIN
     params:
         call=call("preferences"),
         settings=settings(world=config["world"], options=world_options(), labels=config["labels"]),

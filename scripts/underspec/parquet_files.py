@@ -28,14 +28,11 @@ def is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
-def is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_list_view(kind)
-        or pa.types.is_large_list_view(kind)
-    )
+def is_texts(kind: pa.DataType) -> bool:
+    """Whether a column of this type contains lists of structs with a text under `text`."""
+    item = getattr(kind, "value_type", pa.null())
+    index = item.get_field_index("text") if pa.types.is_struct(item) else -1
+    return index >= 0 and is_text(item.field(index).type)
 
 
 KINDS = {
@@ -44,6 +41,7 @@ KINDS = {
     "float32": ("numbers", pa.float32(), is_number),
     "float64": ("numbers", pa.float64(), is_number),
     "bool": ("true or false", pa.bool_(), pa.types.is_boolean),
+    "texts": ("lists of texts", pa.list_(pa.struct([("text", pa.string())])), is_texts),
 }
 
 

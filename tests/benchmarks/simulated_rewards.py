@@ -8,6 +8,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from underspec.analysis import bootstrap  # noqa: E402
+from underspec.analysis.newer_rankers import Newer  # noqa: E402
 from underspec.analysis.quantities import Quantity, evidence  # noqa: E402
 from underspec.analysis.rerank import rerank  # noqa: E402
 from underspec.analysis.results import ScaleResults  # noqa: E402
@@ -85,7 +86,8 @@ def quantities(
         training=[{"accuracy": 0.7}] * len(models),
     )
     drawn = bootstrap.draw(models, posts, resamples, "base")
-    return evidence(results, {"reward": features @ true}, 0.8, drawn)
+    none = Newer({}, np.zeros((posts, SAMPLES)))
+    return evidence(results, {"reward": features @ true}, 0.8, drawn, none)
 
 
 def grid_of(name: str, pretraining_seeds: int) -> list[RewardModel]:

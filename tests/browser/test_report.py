@@ -301,6 +301,27 @@ def test_the_table_holds_what_the_rankers_pick(samples):
             assert columns == 1 + len(about["models"]) + len(data["judges"])
 
 
+def test_newer_rankers_are_shown_with_their_probabilities(samples):
+    data = embedded(samples)
+    select(samples, "scale", data["scales"][-1]["name"])
+    select(samples, "n", str(data["ns"][-1]))
+    for row, newer in enumerate(data["newer"]):
+        select(samples, "rule", newer)
+        name = text(samples, "name").removeprefix("Post ")
+        (post,) = [post for post in data["posts"] if post["id"] == name]
+        taken = post["taken"][-1][-1][row]
+        rows = samples.find_elements(By.CSS_SELECTOR, "#candidates tbody tr")
+        assert len(rows) == len({0, *(candidate for candidate, *_ in taken)})  # 0: the policy's own
+        chips = samples.find_elements(By.CSS_SELECTOR, "#candidates .chip")
+        shown = [int(re.search(r": (\d+) %", chip.text)[1]) for chip in chips]
+        expected = [share for _, *shares in taken for share in shares if share is not None]
+        assert sorted(shown) == sorted(expected)
+        assert newer in text(samples, "heading")
+    screenshot(samples, "newer ranker")
+    select(samples, "rule", "best-of-n")
+    assert text(samples, "heading").startswith("Best of ")
+
+
 def test_the_first_posts_are_those_that_part_reward_models_most(samples):
     data = embedded(samples)
     name = text(samples, "name").removeprefix("Post ")

@@ -64,6 +64,13 @@ def test_from_the_reward_matrix_on_nothing_needs_torch():
     assert len(names) > 20 and not imported_by(imports, "torch")
 
 
+def test_worlds_need_datasets_only_to_read():
+    """The Snakefile imports them, also where datasets is not installed."""
+    worlds = [name for name in modules() if name.startswith("data.worlds.")]
+    imports = "; ".join(f"import underspec.{name.removesuffix('.__init__')}" for name in worlds)
+    assert not imported_by(imports, "datasets")
+
+
 def test_pretraining_starts_without_pandas():
     """A tenth of its start-up, which small experiments mostly consist of."""
     assert not imported_by("import pretrain", "pandas")

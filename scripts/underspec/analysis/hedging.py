@@ -16,7 +16,7 @@ import pandas as pd
 from underspec.analysis.ensembles import standardise
 from underspec.analysis.exact_best_of_n import share_of_sets
 from underspec.analysis.intervals import mean_and_error
-from underspec.analysis.newer_rankers import teams
+from underspec.analysis.newer_rankers import of_distinct_members
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.selection_rules import (
     Candidates,
@@ -47,10 +47,10 @@ def stops(results: ScaleResults, metrics: Mapping[str, np.ndarray]) -> pd.DataFr
     truths = [name for name in TRUTHS if name in metrics]
     values = in_policy_units(np.stack([metrics[name] for name in truths]))
     kinds: dict[str, list[np.ndarray]] = {}
-    for team in teams(results.rankers):
-        members = [results.models.index(model) for model in team.members]
+    for ranker in of_distinct_members(results.rankers):
+        members = [results.models.index(model) for model in ranker.members]
         mean = standardise(results.rewards[members]).mean(axis=0)
-        kinds.setdefault(team.ensemble, []).append(mean)
+        kinds.setdefault(ranker.ensemble, []).append(mean)
     rows = [
         {"ensemble": ensemble, "by": by, "rule": rule}
         | stop(strengths, partial(_of_metric, gains, i), integer=rule == "best_of_n")

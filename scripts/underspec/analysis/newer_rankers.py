@@ -18,6 +18,8 @@ from underspec.analysis.statistics import in_policy_units
 from underspec.analysis.tables import by_kind, of_scale, tidy, with_error
 from underspec.grid import Ranker
 
+PLAIN = (("single", "best_of_n"), ("mean", "best_of_n"))  # what newer rankers are compared with
+
 
 @dataclass(frozen=True)
 class Newer:
@@ -69,7 +71,7 @@ def read(parameters: Mapping[str, Mapping | None], similarity: np.ndarray) -> Ne
     return Newer(kept, in_policy_units(similarity))
 
 
-def teams(rankers: list[Ranker]) -> list[Ranker]:
+def of_distinct_members(rankers: list[Ranker]) -> list[Ranker]:
     """Of the rankers that have the same reward models and differ in their aggregator, the first."""
     found = {}
     for ranker in rankers:
@@ -78,11 +80,11 @@ def teams(rankers: list[Ranker]) -> list[Ranker]:
 
 
 def _members(
-    results: ScaleResults, team: Ranker, posts: slice | np.ndarray = slice(None)
+    results: ScaleResults, ranker: Ranker, posts: slice | np.ndarray = slice(None)
 ) -> np.ndarray:
-    """The rewards of a team's members for some posts, as `Newer.probabilities` takes them; the unit
-    is that over all posts."""
-    members = [results.models.index(model) for model in team.members]
+    """The rewards of a ranker's members for some posts, as `Newer.probabilities` takes them; their
+    unit is that over all posts."""
+    members = [results.models.index(model) for model in ranker.members]
     return in_units_of_mean(standardise(results.rewards[members]))[:, posts]
 
 
@@ -93,8 +95,8 @@ def chances(
     and kind of ensemble, a mean over the rankers of a kind."""
     found: dict[tuple[str, str], list] = {}
     newer = newer.part(posts)
-    for team in teams(results.rankers):
-        rewards = _members(results, team, posts)
+    for ranker in of_distinct_members(results.rankers):
+        rewards = _members(results, ranker, posts)
         names = [
             aggregator if rule == "best_of_n" else rule
             for aggregator, rule in newer.ways(len(rewards))
@@ -104,7 +106,7 @@ def chances(
             for of_name, each in zip(by_n, newer.probabilities(rewards, n), strict=True):
                 of_name[i, :, : each.shape[1]] = each
         for name, of_name in zip(names, by_n, strict=True):
-            found.setdefault((name, team.ensemble), []).append(of_name)
+            found.setdefault((name, ranker.ensemble), []).append(of_name)
     return {key: np.mean(each, axis=0) for key, each in found.items()}
 
 
@@ -118,11 +120,11 @@ def values_by_kind(
     """
     found: dict[tuple[str, str, str], list] = {}
     newer = replace(newer, parameters={"best_of_n": {}} | newer.parameters)
-    for team in teams(results.rankers):
-        rewards = _members(results, team)
+    for ranker in of_distinct_members(results.rankers):
+        rewards = _members(results, ranker)
         values = np.stack([newer.values(rewards, n, metrics) for n in results.ns], axis=2)
         for i, way in enumerate(newer.ways(len(rewards))):
-            found.setdefault((team.ensemble, *way), []).append(values[:, i])
+            found.setdefault((ranker.ensemble, *way), []).append(values[:, i])
     return {kind: np.mean(values, axis=0) for kind, values in found.items()}
 
 
@@ -140,7 +142,7 @@ def table(results: ScaleResults, metrics: dict[str, np.ndarray], newer: Newer) -
         (*kind, "best_of_n"): values for kind, values in zip(results.kinds, of_paper, strict=True)
     }
     every |= {kind: values for kind, values in of_newer.items() if kind not in every}
-    plain = {kind[0]: of_newer[kind] for kind in reversed(of_newer) if kind[2] == "best_of_n"}
+    plain = {kind[0]: every[kind] for kind in every if kind[1:] in PLAIN}
     values = np.stack(list(every.values()), axis=1)
     gains = values - np.stack([plain[kind[0]] for kind in every], axis=1)
     columns = {}

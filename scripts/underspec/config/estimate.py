@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from underspec.cheaper_ensembles import cheaper_ensembles, has_log
+from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.config.config import recipe
 from underspec.config.sources import checkpoint_of, pretrains
 from underspec.grid import reward_models
@@ -94,9 +94,9 @@ def stages(
     cheaper = cheaper_ensembles(
         config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
     )
-    averages = sum(not has_log(each.folder) for each in cheaper)
-    folders = sum(len(each.folders) for each in cheaper)
-    finetuned = Counter({scale: models + folders - averages for scale in config["scales"]})
+    averages = [each for each in cheaper if isinstance(each, Warm)]
+    finetunes = models + sum(len(each.folders) for each in cheaper) - len(averages)
+    finetuned = Counter({scale: finetunes for scale in config["scales"]})
     scored = Counter({scale: models + len(cheaper) for scale in config["scales"]})
     for counts in (finetuned, scored):
         counts[config["evaluator"]["scale"]] += 1
@@ -106,8 +106,8 @@ def stages(
         yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, "pairs")
     samples = config["sampling"]["samples"]["best_of_n"]
     for scale in config["scales"] if averages else []:
-        disk, source = BYTES * size[scale], f"{config['ensemble_size']} finetunes each"
-        yield Stage("warm", scale, averages, 0.0, "scoring", disk, 0, source)
+        weights = f"weights of {len(averages[0].members)} finetunes, read once"
+        yield Stage("warm", scale, len(averages), 0.0, "scoring", BYTES * size[scale], 0, weights)
     for scale, count in scored.items():
         each = forward(config["models"][scale]["shape"], 0, *lengths, samples)
         yield Stage(

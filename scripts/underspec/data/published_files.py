@@ -15,15 +15,19 @@ from underspec.schema import Source
 
 log = logging.getLogger(__name__)
 
+MOVED = (
+    "was it moved since it was fetched? Delete the folder of the raw files and run Snakemake again"
+)
 SHARD = re.compile(r"(.*-)(\d+)-of-(\d+)\D.*")
 
 
 def download(source: Source, patterns: list[str], kind: Literal["dataset", "model"]) -> Path:
     """The folder with the files of `source` that match `patterns`, downloaded if necessary.
 
-    Downloads are in the Hub's own cache, so that interrupted ones resume and experiments share
-    them. Raises UserError if the Hub, the repository, its revision, the folder, a file, or a shard
-    that matches a pattern with a * is missing.
+    Downloads are in the Hub's own cache, where `datasets` has them, too: experiments share them,
+    and an interrupted download goes on with the files that are missing. Raises UserError if the
+    Hub, the repository, its revision, the folder, a file, or a shard that matches a pattern with a
+    * is missing.
     """
     folder = Path(source.name).expanduser().absolute()
     if not source.is_folder:
@@ -64,7 +68,7 @@ def missing_shards(files: Iterable[Path]) -> list[str]:
 
 def link(source: Source, patterns: list[str], path: Path) -> None:
     """Download files of a data set (see `download`) and make `path` a link to their folder."""
-    folder = download(source, patterns, "dataset")
+    folder = download(source, patterns, "dataset").absolute()  # HF_HOME may be relative
     path.unlink(missing_ok=True)
     path.symlink_to(folder)
     log.info("%s: %s", source.name, folder)
@@ -87,7 +91,7 @@ def _download(source: Source, patterns: list[str], kind: str) -> Path:
             f"{name}: the Hub has no such {kind}, or requires a login; correct the name in the "
             "config (a local folder begins with /, ~ or a dot)"
         ) from None
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    except (errors.HTTPError, errors.XetDownloadError, OSError) as error:
         raise UserError(
             f"{name}: cannot be downloaded from the Hub ({first_line(error)}); run this job where "
             "there is internet, or name a local folder that has the files"

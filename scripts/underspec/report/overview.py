@@ -82,7 +82,7 @@ def seeds_in_words(needed: float) -> str:
         )
     if needed > MANY_SEEDS:
         return f"more than {MANY_SEEDS:,} pretraining seeds would be needed to decide this"
-    return f"about {needed:.0f} pretraining seeds would decide this"
+    return f"about {needed:,.0f} pretraining seeds would decide this"
 
 
 def trained_on(folders: Iterable[Path]) -> list[tuple[str, int]]:

@@ -78,6 +78,15 @@ def test_half_a_surrogate_pair_is_replaced_and_counted(raw, tmp_path, caplog, li
     assert read.left_out == {c4.EMPTY: 0, c4.REPAIRED: mended}
 
 
+@pytest.mark.parametrize(
+    "text", ["2019-04-25", "2019-04-25T12:57:54Z", "1.50", "null", "true", '"a"', '{"a": 1}']
+)
+def test_a_text_that_looks_like_another_type_stays_as_it_is(raw, text):
+    """Readers that guess the types of columns would change it."""
+    first_file(raw).write_bytes(gzip.compress(json.dumps({"text": text}).encode() + b"\n"))
+    assert list(world(raw, files=1).pretraining_text()) == [text]
+
+
 def test_what_is_left_out_reaches_a_file_for_the_data_card(raw, tmp_path):
     first_file(raw).write_bytes(
         gzip.compress(b'{"text": "\\udfff"}\n{"text": " "}\n{"text": ""}\n')
@@ -118,7 +127,19 @@ def cut(path):
             'line 1 .* with a "text"',
         ),
         (lambda path: path.write_bytes(gzip.compress(b'{"text": null}\n')), 'line 1 .* a "text"'),
-        (lambda path: path.write_bytes(gzip.compress(b"[]\n")), "line 1 is not a JSON object"),
+        *(
+            (lambda path, lines=lines: path.write_bytes(gzip.compress(lines)), said)
+            for lines, said in (
+                (b"[]\n", "line 1 is not a JSON object"),
+                (b'{"text": "a"}\n{"text": 5}\n', 'line 2 .* a "text"'),
+                (b'{"text": "a"}\n{"text": true}\n', 'line 2 .* a "text"'),
+                (b'{"text": ["a"]}\n', 'line 1 .* a "text"'),
+                (b'{"text": {"a": "b"}}\n', 'line 1 .* a "text"'),
+                (b'[{"text": "a"}]\n', "line 1 is not a JSON object"),
+                (b'{"text": "a"}{"text": "b"}\n', "line 1 is not a JSON object"),
+                (b'{"text": "a"}\n\n{"text": "b"}\n', "line 2 is not a JSON object"),
+            )
+        ),
         (
             lambda path: path.write_bytes(gzip.compress(b'{"text": "\xff"}\n')),
             "line 1 is not UTF-8",

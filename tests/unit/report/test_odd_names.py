@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import DESIGN, PUBLISHED, run
+from fake_results import DESIGN, NEWER, NO_CHEAPER, PUBLISHED, run
 from test_evidence_tables import CLAIMS_FILE, OF_GOLD, TABLES, run_evidence
 from test_notebooks import NOTEBOOKS, ROOT, check_written, run_here, small_tables
 
@@ -112,9 +112,9 @@ def test_latex_reads_a_name_with_an_underscore(folder, tmp_path):
 
 def test_a_stage_keeps_a_scale_s_name(folder, tmp_path):
     command = [sys.executable, "scripts/evidence.py", "--results", str(folder)]
-    command += ["--design", '{"grid": "workshop", "pretrain_seeds": [0, 1, 2], ']
-    command[-1] += '"finetune_seeds": [0, 1], "aggregators": ["mean", "min"], '
-    command[-1] += '"ensemble_size": 5, "best_of_n": [1, 2, 4, 16], "gold": true}'
+    design = {key: value for key, value in DESIGN.items() if key != "scales"}
+    for name, value in {"design": design, "newer": NEWER, "cheaper": NO_CHEAPER}.items():
+        command += [f"--{name}", json.dumps(value)]
     command += ["--length_bias", "0.0", "--resamples", "100"]
     for scale in SCALES:
         output = tmp_path / scale

@@ -93,7 +93,7 @@ def test_what_the_recipe_chose_is_counted_apart_whatever_its_verdict(tmp_path):
     ("needed", "words"),
     [
         (9.0, "about 9 pretraining seeds would decide this"),
-        (1000.0, "about 1000 pretraining seeds would decide this"),
+        (1000.0, "about 1,000 pretraining seeds would decide this"),
         (1001.0, "more than 1,000 pretraining seeds would be needed"),
         (float("inf"), "even infinitely many pretraining seeds would not decide this"),
     ],

@@ -5,31 +5,32 @@ Posts with comparisons are used for reward models, all others for the policy.
 """
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pyarrow as pa
 
 from underspec import parquet_files
-from underspec.data.published_files import link, missing_shards
+from underspec.data.published_files import MOVED, link, missing_shards
 from underspec.data.texts import alike, visible
 from underspec.data.worlds import BaseWorld, Options, hashed_order
-from underspec.errors import ArtifactError, ConfigError
+from underspec.errors import ArtifactError, ConfigError, first_line
 from underspec.schema import Seed, Several, Source, or_null
 
 POST_FILES = {split: f"data/{split}-*.parquet" for split in ("train", "validation", "test")}
 COMPARISON_FILES = {split: f"comparisons/{split}/*.parquet" for split in ("train", "validation")}
-# The columns that are read, and their types; a[].b is the field b of each item of a list.
-POST_COLUMNS = dict.fromkeys(("id", "subreddit", "title", "post", "summary"), "text")
-COMPARISON_COLUMNS = dict.fromkeys(
-    (*(f"info.{name}" for name in ("id", "subreddit", "title", "post")), "summaries[].text"), "text"
-)
-COMPARISON_COLUMNS |= {"choice": "numbers", "batch": "text"}
-FETCH = "delete it and fetch it again"
+# The columns that are read, and their types; a.b is the field b of the column a.
+POST_COLUMNS = dict.fromkeys(("id", "subreddit", "title", "post", "summary"), "string")
+COMPARISON_COLUMNS = {
+    **dict.fromkeys(("info.id", "info.subreddit", "info.title", "info.post"), "string"),
+    **{"summaries": "texts", "choice": "float64", "batch": "string"},
+}
+BATCH = 1000  # rows in memory
+FETCH = "delete it and fetch it again, or name the published data set"
 NEWS = {"batch0_cnndm", "cnndm0", "cnndm2"}  # of the validation split: CNN/DM, not TL;DR
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ class World(BaseWorld):
             elif not visible(summary):
                 dropped["with an empty summary"] += 1
             else:
-                rows.append((flow(row["id"]), post_text(row), summary))
+                text = post_text(row["subreddit"], row["title"], row["post"])
+                rows.append((flow(row["id"]), text, summary))
         _log_dropped(f"TL;DR {split}", len(rows), dropped)
         table = pd.DataFrame(rows, columns=["post_id", "post", "reference"])
         table.attrs["dropped"] = dict(dropped)
@@ -156,10 +158,10 @@ class World(BaseWorld):
                     dropped[reason] += 1
                     continue
                 texts = [flow(summary["text"]) for summary in row["summaries"]]
-                choice = int(row["choice"])  # a column with nulls is read as 0.0 and 1.0
+                choice = int(row["choice"])
                 chosen, rejected = texts[choice], texts[1 - choice]
-                info = row["info"]
-                rows.append((flow(info["id"]), name, post_text(info), chosen, rejected))
+                post = post_text(*(row[f"info.{key}"] for key in ("subreddit", "title", "post")))
+                rows.append((flow(row["info.id"]), name, post, chosen, rejected))
             _log_dropped(f"comparisons {split}", len(rows) - before, dropped)
             dropped_of[name] = dict(dropped)
         columns = ["post_id", "split", "post", "chosen", "rejected"]
@@ -171,18 +173,17 @@ def flow(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def post_text(row: dict) -> str:
+def post_text(subreddit: str | None, title: str | None, post: str | None) -> str:
     """A post in the format of Stiennon et al. (2020), on one line."""
-    subreddit = flow(row["subreddit"]).removeprefix("r/")
-    return f"SUBREDDIT: r/{subreddit} TITLE: {flow(row['title'])} POST: {flow(row['post'])}"
+    name = flow(subreddit).removeprefix("r/")
+    return f"SUBREDDIT: r/{name} TITLE: {flow(title)} POST: {flow(post)}"
 
 
 def reason_to_drop(row: dict) -> str | None:
     """Why a comparison cannot be used; None if it can."""
     if row["batch"] in NEWS:
         return "of news (CNN/DM)"
-    info = row["info"] or {}
-    if not all(visible(flow(info.get(name))) for name in ("id", "post")):
+    if not all(visible(flow(row[name])) for name in ("info.id", "info.post")):
         return "without id or post"
     texts = [flow((summary or {}).get("text")) for summary in row["summaries"] or []]
     if len(texts) != 2:
@@ -230,53 +231,41 @@ def read_rows(folder: Path, pattern: str, columns: dict[str, str]) -> Iterator[d
     """
     paths = sorted(folder.glob(pattern))
     if not paths:
-        raise ArtifactError(
-            f"{folder / pattern}: no such file; was it moved since it was fetched? Delete the "
-            "folder of the raw files and run Snakemake again"
-        )
+        raise ArtifactError(f"{folder / pattern}: no such file; {MOVED}")
     if missing := missing_shards(paths):
-        raise ArtifactError(
-            f"{folder / pattern}: {', '.join(missing)} missing; was it moved since it was fetched? "
-            "Delete the folder of the raw files and run Snakemake again"
-        )
+        raise ArtifactError(f"{folder / pattern}: {', '.join(missing)} missing; {MOVED}")
     for path in paths:
-        with parquet_files.opened(path, path, FETCH) as file:
-            _check_columns(file.schema_arrow, columns, path)
-            wanted = list(dict.fromkeys(re.split(r"\W", column)[0] for column in columns))
-            for batch in file.iter_batches(columns=wanted):
-                parquet_files.check_utf8(batch, path, FETCH)
+        with TemporaryDirectory() as cache:
+            table = _read(path, Path(cache))
+            table = parquet_files.columns(table.flatten(), columns, path, FETCH)
+            for batch in table.select(list(columns)).to_batches(max_chunksize=BATCH):
                 yield from batch.to_pylist()
 
 
-def _check_columns(schema: pa.Schema, columns: dict[str, str], path: Path) -> None:
-    found = {column.replace("[]", ""): _type(schema, column) for column in columns}
-    names = schema.names
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ArtifactError(f"{path}: has two columns {twice[0]}; {FETCH}")
-    if missing := [column for column, kind in found.items() if kind is None]:
+def _read(path: Path, cache: Path) -> pa.Table:
+    """The table in a Parquet file, in the file's own types, mapped from a copy in folder `cache`.
+
+    `datasets` would cast several files to the types of the first, or all to types of ours: numbers
+    to text and back, a missing column to nulls. So it reads one file at a time, and what it reads
+    is checked. In its default cache, a file may pass for an older one of the same name and time.
+    """
+    import datasets  # takes a second, which only the jobs that read TL;DR spend
+
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # what it logs, it also raises
+    datasets.disable_progress_bars()
+    try:
+        link = cache / "file.parquet"  # `datasets` would take the path for a pattern or an address
+        link.symlink_to(path.absolute())
+        read = datasets.Dataset.from_parquet  # unlike load_dataset, it asks no server
+        rows = read(str(link), cache_dir=str(cache), batch_size=BATCH)
+    except (datasets.exceptions.DatasetsError, pa.ArrowException, OSError, ValueError) as error:
+        cause = error.__cause__ or error
+        if getattr(cause, "errno", None):  # the disk is full, or the file may not be read
+            raise cause from None
         raise ArtifactError(
-            f"{path}: column {', '.join(missing)} is missing; it has {', '.join(names)}; is it the "
-            "published data set?"
-        )
-    holds = {"text": parquet_files.is_text, "numbers": parquet_files.is_number}
-    for (column, kind), wanted in zip(found.items(), columns.values(), strict=True):
-        if not (holds[wanted](kind) or pa.types.is_null(kind)):
-            raise ArtifactError(
-                f"{path}: column {column} is {kind}, not {wanted}; is it the published data set?"
-            )
-
-
-def _type(schema: pa.Schema, column: str) -> pa.DataType | None:
-    """The type of a column or of its field; None if it does not exist."""
-    name, _, field = column.partition(".")
-    index = schema.get_field_index(name.removesuffix("[]"))
-    kind = schema.field(index).type if index >= 0 else None
-    if kind is not None and name.endswith("[]"):
-        kind = kind.value_type if parquet_files.is_list(kind) else None
-    if not field or kind is None:
-        return kind
-    index = kind.get_field_index(field) if pa.types.is_struct(kind) else -1
-    return kind.field(index).type if index >= 0 else None
+            f"{path}: not a whole Parquet file with rows ({first_line(cause)}); {FETCH}"
+        ) from error
+    return rows.with_format("arrow")[:]
 
 
 def _log_dropped(what: str, kept: int, dropped: Counter) -> None:
