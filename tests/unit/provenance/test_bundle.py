@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays
 from pandas.testing import assert_frame_equal
 
 import bundle as bundle_adapter
+from underspec import grid
 from underspec.analysis.reward_matrix import read_rewards, read_samples
 from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
 from underspec.config.config import read_config, validate
@@ -424,8 +425,9 @@ def test_the_shipped_bundle_is_one_that_this_code_reads(tmp_path):
     shipped = ROOT / "bundles/miniature.zip"
     config = validate(read_config(ROOT, given={"bundle": str(shipped)}))  # keys may be new since
     assert config.keys() == yaml.safe_load((ROOT / "config.yaml").read_text()).keys()
-    unpack(shipped, ["base/pretrain0-finetune0", NAMES[2], "gold"], tmp_path)
+    evaluator = grid.evaluator(**config["evaluator"])
+    unpack(shipped, [evaluator, "gold"], tmp_path)
     layout, texts = read_samples(tmp_path / "samples/best_of_n.parquet")
-    _, rewards = read_rewards([tmp_path / f"scores/{NAMES[2]}.parquet"], layout)
+    _, rewards = read_rewards([tmp_path / f"scores/{evaluator}.parquet"], layout)
     assert rewards[0].shape == texts.shape == (300, 64)
     assert shipped.stat().st_size < 3e6

@@ -113,7 +113,7 @@ def test_parting_is_one_minus_the_mean_agreement_of_pairs(results, data):
 
 
 def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, data):
-    world, read = read_world(results), read_results(results, DESIGN, True)
+    world, read = read_world(results), read_results(results, DESIGN)
     newer = newer_rankers.read(NEWER, similarity(results))
     posts = np.arange(POSTS)
     assert data["newer"][:2] == ["UWO", "soft best-of-n"]
@@ -149,7 +149,7 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
 def test_without_newer_rankers_there_is_nothing_to_choose(results):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     newer = newer_rankers.read(dict.fromkeys(NEWER), similarity(results))
-    read = read_results(results, DESIGN, True)
+    read = read_results(results, DESIGN)
     data = browsable(read, texts.to_numpy().reshape(POSTS, -1), posts_table(), newer)
     assert data["newer"] == [] and data["posts"][0]["taken"] == [[[]] * len(NS)] * 2
 
