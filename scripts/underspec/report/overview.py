@@ -77,8 +77,8 @@ def seeds_in_words(needed: float) -> str:
     """What the number of pretraining seeds that would decide a claim (see `seeds_needed`) says."""
     if needed == math.inf:
         return (
-            "even infinitely many pretraining seeds would not decide this at these posts: "
-            "more posts too"
+            "needs more posts too: "
+            "at these, even infinitely many pretraining seeds would not decide it"
         )
     if needed > MANY_SEEDS:
         return f"more than {MANY_SEEDS:,} pretraining seeds would be needed to decide this"

@@ -95,7 +95,7 @@ def test_what_the_recipe_chose_is_counted_apart_whatever_its_verdict(tmp_path):
         (9.0, "about 9 pretraining seeds would decide this"),
         (1000.0, "about 1,000 pretraining seeds would decide this"),
         (1001.0, "more than 1,000 pretraining seeds would be needed"),
-        (float("inf"), "even infinitely many pretraining seeds would not decide this"),
+        (float("inf"), "needs more posts too: at these, even infinitely many pretraining seeds"),
     ],
 )
 def test_what_number_of_seeds_would_decide(needed, words):
@@ -187,7 +187,7 @@ def test_the_overview_says_how_many_seeds_would_decide(tmp_path):
     needed = [None, 12.0, float("inf"), None]
     html = written_overview(tmp_path, claims_table(tmp_path, pretraining_seeds_needed=needed))
     assert html.count("<small>about 12 pretraining seeds would decide this</small>") == 1
-    assert html.count("<small>even infinitely many pretraining seeds would not decide") == 1
+    assert html.count("<small>needs more posts too: at these, even infinitely many") == 1
     assert "probability of 80 %" in " ".join(html.split())
     assert "inf<" not in html
 
