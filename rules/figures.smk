@@ -11,6 +11,7 @@ FIGURES_OF = {  # category and title
     "figure3": ("2 Underspecification", "Figure 3: variance explained by the reward model"),
     "figure4": ("3 Ensembles", "Figure 4: reward and win rate by the evaluator"),
     "gold": ("3 Ensembles", "Gold reward of best-of-n"),
+    "ensemble_size": ("3 Ensembles", "Beside the paper: what a further member brings"),
     "exact": ("4 Beside the paper", "Exact best-of-n: all orders of the samples"),
     "components": ("4 Beside the paper", "Variance components: pretrain, finetune, post"),
     "shift": ("4 Beside the paper", "Shift: what the chosen texts look like"),
