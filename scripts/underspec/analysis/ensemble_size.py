@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from underspec.analysis.ensembles import standardise
-from underspec.analysis.intervals import Variance, mean_and_error
+from underspec.analysis.intervals import ROUNDING, Variance, mean_and_error
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import pick
 from underspec.analysis.tables import of_scale
@@ -32,8 +32,8 @@ def table(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame
 
     Columns ensemble, by (the metric), size; ensembles and possible: over how many it is a mean, and
     how many there are; value; gain, above size 1, and added, above the size before, both missing at
-    size 1; share: the gain as a share of that of the largest size, missing unless that is above 0.
-    value, gain and added have the bounds (_low, _high) of their 95% interval over posts and seeds.
+    size 1; each with the bounds (_low, _high) of its 95% interval over posts and seeds; share: the
+    gain as a share of that of the largest size, missing unless that has an interval above 0.
 
     metrics: (posts, samples) by name. There are no rows if no two reward models have a seed in
     common.
@@ -56,39 +56,57 @@ def _of_kind(
     results: ScaleResults, metrics: dict[str, np.ndarray], groups: list[Members]
 ) -> pd.DataFrame:
     """Groups of equal size: reward models of which any make an ensemble."""
-    n, values = results.ns[-1], np.stack(list(metrics.values()))
-    units = _units(results, groups)
-    curve, different, without = 0.0, 0, {unit: [] for unit in set(units.values())}
-    for members, circles in zip(groups, circles_of(groups), strict=True):
-        by_size = subsets(members, circles)
-        left = {unit: tuple(m for m in members if units[m] != unit) for unit in without}
-        by_size_without = {unit: subsets(kept, circles) for unit, kept in left.items() if kept}
-        of_posts, means = evaluate(results.rewards, values, n, by_size, *by_size_without.values())
-        curve = curve + of_posts / len(groups)
-        different = different + np.array([len(set(of_size)) for of_size in by_size])
-        for unit, found in zip(by_size_without, means, strict=True):
-            without[unit].append(found)
-    leaving_out = np.stack([np.mean(found, axis=0) for found in without.values()])
+    circles = circles_of(groups)
+    whole = [subsets(*each) for each in zip(groups, circles, strict=True)]
+    values = np.stack(list(metrics.values()))
+    curve, without = _curves(results, values, groups, circles)
 
     sizes = range(1, len(groups[0]) + 1)
+    different = [sum(len(set(each[k - 1])) for each in whole) for k in sizes]
+    possible = [len(groups) * math.comb(sizes[-1], k) for k in sizes]
     columns = {
         "by": np.repeat(list(metrics), len(sizes)),
         "size": np.tile(sizes, len(metrics)),
         "ensembles": np.tile(different, len(metrics)),
-        "possible": np.tile([len(groups) * math.comb(sizes[-1], k) for k in sizes], len(metrics)),
+        "possible": np.tile(possible, len(metrics)),
     }
-    replicates = _quantities(leaving_out)
-    for name, found in _quantities(curve).items():
-        estimate, error = mean_and_error(found.swapaxes(-1, -2))
-        reach = _reach(error, _jackknife(replicates[name], len(sizes)), len(without))
-        columns |= {name: estimate, f"{name}_low": estimate - reach, f"{name}_high": estimate + reach}
-    largest = columns["gain"][:, -1:]
-    above_zero = columns["gain_low"][:, -1:] > 0
-    columns["share"] = np.where(above_zero, columns["gain"] / largest, np.nan)
+    rounding = ROUNDING * np.abs(curve.mean(axis=1))
+    of_replicates = _quantities(without)
+    for name, of_posts in _quantities(curve).items():
+        estimate, error = mean_and_error(of_posts.swapaxes(-1, -2))
+        of_seeds = _jackknife(of_replicates[name], len(sizes))
+        reach = _reach(error, of_seeds, len(without), rounding)
+        low, high = estimate - reach, estimate + reach
+        columns |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+    gains = columns["gain_low"][:, -1:] > 0
+    columns["share"] = columns["gain"] / np.where(gains, columns["gain"][:, -1:], np.nan)
     return pd.DataFrame({name: np.ravel(column) for name, column in columns.items()})
 
 
-def _units(results: ScaleResults, groups: list[Members]) -> dict[int, int]:
+def _curves(
+    results: ScaleResults,
+    values: np.ndarray,
+    groups: list[Members],
+    circles: list[list[Members]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means over groups of values (metrics, posts, samples): (metrics, posts, sizes), and without
+    each seed (seeds, metrics, sizes), a mean over posts."""
+    seeds = _seeds(results, groups)
+    curves, without = [], {seed: [] for seed in sorted(set(seeds.values()))}
+    for members, of_group in zip(groups, circles, strict=True):
+        kept = {seed: tuple(m for m in members if seeds[m] != seed) for seed in without}
+        left = {seed: subsets(each, of_group) for seed, each in kept.items() if each}
+        curve, means = evaluate(
+            results.rewards, values, results.ns[-1], subsets(members, of_group), *left.values()
+        )
+        curves.append(curve)
+        for seed, each in zip(left, means, strict=True):
+            without[seed].append(each)
+    means = np.stack([np.mean(each, axis=0) for each in without.values()])
+    return np.mean(curves, axis=0), means
+
+
+def _seeds(results: ScaleResults, groups: list[Members]) -> dict[int, int]:
     """The seed by which each reward model varies: its pretraining seed, unless all have the same
     (the finetunes of one checkpoint, on the workshop grid)."""
     models = {i: results.models[i] for members in groups for i in members}
@@ -181,12 +199,12 @@ def _jackknife(replicates: np.ndarray, sizes: int) -> np.ndarray:
     return (number - 1) * replicates.var(axis=0)
 
 
-def _reach(error: np.ndarray, of_seeds: np.ndarray, seeds: int) -> np.ndarray:
+def _reach(error: np.ndarray, of_seeds: np.ndarray, seeds: int, rounding: np.ndarray) -> np.ndarray:
     """How far 95% intervals reach, from standard errors over posts and variances over seeds; NaN
-    where nothing varies."""
+    where they vary by no more than their rounding."""
     reach = np.full_like(error, np.nan)
     for at in np.ndindex(error.shape):
         variance = Variance(float(error[at]) ** 2, float(of_seeds[at]), seeds)
-        if variance.error > 0:
+        if variance.error > rounding[at]:
             reach[at] = variance.quantile * variance.error
     return reach
