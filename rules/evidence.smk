@@ -3,6 +3,7 @@
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
 OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
+OF_EVIDENCE += ["ensemble_size"]
 OF_EVIDENCE += ["overoptimisation_fit", "bias"] * HAS_GOLD
 
 

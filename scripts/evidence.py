@@ -3,7 +3,13 @@ from typing import Annotated
 
 import pandas as pd
 
-from underspec.analysis import hedging, newer_rankers, overoptimisation, supplementary_tables
+from underspec.analysis import (
+    ensemble_size,
+    hedging,
+    newer_rankers,
+    overoptimisation,
+    supplementary_tables,
+)
 from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import evaluator_length_coefficient, to_table
 from underspec.analysis.quantities import evidence as find
@@ -66,6 +72,7 @@ def evidence(
             [newer_rankers.table(each, read.metrics, beside_paper) for each in every],
             ignore_index=True,
         ),
+        "ensemble_size": ensemble_size.table(of_this, read.metrics),
     }
     if design["gold"]:
         fitted = overoptimisation.fit(curves)

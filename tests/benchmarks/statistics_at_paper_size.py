@@ -41,6 +41,7 @@ DESIGN = {
     "gold": True,
 }
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
+TABLES += ["ensemble_size"]
 CONFIG = read_map(ROOT / "config.yaml")
 NEWER, CHEAPER = CONFIG["newer_rankers"], CONFIG["cheaper_ensembles"]
 

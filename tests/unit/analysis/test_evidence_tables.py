@@ -27,6 +27,7 @@ from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
 
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
+TABLES += ["ensemble_size"]
 CLAIMS_FILE = Path(__file__).parents[3] / "reports" / "claims.yaml"
 OF_GOLD = ["overoptimisation_fit", "bias"]
 
@@ -125,7 +126,9 @@ def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
     verdicts = pd.read_csv(tmp_path / "claims.csv")
     assert set(verdicts.verdict) <= {"supported", "contradicted", "undecided"}
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*names, "table1_long"}
-    for name in set(names) - {"paired"}:
+    single = len(design["pretrain_seeds"]) == len(design["finetune_seeds"]) == 1
+    empty = ["paired", *["ensemble_size"] * single]  # a single reward model is no ensemble
+    for name in set(names).difference(empty):
         assert set(pd.read_csv(tmp_path / "tables" / f"{name}.csv").scale) == set(design["scales"])
 
 

@@ -79,6 +79,12 @@ def small_tables() -> dict[str, pd.DataFrame]:
     hedging = hedging.assign(kl_bound=0.5, gain=0.5)
     newer = pd.DataFrame(NEWER + CHEAPER, columns=["ensemble", "aggregator", "rule"])
     newer = pd.concat([ensembles.assign(rule="best_of_n"), newer], ignore_index=True)
+    by_size = sizes.merge(pd.DataFrame({"by": ["reward", "gold"]}), how="cross")
+    for column in ({"ensemble": ["finetune", "pretrain"]}, {"size": [1, 5, 7]}):
+        by_size = by_size.merge(pd.DataFrame(column), how="cross")
+    for name, value in {"value": 1.0, "gain": 0.5, "added": 0.1}.items():
+        value = value if name == "value" else by_size["size"].map({5: value, 7: value})
+        by_size = by_size.assign(**{name: value, f"{name}_low": value, f"{name}_high": value})
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
     bias = sizes.merge(ensembles, how="cross").assign(ranker="one", price=0.1, planted=0.08)
@@ -100,6 +106,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "overoptimisation": curves,
         "overoptimisation_fit": fitted,
         "hedging": hedging,
+        "ensemble_size": by_size.assign(share=by_size["size"].map({5: 0.9, 7: 1.0})),
         "rankers": grid.merge(newer, how="cross").assign(reward=1.0, win_rate=0.6, gold=0.5),
         "bias": bias.assign(unexplained=0.4),
         "training": training,
@@ -156,6 +163,7 @@ def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
+    drawn |= {"ensemble_size"}
     assert stems == drawn | {"table1"}
     pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {
         "base",
