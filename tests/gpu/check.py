@@ -65,7 +65,8 @@ def main() -> int:
             "no GPU that torch can use; --device cpu tries every part at a tiny size without one"
         )
     page = Page(asked.output, about)
-    slack = 1 if asked.device == "cuda" else 20  # the limits are for GPUs; a CPU may be slow or busy
+    # The limits are for GPUs; a CPU may be slow or busy.
+    slack = 1 if asked.device == "cuda" else 20
     for name in asked.parts or parts:
         part, limit = parts[name]
         left = slack * asked.seconds - (time.monotonic() - began)
