@@ -9,6 +9,7 @@ paper's. Adding a rule is one function and one entry in RULES; its parameters ar
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -94,12 +95,15 @@ RULES: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
+@lru_cache  # the same for every ranker
 def number_of_candidates(mean: float, most: int) -> np.ndarray:
     """(most,) the probability that 1 + Poisson(mean) is 1, 2, ..., most; the last entry has what
     lies beyond as well."""
     from scipy.special import pdtr  # slow to import
 
-    return np.diff(pdtr(np.arange(most - 1), mean), prepend=0, append=1)
+    probability = np.diff(pdtr(np.arange(most - 1), mean), prepend=0, append=1)
+    probability.setflags(write=False)
+    return probability
 
 
 def beyond(mean: float, most: int) -> float:
