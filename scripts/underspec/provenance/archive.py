@@ -98,6 +98,8 @@ def _check_names(names: list[str], path: Path) -> None:
     for name in names:
         if ".." in name.split("/") or name.startswith("/") or "\\" in name or ":" in name:
             raise ArtifactError(f"{path}: member {name!r} leads out of its folder; {CURE}")
+        if not name.isprintable():
+            raise ArtifactError(f"{path}: member {name!r} has no name that can be printed; {CURE}")
         if names.count(name) > 1:
             raise ArtifactError(f"{path / name}: two members have this name; {CURE}")
     if MANIFEST not in names:

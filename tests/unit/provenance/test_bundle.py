@@ -302,6 +302,12 @@ def test_a_path_that_leaves_the_folder_is_refused(whole, tmp_path, name, sealed)
     refused(bundle, bundle, f"{name!r} leads out of its folder", tmp_path)
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_name_of_two_lines_is_refused_in_one(whole, tmp_path, sealed):
+    bundle = rewritten(whole, tmp_path / "a.zip", lambda m: m.update({"a\nb": b"x"}), sealed)
+    refused(bundle, bundle, "'a\\nb' has no name that can be printed", tmp_path)
+
+
 def test_a_reward_model_whose_place_is_elsewhere_is_refused(whole, tmp_path):
     def change(members):
         matrix = table(members["scores.parquet"])
