@@ -37,9 +37,8 @@ DESIGN = {
     "aggregators": ["mean", "median", "min", "mean_minus_stdev"],
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
-    "evaluator": "xxl/pretrain3-finetune0",
-    "gold": True,
 }
+JUDGES = {"evaluator": "xxl/pretrain3-finetune0", "gold": True}
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
 TABLES += ["ensemble_size"]
 CONFIG = read_map(ROOT / "config.yaml")
@@ -75,10 +74,10 @@ def generate(folder: Path, posts: int, design: dict) -> None:
         (folder / name / "metrics.json").write_text(json.dumps(metrics))
 
     quality = effect(1)
-    put(DESIGN["evaluator"], quality + effect(0.3))
+    put(JUDGES["evaluator"], quality + effect(0.3))
     put("gold", quality)
     judge = {"scale": "xxl", "parameters": 11 * 10**9, "accuracy": 0.8, "pairs": 5000}
-    describe(f"reward_models/{DESIGN['evaluator']}", **judge)
+    describe(f"reward_models/{JUDGES['evaluator']}", **judge)
     for scale in design["scales"]:
         pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in design["pretrain_seeds"]]
         for model in models(design):
@@ -101,10 +100,12 @@ def command(stage: str, **options) -> list[str]:
 
 def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
     """Commands by name; those of a list may run side by side, the lists one after the other."""
-    grid = {key: design[key] for key in design if key not in ("scales", "evaluator", "gold")}
+    grid = {key: design[key] for key in design if key != "scales"}
     every_ranker = rankers(models(design), design["aggregators"], design["ensemble_size"])
-    everywhere = {"results": folder, "design": design, "output": folder / "tables"}
     published = ROOT / "reports/published/table1.csv"
+    evaluated = design | JUDGES
+    everywhere = {"results": folder, "output": folder / "tables"}
+    of_evaluation = {"published": published, "design": evaluated, **everywhere}
     rerank = [
         (
             f"rerank {scale}",
@@ -122,8 +123,8 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
         for scale in design["scales"]
     ]
     tables = [
-        ("tables of Figures 1 to 3", command("disagreement_tables", **everywhere)),
-        ("tables of Figure 4", command("evaluation_tables", published=published, **everywhere)),
+        ("tables of Figures 1 to 3", command("disagreement_tables", design=design, **everywhere)),
+        ("tables of Figure 4", command("evaluation_tables", **of_evaluation)),
     ]
     evidence = [
         (
@@ -132,7 +133,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
                 "evidence",
                 results=folder,
                 scale=scale,
-                design=design,
+                design=evaluated,
                 newer=NEWER,
                 cheaper=CHEAPER,
                 length_bias=0.0,
