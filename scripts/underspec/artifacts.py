@@ -30,7 +30,7 @@ SAMPLES = Schema(*_SAMPLE, **_SAMPLE, text="string", log_prob="float32")
 SCORES = Schema(*_SAMPLE, **_SAMPLE, reward="float32")
 _MEASURES = dict.fromkeys(("words", "common_subsequence", "copied", "similarity"), "float32")
 DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
-EVIDENCE = Schema(quantity="string", n="int32", seeds="bool", resample="int32", value="float64")
+EVIDENCE = Schema(quantity="string", n="int32", drawn="string", resample="int32", value="float64")
 RERANK = Schema("n", "post_id", post_id="string", n="int32", sample_index="int32", reward="float32")
 
 

@@ -30,18 +30,27 @@ def of_means(generator, models, effects) -> dict[str, np.ndarray]:
     }
 
 
+def between_scales(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """The difference of the last scale from the first, or the only one's value (DRAWS, resamples),
+    and of how many independent sets of seeds it is made up: (scales, DRAWS, resamples)."""
+    if len(values) == 1:
+        return values[0], 1.0
+    return values[-1] - values[0], intervals.independent_sets(values[:, 2])
+
+
 def of_rewards(generator, models, effects) -> dict[str, np.ndarray]:
     found = quantities(generator, models, 50, RESAMPLES, effects)
     agreement = [found[f"agreement, {pair} pretrain", SAMPLES] for pair in ("same", "other")]
     ensemble = found["reward of pretrain mean", SAMPLES]
     ratios = [found["correlation ratio", n] for n in (SAMPLES, 2)]
-    return {
+    found = {
         "agreement, same minus other pretraining seed": np.subtract(*agreement),
         "value of pretrain ensembles of five": ensemble,
         "the same minus single reward models": ensemble - found["reward of single", SAMPLES],
         "share of variance, growth with n": np.subtract(*(ratio**2 for ratio in ratios)),
         "its square root, growth with n": np.subtract(*ratios),
     }
+    return {name: values[None] for name, values in found.items()}
 
 
 def coverage(
@@ -51,9 +60,10 @@ def coverage(
     generator, models = np.random.default_rng(0), grid_of(grid, seeds)
     runs = [simulate(generator, models, EFFECTS[effects]) for _ in range(experiments)]
     for name in runs[0]:
-        values = np.stack([run[name] for run in runs]).astype(np.float64)
+        found = [between_scales(run[name].astype(np.float64)) for run in runs]
+        values = np.stack([each for each, _ in found])
         truth = values[:, 1, 0].mean()
-        both = [intervals.over_posts_and_seeds(*each, seeds) for each in values]
+        both = [intervals.over_posts_and_seeds(*each, seeds, sets=sets) for each, sets in found]
         alone = [intervals.over_posts(each[0]) for each in values]
         low, high = np.nanpercentile(values[:, 1, 1:], [2.5, 97.5], axis=1)
         yield {

@@ -1,7 +1,7 @@
 """Whether as many pretraining seeds as `seeds_needed` says decide as often as it says.
 
-From simulated experiments with five pretraining seeds (see simulated_rewards.py) come the estimate
-and the parts of its variance, each a mean over experiments. Prints how many seeds these ask for,
+From simulated experiments with five pretraining seeds (see simulated_rewards.py) come the parts of
+the variance, a mean over experiments, and the truth, the mean estimate if it is not known. Prints how many seeds these ask for,
 how many of the experiments with so many have an interval on the right side of 0 (80 % is aimed at),
 and what single experiments with five seeds say that leave it undecided: quartiles.
 
@@ -24,7 +24,7 @@ SEEDS, RESAMPLES = 5, 300
 
 
 def mean(generator, models, effects, posts, truth) -> np.ndarray:
-    return means(generator, models, posts, RESAMPLES, effects) + truth
+    return means(generator, models, posts, RESAMPLES, effects)[0] + truth
 
 
 def agreement(generator, models, effects, posts) -> np.ndarray:
@@ -68,7 +68,7 @@ CASES = {
 
 
 def simulated(simulate: Callable, seeds: int, experiments: int, seed: int) -> np.ndarray:
-    """(experiments, 2, resamples)"""
+    """(experiments, DRAWS, resamples)"""
     generator, models = np.random.default_rng(seed), grid_of("full", seeds)
     runs = [simulate(generator, models) for _ in range(experiments)]
     return np.stack(runs).astype(np.float64)
@@ -85,7 +85,8 @@ def row(name: str, experiments: int) -> dict:
     variances = [variance_of(*each, SEEDS) for each in values]
     estimates = values[:, 1, 0]
     parts = [np.mean([getattr(each, part) for each in variances]) for part in ("posts", "seeds")]
-    needed = seeds_needed(estimates.mean(), Variance(*parts, SEEDS), multiple_of)
+    truth = simulate.keywords.get("truth", estimates.mean())
+    needed = seeds_needed(truth, Variance(*parts, SEEDS), multiple_of)
     at_five = decided(values, SEEDS)
     said = [
         seeds_needed(estimate, variance, multiple_of)

@@ -25,22 +25,28 @@ def means(
     effects: tuple[float, float],
     scales: int = 1,
 ) -> np.ndarray:
-    """(2, resamples), the mean over reward models and posts of a value, or its difference between
-    two scales; its truth is 0.
+    """(scales, DRAWS, resamples), at each scale the mean over reward models and posts of a value;
+    its truth is 0.
 
     effects: the standard deviations of pretraining and finetuning seed; posts and what is left have
     the deviation 1. Seeds differ between scales, posts do not.
     """
     pretrain = np.unique([model.pretrain_seed for model in models], return_inverse=True)[1]
-    of_post, difference = generator.normal(0, 1, posts), 0.0
+    of_post, found = generator.normal(0, 1, posts), []
     for scale in range(scales):
         of_pretrain = generator.normal(0, effects[0], pretrain.max() + 1)
         of_model = of_pretrain[pretrain] + generator.normal(0, effects[1], len(models))
         values = of_model[:, None] + of_post + generator.normal(0, 1, (len(models), posts))
         drawn = bootstrap.draw(models, posts, resamples, f"scale{scale}")
-        value = drawn.total(values[:, None])[:, 0] / drawn.models.sum(axis=0)
-        difference = value - difference
-    return difference
+        found.append(
+            np.concatenate(
+                [
+                    each.total(values[:, None])[:, 0] / each.models.sum(axis=0)
+                    for each in (drawn, drawn.seeds_alone())
+                ]
+            )
+        )
+    return np.stack(found)
 
 
 def quantities(

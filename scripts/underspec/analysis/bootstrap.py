@@ -1,20 +1,22 @@
 """How a statistic averages over posts and reward models: each post by itself, or in resamples.
 
-The nested bootstrap draws pretraining seeds with replacement, each with all its reward models, then
-posts, the same posts for every ranker and scale (paired). Reward models are not drawn again within
-their pretraining seed: its mean varies by them already, so that would count their part twice
-(Davison and Hinkley, 1997, section 3.8). The exception is the workshop grid, where what only the
-finetunes of one checkpoint show would otherwise not vary at all. Ours: the paper's intervals are
-over posts alone.
+The nested bootstrap draws pretraining seeds with replacement, each with all its reward models, and
+posts, the same posts for every ranker and scale (paired); or one of the two alone. Reward models
+are not drawn again within their pretraining seed: its mean varies by them already, so that would
+count their part twice (Davison and Hinkley, 1997, section 3.8). The exception is the workshop grid,
+where what only the finetunes of one checkpoint show would otherwise not vary at all. Ours: the
+paper's intervals are over posts alone.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from underspec.grid import RewardModel
+
+SEEDS_ALONE = 500
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,13 @@ class Resamples(Weights):
     def pretrains(self) -> np.ndarray:
         """(resamples, pretrains) the index of each pretrain that was drawn, in that order."""
         return self.pretrain[self.drawn.max(axis=2)]
+
+    def seeds_alone(self) -> "Resamples":
+        """The first resamples, with the seeds drawn and the posts as they are; SEEDS_ALONE of them
+        suffice, for which every ensemble has to choose for every post."""
+        first = slice(SEEDS_ALONE + 1)
+        posts = np.ones_like(self.posts[first])
+        return replace(self, posts=posts, models=self.models[:, 1:, first], drawn=self.drawn[first])
 
 
 def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> Resamples:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,16 @@ import pandas as pd
 from pydantic import AfterValidator, ValidationError
 
 from underspec.analysis.bootstrap import distinct
-from underspec.analysis.intervals import NORMAL_95, over_posts, over_posts_and_seeds, variance_of
+from underspec.analysis.intervals import (
+    NORMAL_95,
+    Variance,
+    independent_sets,
+    over_posts,
+    over_posts_and_seeds,
+    variance_of,
+)
 from underspec.analysis.published import at_paper_scale, kind_name
-from underspec.analysis.quantities import Quantity, shrinks_with_seeds
+from underspec.analysis.quantities import DRAWS, Quantity, shrinks_with_seeds
 from underspec.analysis.seeds_needed import seeds_needed
 from underspec.data import worlds
 from underspec.errors import ArtifactError, ConfigError
@@ -82,6 +89,7 @@ class Found:
     grid: str
     ensemble_size: int
     world: str
+    only_seeds_of: str | None = None  # a scale: those of the others are as in the data
 
     @property
     def posts(self) -> int:
@@ -92,14 +100,15 @@ class Found:
         return at_paper_scale(scale, self.quantity("parameters", None, scale)[0, 0])
 
     def quantity(self, name: str, n: int | str | None, scale: str) -> np.ndarray:
-        """(2, resamples). Raises Missing if the experiment does not have it."""
+        """(DRAWS, resamples). Raises Missing if the experiment does not have it."""
         if scale not in self.evidence:
             raise Missing(f"no scale {scale}")
         found = self.evidence[scale]
         number = self._n(n)
         if (name, number) not in found and (name, 0) not in found:
             raise Missing(f"no {name}" + (f" at n = {number}" if number else ""))
-        return found.get((name, number), found.get((name, 0)))
+        values = found.get((name, number), found.get((name, 0)))
+        return values if self.only_seeds_of in (None, scale) else values[:, :1]
 
     def _n(self, n: int | str | None) -> int:
         above_one = [each for each in self.ns if each > 1] or self.ns
@@ -179,13 +188,15 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
 
 
 def _direction(claim: Claim, scale: str, found: Found) -> dict:
-    more = np.minimum.reduce([_side(each, claim, scale, found) for each in listed(claim.more)])
-    less = np.maximum.reduce([_side(each, claim, scale, found) for each in listed(claim.less)])
+    more, less = _sides(claim, scale, found)
     size = max(abs(more[0, 0]), abs(less[0, 0]))
-    measured = _measured(more - less, found, size)
+    sets = _sets_of_seeds(claim, scale, found)
+    measured = _measured(more - less, found, size, sets)
     verdict = _side_of_0(measured["low"], measured["high"])
     if verdict == "undecided" and not math.isnan(measured["low"]):
-        measured["pretraining_seeds_needed"] = _seeds_needed(claim, more - less, found, size)
+        variance = variance_of(*(more - less), found.pretrains, size, sets)
+        needed = _seeds_needed(claim, measured["estimate"], variance, found)
+        measured["pretraining_seeds_needed"] = needed
     where = {"supported": "lies above 0", "contradicted": "lies below 0", "undecided": "holds 0"}
     return measured | {
         "more": float(more[0, 0]),
@@ -194,6 +205,22 @@ def _direction(claim: Claim, scale: str, found: Found) -> dict:
         "reason": _no_interval(measured["low"], found) or f"the interval {where[verdict]}",
         "these_models": _side_of_0(measured["posts_low"], measured["posts_high"]),
     }
+
+
+def _sides(claim: Claim, scale: str, found: Found) -> tuple[np.ndarray, np.ndarray]:
+    more = [_side(each, claim, scale, found) for each in listed(claim.more)]
+    less = [_side(each, claim, scale, found) for each in listed(claim.less)]
+    return np.minimum.reduce(more), np.maximum.reduce(less)
+
+
+def _sets_of_seeds(claim: Claim, scale: str, found: Found) -> float:
+    """Every scale has seeds of its own: how many such sets a claim rests on."""
+    terms = [each for each in [*listed(claim.more), *listed(claim.less)] if isinstance(each, Term)]
+    scales = {term.scale or scale for term in terms}
+    if len(scales) < 2:
+        return 1.0
+    parts = (_sides(claim, scale, replace(found, only_seeds_of=each)) for each in scales)
+    return independent_sets([(more - less)[2] for more, less in parts])
 
 
 def _side_of_0(low: float, high: float) -> str:
@@ -216,26 +243,23 @@ def _number(claim: Claim, scale: str, found: Found) -> dict:
     }
 
 
-def _measured(values: np.ndarray, found: Found, size: float = 0.0) -> dict:
-    """`size`: of the numbers that `values` are differences of."""
+def _measured(values: np.ndarray, found: Found, size: float = 0.0, sets: float = 1.0) -> dict:
+    """`size`: of the numbers that `values` are differences of; sets: of seeds."""
     posts = over_posts(values[0], size)
-    both = over_posts_and_seeds(*values, found.pretrains, size)
+    both = over_posts_and_seeds(*values, found.pretrains, size, sets)
     bounds = {"low": both.low, "high": both.high, "posts_low": posts.low, "posts_high": posts.high}
     if found.posts < 2:  # drawn again and again it is the same
         bounds = dict.fromkeys(bounds, math.nan)
     return {"estimate": both.estimate, "distinct_resamples": distinct(found.pretrains)} | bounds
 
 
-def _seeds_needed(claim: Claim, values: np.ndarray, found: Found, size: float) -> float:
+def _seeds_needed(claim: Claim, estimate: float, variance: Variance, found: Found) -> float:
     """NaN if the claim is about something that more seeds need not make more certain."""
     names = quantity_names(claim)
     if not all(shrinks_with_seeds(name, found.grid) for name in names):
         return math.nan
-    variance = variance_of(*values, found.pretrains, size)
     of_ensembles = any(" of pretrain " in name for name in names)
-    return seeds_needed(
-        float(values[1, 0]), variance, multiple_of=found.ensemble_size if of_ensembles else 1
-    )
+    return seeds_needed(estimate, variance, found.ensemble_size if of_ensembles else 1)
 
 
 def _no_interval(low: float, found: Found) -> str | None:
@@ -251,7 +275,7 @@ def _no_interval(low: float, found: Found) -> str | None:
 
 def _side(side: Side, claim: Claim, scale: str, found: Found) -> np.ndarray:
     if isinstance(side, float | int):
-        return np.full((2, 1), float(side))
+        return np.full((len(DRAWS), 1), float(side))
     if isinstance(side, Range):
         values = [found.quantity(name, claim.n, scale) for name in side.range]
         return np.maximum.reduce(values) - np.minimum.reduce(values)

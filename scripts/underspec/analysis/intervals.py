@@ -5,7 +5,8 @@ says nothing about other seeds, which are what the paper is about: `over_posts_a
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,12 +68,14 @@ def _varies(error: float, estimate: float, size: float) -> bool:
 
 @dataclass(frozen=True)
 class Variance:
-    """The variance of a statistic: the part that posts cause and the part that seeds cause, with
-    `pretraining_seeds` of them."""
+    """The variance of a statistic: what posts cause, and what `pretraining_seeds` cause, alone and
+    together with posts. `sets` of them, independent of each other, cause about as much each.
+    """
 
     posts: float
     seeds: float
-    pretraining_seeds: int
+    pretraining_seeds: float
+    sets: float = 1.0
 
     @property
     def error(self) -> float:
@@ -80,11 +83,12 @@ class Variance:
 
     @property
     def freedom(self) -> float:
-        """Satterthwaite's degrees of freedom: the seeds' part has one less than there are
-        pretraining seeds, the posts' part is taken as known."""
+        """Satterthwaite's degrees of freedom: every set of seeds has one less than there are
+        pretraining seeds; the posts' part is taken as known."""
         if not self.seeds:
             return math.inf
-        return (self.pretraining_seeds - 1) * ((self.posts + self.seeds) / self.seeds) ** 2
+        of_seeds = self.sets * (self.pretraining_seeds - 1)
+        return of_seeds * ((self.posts + self.seeds) / self.seeds) ** 2
 
     @property
     def quantile(self) -> float:
@@ -96,40 +100,66 @@ class Variance:
     def with_seeds(self, pretraining_seeds: float) -> "Variance":
         """The same with another number of pretraining seeds, as a mean over them has it."""
         seeds = self.seeds * self.pretraining_seeds / pretraining_seeds
-        return Variance(self.posts, seeds, pretraining_seeds)
+        return replace(self, seeds=seeds, pretraining_seeds=pretraining_seeds)
 
 
 def variance_of(
-    posts: np.ndarray, nested: np.ndarray, pretrains: int, size: float = 0.0
+    posts: np.ndarray,
+    both: np.ndarray,
+    seeds: np.ndarray,
+    pretrains: int,
+    size: float = 0.0,
+    sets: float = 1.0,
 ) -> Variance | None:
     """The parts of a statistic's variance, from its resamples (see `over_posts_and_seeds`).
 
-    What the nested variance has above that over posts is the seeds' part. A bootstrap of P
-    pretraining seeds finds (P - 1) / P of it, so it is scaled up. None with a single pretraining
-    seed, which says nothing about others; for a statistic that is the same in every resample but
-    for rounding (see `_varies`); and where fewer than two resamples of the seeds have it.
+    A bootstrap of P pretraining seeds finds (P - 1) / P of what seeds cause, so that is scaled up.
+    Either of posts and seeds, drawn alone, finds what they cause together as well, and both find it
+    three times (Owen, 2007, The pigeonhole bootstrap): the difference says how much it is, and it
+    counts once. None with a single pretraining seed, which says nothing about others; for a
+    statistic that is the same in every resample but for rounding (see `_varies`); and where fewer
+    than two resamples of the seeds have it.
     """
-    of_posts = _variance(posts[1:])
-    of_seeds = max(0.0, _variance(nested[1:]) - of_posts)
-    known = np.isfinite(nested[1:]).sum() > 1
-    varies = _varies(math.sqrt(of_posts + of_seeds), float(nested[0]), size)
-    if pretrains < 2 or not known or not varies:
+    if pretrains < 2 or np.isfinite(seeds[1:]).sum() < 2:
         return None
-    return Variance(of_posts, of_seeds * pretrains / (pretrains - 1), pretrains)
+    scale = pretrains / (pretrains - 1)
+    of_posts, of_both, of_seeds = (_variance(each[1:]) for each in (posts, both, seeds))
+    together = scale * (of_both - of_posts - of_seeds)
+    of_seeds *= scale
+    if not _varies(math.sqrt(of_posts + of_seeds), float(both[0]), size):
+        return None
+    together = min(max(together, 0.0), of_posts)
+    return Variance(of_posts - together, of_seeds, pretrains, sets)
 
 
 def over_posts_and_seeds(
-    posts: np.ndarray, nested: np.ndarray, pretrains: int, size: float = 0.0
+    posts: np.ndarray,
+    both: np.ndarray,
+    seeds: np.ndarray,
+    pretrains: int,
+    size: float = 0.0,
+    sets: float = 1.0,
 ) -> Interval:
     """A t interval around the estimate with the variance of the nested bootstrap.
 
-    posts, nested: the statistic in each resample (resamples,), the data first, with posts alone
-    and with posts and seeds drawn; pretrains: how many pretraining seeds there are.
-    The variance is that of `variance_of`, with Satterthwaite's degrees of freedom. Percentiles
-    would be too narrow with five pretraining seeds, and shifted for an ensemble, which is poorer in
-    every resample than it is. Resamples in which the statistic does not exist (NaN: say, no second
-    pretraining seed was drawn) are left out. The bounds are NaN where there is no variance.
+    posts, both, seeds: the statistic in each resample (resamples,), the data first, with posts
+    alone, both, or seeds alone drawn; pretrains: how many pretraining seeds there are, in each of
+    `sets` (two, say, if it compares two scales). The variance is that of `variance_of`, with
+    Satterthwaite's degrees of freedom. Percentiles would be too narrow with five pretraining seeds,
+    and shifted for an ensemble, which is poorer in every resample than it is. Resamples in which
+    the statistic does not exist (NaN: say, no second pretraining seed was drawn) are left out. The
+    bounds are NaN where there is no variance.
     """
-    variance = variance_of(posts, nested, pretrains, size)
+    variance = variance_of(posts, both, seeds, pretrains, size, sets)
     reach = variance.quantile * variance.error if variance else math.nan
-    return _around(float(nested[0]), reach)
+    return _around(float(both[0]), reach)
+
+
+def independent_sets(of_sets: Sequence[np.ndarray]) -> float:
+    """The number of sets of seeds of which a statistic's variance is made up, as degrees of freedom
+    count them (Welch): all if each causes as much, one if a single one causes all.
+
+    of_sets: of each, the statistic in resamples of its seeds alone, the data first.
+    """
+    parts = np.array([_variance(each[1:]) for each in of_sets])
+    return float(parts.sum() ** 2 / (parts**2).sum()) if parts.any() else 1.0

@@ -1,8 +1,9 @@
 """What the claims compare, at one scale: each quantity in the data and in every resample.
 
 A quantity has a name, which the claims file uses, and an n (0 where there is none). Its value
-is an array (2, resamples): posts drawn with the reward models as they are, and posts and seeds
-drawn; the first resample is the data.
+is an array (DRAWS, resamples): posts drawn with the reward models as they are, posts and seeds
+drawn, and seeds drawn with the posts as they are; the first resample is the data. Of the last there
+are fewer: NaN follows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from underspec.analysis.bootstrap import Resamples
+from underspec.analysis.bootstrap import SEEDS_ALONE, Resamples
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.ensembles import AGGREGATORS, mean_products, standardise, unit_of_mean
 from underspec.analysis.length_bias import length_coefficient, sums_of_products
@@ -22,7 +23,7 @@ from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, pick, val
 from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
-BOTH = 2  # posts alone, and posts and seeds
+DRAWS = ("posts", "posts and seeds", "seeds")
 EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
@@ -34,10 +35,33 @@ def evidence(
     weights: Resamples,
     newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
-    """Every quantity of one scale, (2, resamples) each; those its grid lacks are absent.
+    """Every quantity of one scale, (DRAWS, resamples) each; those its grid lacks are absent.
 
     metrics: (posts, samples) by name; newer: rankers beside the paper's.
     """
+    with_posts, alone = (
+        _evidence(results, metrics, evaluator_accuracy, each, newer)
+        for each in (weights, weights.seeds_alone())
+    )
+    return {name: _stacked(values, alone[name]) for name, values in with_posts.items()}
+
+
+def _stacked(with_posts: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """(2, resamples) and (1, fewer) to (DRAWS, resamples)."""
+    missing = with_posts.shape[1] - alone.shape[1]
+    return np.concatenate(
+        [with_posts, np.pad(alone, ((0, 0), (0, missing)), constant_values=np.nan)]
+    )
+
+
+def _evidence(
+    results: ScaleResults,
+    metrics: Mapping[str, np.ndarray],
+    evaluator_accuracy: float,
+    weights: Resamples,
+    newer: Newer,
+) -> dict[Quantity, np.ndarray]:
+    """Every quantity, (draws, resamples), that exists in the data."""
 
     def by_judge(name: str, rewards: np.ndarray) -> dict[Quantity, np.ndarray]:
         values = over_rankers(rewards_by_judge(results, rewards, weights), weights.models)
@@ -63,7 +87,9 @@ def evaluator_length_coefficient(
     products = sums_of_products(metrics["reward"], metrics["gold"], words)
     drawn = np.tensordot(weights.posts.astype(np.float64), products, axes=1)
     coefficient, _ = length_coefficient(drawn)
-    return {("price of a word, evaluator", 0): np.stack([coefficient] * BOTH)}
+    alone = np.full((1, SEEDS_ALONE + 1), coefficient[0])[:, : len(coefficient)]
+    values = _stacked(np.stack([coefficient] * 2), alone)
+    return {("price of a word, evaluator", 0): values}
 
 
 def shrinks_with_seeds(name: str, grid: str) -> bool:
@@ -78,16 +104,16 @@ def shrinks_with_seeds(name: str, grid: str) -> bool:
 
 
 def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
-    """Columns quantity, n, seeds (whether seeds were drawn too), resample and value; a resample in
-    which a quantity does not exist has no row."""
+    """Columns quantity, n, drawn (of DRAWS), resample and value; a resample in which a quantity
+    does not exist has no row."""
     names, ns = zip(*found, strict=True)
     values = np.stack(list(found.values()))
-    quantity, seeds, resample = np.unravel_index(np.arange(values.size), values.shape)
+    quantity, drawn, resample = np.unravel_index(np.arange(values.size), values.shape)
     table = pd.DataFrame(
         {
             "quantity": np.array(names)[quantity],
             "n": np.array(ns)[quantity],
-            "seeds": seeds == 1,
+            "drawn": np.array(DRAWS)[drawn],
             "resample": resample,
             "value": values.ravel(),
         }
@@ -97,11 +123,11 @@ def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
 
 def from_table(table: pd.DataFrame) -> dict[Quantity, np.ndarray]:
     """The inverse of `to_table`."""
-    shape = (BOTH, table["resample"].max() + 1)
+    shape = (len(DRAWS), table["resample"].max() + 1)
     found = {}
     for (name, n), rows in table.groupby(["quantity", "n"], sort=False):
         found[name, int(n)] = values = np.full(shape, np.nan)
-        values[rows["seeds"].astype(int), rows["resample"]] = rows["value"]
+        values[rows["drawn"].map(DRAWS.index), rows["resample"]] = rows["value"]
     return found
 
 
@@ -185,8 +211,8 @@ def _ensembles(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every ensemble of the reward models that some resample drew, reassembled from these.
 
-    Yields its members (indices), and how often each resample holds it (2, resamples): with the
-    reward models as they are, and as drawn.
+    Yields its members (indices), and how often each resample holds it (draws, resamples): with the
+    reward models as they are, if that is among the draws, and as drawn.
     """
     rows, members = _redrawn(results, rankers, weights)
     different, which = np.unique(np.sort(members), axis=0, return_inverse=True)
@@ -195,7 +221,7 @@ def _ensembles(
     for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
         held = np.bincount(held_in, minlength=len(weights.posts))
         as_it_is = np.full_like(held, held[0])  # the first resample is the data
-        yield members, np.stack([as_it_is, held])
+        yield members, np.stack([as_it_is, held])[-weights.models.shape[1] :]
 
 
 def _redrawn(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import yaml
 from fake_results import NEWER
 
@@ -21,8 +22,8 @@ RNG = np.random.default_rng(0)
 
 
 def around(value, error=0.01) -> np.ndarray:
-    """A quantity (2, resamples) that is `value`, give or take."""
-    values = RNG.normal(value, error, (2, 201))
+    """A quantity (DRAWS, resamples) that is `value`, give or take."""
+    values = RNG.normal(value, error, (3, 201))
     values[:, 0] = value
     return values
 
@@ -38,8 +39,8 @@ def found(
 ):
     sizes = {scale: PARAMETERS[scale] if paper else 1000.0 for scale in scales}
     evidence = {
-        scale: {("parameters", 0): np.full((2, 201), sizes[scale])}
-        | {("posts", 0): np.full((2, 201), float(posts))}
+        scale: {("parameters", 0): np.full((3, 201), sizes[scale])}
+        | {("posts", 0): np.full((3, 201), float(posts))}
         | {quantity: around(value) for quantity, value in quantities.items()}
         for scale in scales
     }
@@ -108,6 +109,22 @@ def test_the_shipped_claims_that_a_recipe_chose():
     assert chosen == accuracy | {"pretrains agree less"}
 
 
+@pytest.mark.parametrize(("other", "freedom"), [(1.0, 8), (1e-3, 4), (0.0, 4)])
+def test_scales_that_vary_by_their_own_seeds_add_degrees_of_freedom(other, freedom):
+    """Five seeds each: 4 degrees of freedom if one scale causes all of the variance, 8 if each
+    causes as much."""
+    what, entry = found({}, scales=("base", "xl")), {"quantity": "x", "scale": "base"}
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 1, 20_001)) * [[0], [1], [1]]
+    noise[..., 0] = 0
+    what.evidence["base"]["x", 0] = 0.5 + noise[0]
+    what.evidence["xl"]["x", 0] = 0.6 + other * noise[1]
+    row = judge(claim(more=entry | {"scale": "xl"}, less=entry, scales=[""]), what)
+    error = math.sqrt(5 / 4 * (1 + other**2)) * 0.1
+    reach = scipy.stats.t.ppf(0.975, freedom) * error
+    assert row["high"] - row["estimate"] == pytest.approx(reach, rel=0.02)
+    assert row["estimate"] == pytest.approx(0.1)
+
+
 SEEDS_NEEDED = {
     "decided": ("x", 0.5, {}, False),
     "undecided": ("x", 0.005, {}, True),
@@ -123,8 +140,7 @@ SEEDS_NEEDED = {
 )
 def test_how_many_seeds_would_decide_what_is_undecided(name, value, keys, given):
     what = found({}, **keys)
-    posts, seeds = RNG.normal(value, [[0.001], [0.01]], (2, 201))
-    what.evidence["base"][name, 0] = np.stack([posts, seeds])
+    what.evidence["base"][name, 0] = RNG.normal(value, [[0.001], [0.01], [0.01]], (3, 201))
     what.evidence["base"][name, 0][:, 0] = value
     row = judge(claim(more=name, less=0.0), what)
     assert math.isnan(row["pretraining_seeds_needed"]) != given
@@ -133,7 +149,7 @@ def test_how_many_seeds_would_decide_what_is_undecided(name, value, keys, given)
 
 
 def test_seeds_that_decide_on_pretrain_ensembles_fill_them():
-    seeds = RNG.normal(0.5, [[0.001], [0.3]], (2, 201))
+    seeds = RNG.normal(0.5, [[0.001], [0.3], [0.3]], (3, 201))
     seeds[:, 0] = 0.5
     what = found({})
     what.evidence["base"] |= {("x", 0): seeds, ("reward of pretrain mean", 0): seeds}
@@ -206,7 +222,7 @@ def test_one_of_a_kind_decides_nothing(few, reason, these_models):
 
 def test_a_difference_that_no_resample_changes_decides_nothing():
     what = found({})
-    what.evidence["base"]["x", 0] = np.full((2, 201), 0.5)
+    what.evidence["base"]["x", 0] = np.full((3, 201), 0.5)
     row = judge(claim(more="x", less=0.1, note="ours"), what)
     assert row["verdict"] == "undecided"
     assert row["reason"] == "no interval: no resample differs from the data; ours"
@@ -216,7 +232,7 @@ def test_a_difference_that_no_resample_changes_decides_nothing():
 @pytest.mark.parametrize("low", [0.1, 0.5 - 1e-9])
 def test_rounding_decides_nothing(low):
     """Nor does it for the reward models at hand."""
-    what, noise = found({}), 1 + 1e-8 * np.random.default_rng(0).normal(size=(2, 201))
+    what, noise = found({}), 1 + 1e-8 * np.random.default_rng(0).normal(size=(3, 201))
     what.evidence["base"]["x", 0] = 0.5 * noise
     row = judge(claim(more="x", less=low), what)
     assert (row["verdict"], row["these_models"]) == ("undecided", "undecided")

@@ -74,9 +74,12 @@ def test_distinct_resamples_are_counted(pretrains):
 
 
 def statistic(values, drawn):
-    """Of values (models, posts): the mean in every resample, posts drawn alone and with seeds."""
-    means = values @ drawn.posts.T / values.shape[1]
-    return (drawn.models * means[:, None]).sum(axis=0) / drawn.models.sum(axis=0)
+    """Of values (models, posts): the mean in every resample of posts, of both, and of seeds."""
+    found = []
+    for each in (drawn, drawn.seeds_alone()):
+        means = values @ each.posts.T / values.shape[1]
+        found += [*((each.models * means[:, None]).sum(axis=0) / each.models.sum(axis=0))]
+    return found
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
@@ -88,10 +91,10 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     for _ in range(300):
         effect = np.repeat(generator.normal(0, 1, 5), 2)[:, None]
         values = effect + generator.normal(0, 0.3, (10, 1)) + generator.normal(0, 1, (10, 30))
-        posts, nested = statistic(values, bootstrap.draw(models, 30, 300, "base"))
-        interval = intervals.over_posts_and_seeds(posts, nested, 5)
+        posts, both, seeds = statistic(values, bootstrap.draw(models, 30, 300, "base"))
+        interval = intervals.over_posts_and_seeds(posts, both, seeds, 5)
         held += interval.low < 0 < interval.high
-        low, high = np.percentile(nested[1:], [2.5, 97.5])
+        low, high = np.percentile(both[1:], [2.5, 97.5])
         percentile += low < 0 < high
     assert 267 <= held <= 299
     assert percentile < 267
@@ -99,12 +102,13 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_without_effects_of_seeds_the_interval_is_that_over_posts():
     values = np.tile(np.random.default_rng(3).normal(size=(1, 200)), (6, 1))
-    posts, nested = statistic(values, bootstrap.draw(FULL, 200, 4000, "base"))
-    np.testing.assert_allclose(posts, nested, atol=1e-5)
+    posts, both, seeds = statistic(values, bootstrap.draw(FULL, 200, 4000, "base"))
+    np.testing.assert_allclose(posts, both, atol=1e-5)
+    np.testing.assert_allclose(seeds, both[0], atol=1e-5)
     error = scipy.stats.sem(values[0])
     for interval in (
         intervals.over_posts(posts),
-        intervals.over_posts_and_seeds(posts, posts, 3),
+        intervals.over_posts_and_seeds(posts, both, seeds, 3),
     ):
         assert interval.estimate == pytest.approx(values.mean(), abs=1e-5)
         assert interval.high - interval.estimate == pytest.approx(1.96 * error, rel=0.05)
@@ -112,8 +116,8 @@ def test_without_effects_of_seeds_the_interval_is_that_over_posts():
 
 def test_resamples_without_the_statistic_are_left_out():
     posts = np.array([1.0, 0.9, 1.1, 1.0])
-    nested = np.array([1.0, 0.5, np.nan, 1.5])
-    interval = intervals.over_posts_and_seeds(posts, nested, 5)
+    seeds = np.array([1.0, 0.5, np.nan, 1.5])
+    interval = intervals.over_posts_and_seeds(posts, seeds, seeds, 5)
     assert interval.low < 0.5 and interval.high > 1.5 and interval.estimate == 1
 
 
@@ -123,7 +127,7 @@ def test_resamples_without_the_statistic_are_left_out():
     ids=["nothing varies", "one pretrain", "both"],
 )
 def test_without_anything_to_measure_it_by_there_is_no_interval(values, pretrains):
-    interval = intervals.over_posts_and_seeds(values, values, pretrains)
+    interval = intervals.over_posts_and_seeds(values, values, values, pretrains)
     assert interval.estimate == 0.7
     assert math.isnan(interval.low) and math.isnan(interval.high)
 
@@ -136,16 +140,16 @@ def test_rounding_is_no_variation(value):
     values = value * NOISE
     for interval in (
         intervals.over_posts(values),
-        intervals.over_posts_and_seeds(values, values, 5),
+        intervals.over_posts_and_seeds(values, values, values, 5),
         intervals.over_posts(values - value, size=value),  # a difference of equal numbers
-        intervals.over_posts_and_seeds(values - value, values - value, 5, size=value),
+        intervals.over_posts_and_seeds(*[values - value] * 3, 5, size=value),
     ):
         assert math.isnan(interval.low) and math.isnan(interval.high)
 
 
 def test_a_small_difference_that_varies_has_an_interval():
     values = 1e-6 * (1 + 0.01 * np.random.default_rng(0).normal(size=500))
-    interval = intervals.over_posts_and_seeds(values, values, 5, size=1e-2)
+    interval = intervals.over_posts_and_seeds(values, values, values, 5, size=1e-2)
     assert 0 < interval.low < interval.high
 
 
@@ -159,14 +163,53 @@ def test_no_interval_is_without_width_or_warns(resamples, pretrains):
         warnings.simplefilter("error")
         for interval in (
             intervals.over_posts(values),
-            intervals.over_posts_and_seeds(values, values[::-1], pretrains),
+            intervals.over_posts_and_seeds(values, values[::-1], values, pretrains),
         ):
             assert math.isnan(interval.low) or interval.low < interval.high
 
 
 def test_with_one_resample_of_the_seeds_there_is_no_interval():
     posts = np.random.default_rng(0).normal(size=50)
-    nested = np.full(50, np.nan)
+    seeds = np.full(50, np.nan)
     for known in (0, 1):
-        nested[: known + 1] = 1.0
-        assert math.isnan(intervals.over_posts_and_seeds(posts, nested, 5).low)
+        seeds[: known + 1] = 1.0
+        assert math.isnan(intervals.over_posts_and_seeds(posts, posts, seeds, 5).low)
+
+
+def parts(effects, experiments=200, pretrains=10, posts=40):
+    """Means of the parts of the variance of a mean over seeds and posts, with these effects (of
+    seed, post, and both together), and the parts that it has; all in variances of the mean."""
+    generator = np.random.default_rng(4)
+    models = reward_models("full", list(range(pretrains)), [0])
+    sizes = np.array([pretrains, posts, pretrains * posts])
+    true = np.array(effects) ** 2 / sizes
+    found = []
+    for _ in range(experiments):
+        seed, post, both = (
+            size * generator.normal(size=shape)
+            for size, shape in zip(
+                effects, [(pretrains, 1), (1, posts), (pretrains, posts)], strict=True
+            )
+        )
+        drawn = bootstrap.draw(models, posts, 1000, "base")
+        found.append(intervals.variance_of(*statistic(seed + post + both, drawn), pretrains))
+    return np.mean([(each.posts, each.seeds) for each in found], axis=0), true
+
+
+@pytest.mark.parametrize("effects", [(1.0, 2.0, 0.5), (0.5, 1.0, 5.0), (0.0, 1.0, 3.0)])
+def test_what_seeds_and_posts_cause_together_counts_once_and_as_the_seeds(effects):
+    """200 experiments: the parts within 12 %, their sum within 8 %. A part of the seeds of
+    0 would be found as that of both together."""
+    (of_posts, of_seeds), (seed, post, both) = parts(effects)
+    assert of_posts + of_seeds == pytest.approx(seed + post + both, rel=0.08)
+    assert of_seeds == pytest.approx(seed + both, rel=0.12)
+    assert of_posts == pytest.approx(post, rel=0.12)
+
+
+def test_independent_sets_are_counted_by_what_they_cause():
+    generator = np.random.default_rng(0)
+    one, other = generator.normal(size=(2, 100_001))
+    assert intervals.independent_sets([one]) == 1
+    assert intervals.independent_sets([one, other]) == pytest.approx(2, rel=0.01)
+    assert intervals.independent_sets([one, 1e-3 * other]) == pytest.approx(1, rel=0.01)
+    assert intervals.independent_sets([np.zeros(5), np.zeros(5)]) == 1

@@ -71,10 +71,11 @@ def test_a_textbook_number():
 def test_it_starts_from_the_parts_of_the_interval():
     """The interval at hand is that of the same parts, with the number of seeds at hand."""
     generator = np.random.default_rng(0)
-    posts, nested = generator.normal(0.1, [[0.02], [0.1]], (2, 500))
-    variance = variance_of(posts, nested, 5)
-    interval = over_posts_and_seeds(posts, nested, 5)
+    draws = generator.normal(0.1, [[0.02], [0.1], [0.08]], (3, 500))
+    variance, interval = variance_of(*draws, 5), over_posts_and_seeds(*draws, 5)
     reach = variance.quantile * variance.error
     assert interval.high - interval.estimate == pytest.approx(reach)
-    assert variance.posts == pytest.approx(posts[1:].var())
-    assert variance.seeds == pytest.approx(5 / 4 * (nested[1:].var() - posts[1:].var()))
+    posts, both, seeds = draws[:, 1:].var(axis=1)
+    together = min(max(5 / 4 * (both - posts - seeds), 0), posts)
+    assert variance.posts == pytest.approx(posts - together)
+    assert variance.seeds == pytest.approx(5 / 4 * seeds)
