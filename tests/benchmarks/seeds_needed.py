@@ -1,9 +1,10 @@
 """Whether as many pretraining seeds as `seeds_needed` says decide as often as it says.
 
 From simulated experiments with five pretraining seeds (see simulated_rewards.py) come the parts of
-the variance, a mean over experiments, and the truth, the mean estimate if it is not known. Prints how many seeds these ask for,
-how many of the experiments with so many have an interval on the right side of 0 (80 % is aimed at),
-and what single experiments with five seeds say that leave it undecided: quartiles.
+the variance, a mean over experiments, and the truth, the mean estimate if it is not known. Prints
+how many seeds these ask for, how many of the experiments with so many have an interval on the right
+side of 0 (80 % is aimed at), and what single experiments with five seeds say that leave it
+undecided: quartiles.
 
     python tests/benchmarks/seeds_needed.py [--experiments 400]
 """
