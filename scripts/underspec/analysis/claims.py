@@ -108,7 +108,9 @@ class Found:
         if (name, number) not in found and (name, 0) not in found:
             raise Missing(f"no {name}" + (f" at n = {number}" if number else ""))
         values = found.get((name, number), found.get((name, 0)))
-        return values if self.only_seeds_of in (None, scale) else values[:, :1]
+        if self.only_seeds_of in (None, scale):
+            return values
+        return np.broadcast_to(values[:, :1], values.shape)
 
     def _n(self, n: int | str | None) -> int:
         above_one = [each for each in self.ns if each > 1] or self.ns

@@ -125,6 +125,17 @@ def test_scales_that_vary_by_their_own_seeds_add_degrees_of_freedom(other, freed
     assert row["estimate"] == pytest.approx(0.1)
 
 
+def test_a_claim_may_compare_a_scale_with_several_others():
+    what, entry = found({("x", 0): 0.5}, scales=("base", "large", "xl")), {"quantity": "x"}
+    entry = claim(
+        more=entry | {"scale": "xl"},
+        less=[entry | {"scale": "base"}, entry | {"scale": "large"}],
+        scales=[""],
+    )
+    row = judge(entry, what)
+    assert row["low"] < row["estimate"] == 0 < row["high"]
+
+
 SEEDS_NEEDED = {
     "decided": ("x", 0.5, {}, False),
     "undecided": ("x", 0.005, {}, True),
