@@ -2,8 +2,8 @@
 
 From simulated experiments with five pretraining seeds (see simulated_rewards.py) come the parts of
 the variance, a mean over experiments, and the truth, the mean estimate if it is not known. Prints
-how many seeds these ask for, how many of the experiments with so many have an interval on the right
-side of 0 (80 % is aimed at), and what single experiments with five seeds say that leave it
+how many seeds these ask for, which share of the experiments with so many should have an interval on
+the right side of 0, which has, and what single experiments with five seeds say that leave it
 undecided: quartiles.
 
     python tests/benchmarks/seeds_needed.py [--experiments 400]
@@ -19,7 +19,7 @@ import pandas as pd
 from simulated_rewards import SAMPLES, grid_of, means, quantities
 
 from underspec.analysis.intervals import Variance, over_posts_and_seeds, variance_of
-from underspec.analysis.seeds_needed import seeds_needed
+from underspec.analysis.seeds_needed import power, seeds_needed
 
 SEEDS, RESAMPLES = 5, 300
 
@@ -87,7 +87,8 @@ def row(name: str, experiments: int) -> dict:
     estimates = values[:, 1, 0]
     parts = [np.mean([getattr(each, part) for each in variances]) for part in ("posts", "seeds")]
     truth = simulate.keywords.get("truth", estimates.mean())
-    needed = seeds_needed(truth, Variance(*parts, SEEDS), multiple_of)
+    variance = Variance(*parts, SEEDS)
+    needed = seeds_needed(truth, variance, multiple_of)
     at_five = decided(values, SEEDS)
     said = [
         seeds_needed(estimate, variance, multiple_of)
@@ -99,6 +100,7 @@ def row(name: str, experiments: int) -> dict:
         "statistic": name,
         "decided with five": at_five.mean(),
         "seeds needed": needed,
+        "expected": power(truth, variance.with_seeds(needed)),
         "decided with these": decided(
             simulated(simulate, needed, experiments, seed=1), needed
         ).mean(),
