@@ -11,5 +11,6 @@ from hypothesis import settings
 
 settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("project")
+torch.set_num_threads(1)  # as in jobs: with more, results depend on the rest of a batch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")

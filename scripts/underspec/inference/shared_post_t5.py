@@ -43,12 +43,16 @@ class Encoded(NamedTuple):
 
 
 class Encoder:
-    """The encoder stack of a T5, for posts of at most `longest` tokens."""
+    """The encoder stack of a T5, for posts of at most `longest` tokens.
 
-    def __init__(self, stack: T5Stack, longest: int):
+    Posts are padded to a multiple of `multiple` tokens: by default POST_MULTIPLE on a GPU, and 1 on
+    a CPU. With more, small batches of posts of many lengths take fewer operations.
+    """
+
+    def __init__(self, stack: T5Stack, longest: int, multiple: int | None = None):
         self.device, self.embed = stack.embed_tokens.weight.device, stack.embed_tokens
         self.layers = [_Layer(block) for block in stack.block]
-        self.multiple = POST_MULTIPLE if fused_layers.fused(self.device) else 1
+        self.multiple = multiple or (POST_MULTIPLE if fused_layers.fused(self.device) else 1)
         self.bias = _position_bias(stack, rounded_up(longest, self.multiple), self.device)
         self.norm = stack.final_layer_norm
 
@@ -177,9 +181,7 @@ def _normed(states: Tensor, epsilon: float) -> Tensor:
     """T5's layer norm without its weights, which are folded into the next linear layer."""
     if fused_layers.fused(states.device):
         return rms_norm(states, states.shape[-1:], eps=epsilon)
-    norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
-    scale = norm.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
-    return (states * scale).to(states.dtype)
+    return fused_layers.RMSNorm.apply(states, None, epsilon)
 
 
 def _position_bias(stack: T5Stack, length: int, device: torch.device) -> Tensor:
@@ -254,15 +256,14 @@ def attend_by_length(
     Each run of texts of one length is one batched product, and has one item of `biases`: (heads,
     length, length), or one such bias per text.
     """
-    attended, start = torch.empty_like(query), 0
-    for (length, count), bias in zip(runs, biases, strict=True):
-        rows = slice(start, start + length * count)
+    attended, sizes = [], [length * count for length, count in runs]
+    parts = zip(*(each.split(sizes) for each in (query, key, value)), strict=True)
+    for (length, count), bias, own in zip(runs, biases, parts, strict=True):
         shape = (count, length, bias.shape[-3], -1)
-        own = (each[rows].view(shape).transpose(1, 2) for each in (query, key, value))
-        result = attend(*own, bias.expand(count, -1, -1, -1))
-        attended[rows] = result.transpose(1, 2).reshape(rows.stop - start, -1)
-        start = rows.stop
-    return attended
+        query, key, value = (each.view(shape).transpose(1, 2) for each in own)
+        result = attend(query, key, value, bias.expand(count, -1, -1, -1))
+        attended.append(result.transpose(1, 2).reshape(length * count, -1))
+    return torch.cat(attended)
 
 
 class CrossAttentionCache:
@@ -298,10 +299,14 @@ class CrossAttentionCache:
         """
         if rows.grouped is not None:
             query = query[rows.grouped]
+        states = self.attend_grouped(layer, query)
+        return states if rows.ungrouped is None else states[rows.ungrouped]
+
+    def attend_grouped(self, layer: int, query: Tensor) -> Tensor:
+        """The same for rows in the order of the posts, as many for each."""
         query = query.view(self.posts, -1, self.heads, self.d_kv).transpose(1, 2)
         states = attend(query, self.keys[layer], self.values[layer], self.padding_bias)
-        states = states.transpose(1, 2).reshape(-1, self.heads, self.d_kv)
-        return states if rows.ungrouped is None else states[rows.ungrouped]
+        return states.transpose(1, 2).reshape(-1, self.heads, self.d_kv)
 
 
 class RowsByPost:

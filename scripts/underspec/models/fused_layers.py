@@ -89,22 +89,27 @@ AttentionInterface.register(ATTENTION, attention)
 AttentionMaskInterface.register(ATTENTION, mask)
 
 
-class _RMSNorm(torch.autograd.Function):
-    """x / rms(x) * weight with an explicit gradient, for a third of the passes over memory."""
+class RMSNorm(torch.autograd.Function):
+    """x / rms(x) * weight with an explicit gradient, for a third of the passes over memory. Without
+    a weight (None), x / rms(x).
+    """
 
     @staticmethod
-    def forward(ctx, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        scale = torch.linalg.vector_norm(states, dim=-1, keepdim=True).square_()
-        scale = scale.div_(states.shape[-1]).add_(epsilon).rsqrt_()
-        normed = states * scale
+    def forward(ctx, states: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
+        norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = norm.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
+        normed = (states * scale).to(states.dtype)
         ctx.save_for_backward(normed, scale, weight)
-        return normed * weight
+        return normed if weight is None else normed * weight
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         normed, scale, weight = ctx.saved_tensors
         product = gradient * normed
+        if weight is None:
+            along = product.mean(-1, keepdim=True)
+            return torch.addcmul(gradient, normed, along, value=-1).mul_(scale), None, None
         along = (product @ weight).div_(len(weight))[..., None]
         across = torch.addcmul(gradient * weight, normed, along, value=-1).mul_(scale)
         return across, product.flatten(0, -2).sum(0), None
@@ -119,4 +124,4 @@ class FastT5LayerNorm(T5LayerNorm):
         if fused(hidden_states.device):
             shape = self.weight.shape
             return nn.functional.rms_norm(hidden_states, shape, self.weight, self.variance_epsilon)
-        return _RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)
+        return RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon)
