@@ -4,9 +4,10 @@ import warnings
 
 import torch
 from accelerate import Accelerator
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
 
 from underspec.errors import ConfigError
@@ -62,6 +63,11 @@ def whole_model(
     model = kind(config)
     model.load_state_dict(weights)
     return model.to(accelerator.device)
+
+
+def whole(value: Tensor) -> Tensor:
+    """`value`, also if it is sharded over processes."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def sum_over_processes(accelerator: Accelerator, *numbers: float) -> list[float]:

@@ -26,13 +26,18 @@ from underspec.progress import Progress
 from underspec.random_streams import DROPOUT, stream_seed
 from underspec.recipe import DeviceLayout, Recipe
 from underspec.training import checkpoints as checkpointing
-from underspec.training.distributed import distribute, sum_over_processes, whole_model
+from underspec.training.distributed import (
+    distribute,
+    sum_over_processes,
+    whole,
+    whole_model,
+)
 from underspec.training.optimizers import OPTIMIZERS, SCHEDULES
 
 log = logging.getLogger(__name__)
 
 DEFAULT_LAYOUT = DeviceLayout()
-Batch = dict[str, Tensor]
+Batch = dict[str, Tensor | list]
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,16 @@ class Objective:
     `batch(step, rows)` returns some rows of a step's batch. `loss(model, batch)` is a scalar: the
     sum over the `terms(batch)` terms (tokens or pairs). A step's loss is the mean over the terms of
     the whole batch, however many processes share it. `settings` identify the data and the loss: a
-    run only resumes from checkpoints with the same settings.
+    run only resumes from checkpoints with the same settings. `measures(batch)` are sums over the
+    terms, whose means are logged beside the loss. What samples from the model in training may
+    depend on its weights too: `batch` and `measures` are called before the step's update.
     """
 
     batch: Callable[[int, range], Batch]
     loss: Callable[[nn.Module, Batch], Tensor]
     terms: Callable[[Batch], int | Tensor]
     settings: dict = field(default_factory=dict)
+    measures: Callable[[Batch], dict[str, float]] = lambda batch: {}
 
 
 class Interrupted(SystemExit):
@@ -102,14 +110,18 @@ def train(
             torch.manual_seed(stream_seed(seed, DROPOUT, step, accelerator.process_index))
             for group in optimizer.param_groups:
                 group["lr"] = _rate(recipe, step)
+            logged = (step + 1) % max(1, recipe.steps // 100) == 0 or step + 1 == recipe.steps
+            measures = _measures(accelerator, objective, batches, terms) if logged else {}
             loss = _backward(accelerator, trained, objective, batches, terms)
-            nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+            norm = nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
-            if step % max(1, recipe.steps // 100) == 0 or step == recipe.steps:
+            if logged:
                 (value,) = sum_over_processes(accelerator, loss.item())
-                rows.append({"step": step, "loss": value, "rate": _rate(recipe, step - 1)})
+                rate, norm = _rate(recipe, step - 1), whole(norm).item()
+                row = {"step": step, "loss": value, "rate": rate, "gradient_norm": norm}
+                rows.append(row | measures)
                 progress.show(step, f"step {step} of {recipe.steps}, loss {value:.3f}")
             if due or stopping:
                 checkpointing.save(accelerator, run, step, rows, trained, optimizer)
@@ -160,8 +172,20 @@ def _backward(
     return loss
 
 
-def _on(device: torch.device, value: Tensor) -> Tensor:
-    """`value` on `device`; the copy to a GPU is asynchronous."""
+def _measures(
+    accelerator: Accelerator, objective: Objective, batches: list[Batch], terms: float
+) -> dict[str, float]:
+    """The mean over terms of each of the objective's measures."""
+    of_batches = [objective.measures(batch) for batch in batches]
+    sums = {name: sum(each[name] for each in of_batches) for name in of_batches[0]}
+    values = sum_over_processes(accelerator, *sums.values()) if sums else []
+    return {name: value / terms for name, value in zip(sums, values, strict=True)}
+
+
+def _on(device: torch.device, value: Tensor | list) -> Tensor | list:
+    """A tensor on `device`, with an asynchronous copy to a GPU; anything else stays as it is."""
+    if not isinstance(value, Tensor):
+        return value
     if device.type == "cuda":
         value = value.pin_memory()
     return value.to(device, non_blocking=True)

@@ -1,0 +1,76 @@
+"""The policy in RLHF: how likely its samples are, under it and under the SFT policy."""
+
+import copy
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers.models.t5.configuration_t5 import T5Config
+from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
+
+from underspec.inference.sampling import policy_decoder
+from underspec.inference.shared_post_t5 import Encoder
+from underspec.inference.teacher_forcing import TeacherForcing
+from underspec.models.t5 import encoder_decoder
+
+# A batch has a few samples of posts of many lengths. Padding to a multiple of so many tokens
+# takes fewer, larger operations. Posts on a GPU are padded as shared_post_t5 says.
+POST_MULTIPLE = 8
+SAMPLE_MULTIPLE = 8
+
+Samples = list[list[np.ndarray]]  # of each post, token ids: with eos, unless truncated
+
+
+class AlignedPolicy(nn.Module):
+    """A T5 whose forward pass returns log-probabilities of samples.
+
+    longest: the maximum lengths of a post and of a sample, in tokens.
+    """
+
+    def __init__(
+        self,
+        config: T5Config,
+        longest: tuple[int, int],
+        t5: T5ForConditionalGeneration | None = None,
+    ):
+        super().__init__()
+        self.config, self.longest = config, longest
+        self.t5 = t5 or encoder_decoder(config)(config)
+
+    def forward(self, posts: list[np.ndarray], samples: Samples) -> Tensor:
+        """The log-probability of each sample (samples of all posts,), in nats, at temperature 1."""
+        return log_probs(self.forcing(), posts, samples)
+
+    def forcing(self) -> TeacherForcing:
+        """With the weights as they are now."""
+        return forcing(self.t5, self.longest)
+
+    def frozen(self) -> "AlignedPolicy":
+        """A copy that is not trained."""
+        copied = copy.deepcopy(self.t5).requires_grad_(False)
+        return AlignedPolicy(self.config, self.longest, copied.eval())
+
+
+def forcing(policy: T5ForConditionalGeneration, longest: tuple[int, int]) -> TeacherForcing:
+    multiple = None if policy.device.type == "cuda" else POST_MULTIPLE
+    encoder = Encoder(policy.encoder, longest[0], multiple)
+    return TeacherForcing(encoder, policy_decoder(policy), longest[1], SAMPLE_MULTIPLE)
+
+
+def log_probs(policy: TeacherForcing, posts: list[np.ndarray], samples: Samples) -> Tensor:
+    """The log-probability of each sample: the sum over its tokens, with eos if it has one."""
+    logits, rows = policy(posts, samples)
+    return rows.sums(-cross_entropy(logits.float(), rows.targets, reduction="none"))
+
+
+def kl_divergence(
+    policy: TeacherForcing, reference: TeacherForcing, posts: list[np.ndarray], samples: Samples
+) -> Tensor:
+    """KL(policy || reference) on each sample, in nats: the exact divergence of the distributions of
+    the next token, summed over the sample's positions. Its mean over samples of the policy is the
+    divergence of the distributions of samples.
+    """
+    logits, rows = policy(posts, samples)
+    others, _ = reference(posts, samples)
+    own, other = (each.float().log_softmax(-1) for each in (logits, others))
+    return rows.sums((own.exp() * (own - other)).sum(-1))

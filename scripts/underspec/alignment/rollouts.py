@@ -1,0 +1,55 @@
+"""Samples of the policy as it is now, for training."""
+
+import numpy as np
+import torch
+from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
+
+from underspec.alignment.policy import POST_MULTIPLE, Samples
+from underspec.data.tokenization import EOS
+from underspec.errors import ArtifactError
+from underspec.inference import continuous_batching
+from underspec.inference.sampling import policy_decoder
+from underspec.inference.shared_post_t5 import Encoder
+from underspec.inference.token_sampling import Task
+
+
+@torch.inference_mode()
+def draw(
+    policy: T5ForConditionalGeneration,
+    names: list[str],
+    posts: list[np.ndarray],
+    samples: int,
+    longest: tuple[int, int],
+    seed: int,
+) -> tuple[Samples, np.ndarray]:
+    """Samples of each post (token ids) at temperature 1, and their log-probabilities (posts,
+    samples).
+
+    They are a function of the weights, `seed` and the post's name; longest: the maximum lengths of
+    a post and of a sample, which is truncated. Raises ArtifactError if logits are not finite.
+    """
+    multiple = None if policy.device.type == "cuda" else POST_MULTIPLE
+    encoder = Encoder(policy.encoder, longest[0], multiple)
+    task = Task(encoder, policy_decoder(policy), names, posts, samples, longest[1], seed)
+    drawn: Samples = [[]] * len(posts)
+    log_probs = np.empty((len(posts), samples), np.float32)
+    for places, tokens, values in continuous_batching.generate(task):
+        for i, of_post in zip(places, tokens.cpu().numpy(), strict=True):
+            drawn[i] = [_until_eos(ids) for ids in of_post]
+        log_probs[places] = values.float().cpu()
+    if not np.isfinite(log_probs).all():
+        raise ArtifactError(
+            "the policy's logits are not finite: the training diverged; lower the learning rate"
+        )
+    return drawn, log_probs
+
+
+def _until_eos(ids: np.ndarray) -> np.ndarray:
+    """Up to the first eos; all if there is none. Padding before it is a token like any other."""
+    (ends,) = np.nonzero(ids == EOS)
+    return ids[: ends[0] + 1] if len(ends) else ids
+
+
+def truncated(samples: Samples) -> np.ndarray:
+    """Whether each sample (posts, samples) lacks eos."""
+    return np.array([[ids[-1] != EOS for ids in own] for own in samples])
