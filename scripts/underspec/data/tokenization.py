@@ -198,9 +198,9 @@ def check_batchable(names: Iterable[str], texts: list[np.ndarray]) -> None:
             )
 
 
-def decode(tokenizer: tokenizers.Tokenizer, ids: np.ndarray) -> list[str]:
-    """Texts of rows of ids (rows, length), without special tokens."""
-    return [text.strip() for text in tokenizer.decode_batch(ids.tolist())]
+def decode(tokenizer: tokenizers.Tokenizer, ids: Iterable[np.ndarray]) -> list[str]:
+    """Texts of rows of ids, without special tokens."""
+    return [text.strip() for text in tokenizer.decode_batch([row.tolist() for row in ids])]
 
 
 def pad(rows: list[np.ndarray]) -> np.ndarray:

@@ -210,10 +210,11 @@ def padded(texts: list[np.ndarray], multiple: int) -> list[np.ndarray]:
     """`texts` (token ids), each padded to a multiple of `multiple` tokens."""
     if multiple == 1:
         return texts
-    return [
-        np.pad(ids, (0, rounded_up(len(ids), multiple) - len(ids)), constant_values=PAD)
-        for ids in texts
-    ]
+    sizes = [rounded_up(len(ids), multiple) for ids in texts]
+    found = [np.full(size, PAD, dtype=np.int64) for size in sizes]
+    for longer, ids in zip(found, texts, strict=True):
+        longer[: len(ids)] = ids
+    return found
 
 
 def padding_masks(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 import toy
+
 from underspec.alignment import rollouts
 from underspec.alignment.policy import forcing, kl_divergence, log_probs
 from underspec.data.tokenization import EOS, PAD

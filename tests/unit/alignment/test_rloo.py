@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 import toy
+
 from underspec.alignment import rollouts
 from underspec.alignment.rloo import leave_one_out, rloo
 from underspec.recipe import Recipe
