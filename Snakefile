@@ -37,6 +37,10 @@ if not config["bundle"]:  # a bundle holds what later stages read of these rules
 
         include: "rules/cheaper_ensembles.smk"
 
+    if ALIGNMENTS:
+
+        include: "rules/rlhf.smk"
+
 
 include: "rules/bundle.smk"
 include: "rules/rerank.smk"
@@ -83,6 +87,17 @@ rule figure4:
 rule table1:
     input:
         table1_files(),
+
+
+if ALIGNMENTS and not config["bundle"]:
+
+    rule rlhf:
+        input:
+            expand(
+                made("{kind}/aligned/{policy.name}.parquet"),
+                kind=["scores", "diagnostics"],
+                policy=ALIGNMENTS,
+            ),
 
 
 rule tables:

@@ -46,10 +46,11 @@ REWARD_MODELS = grid.reward_models(
     config["grid"], config["pretrain_seeds"], config["finetune_seeds"]
 )
 NAMES = [model.name for model in REWARD_MODELS]
-RANKERS = [
-    ranker.name
+BY_NAME = {
+    ranker.name: ranker
     for ranker in grid.rankers(REWARD_MODELS, config["aggregators"], config["ensemble_size"])
-]
+}
+RANKERS = list(BY_NAME)
 WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
@@ -57,6 +58,9 @@ HAS_GOLD = gold_raters.exists(config["world"])
 EVALUATOR = grid.evaluator(**config["evaluator"])
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
+)
+ALIGNMENTS = grid.alignments(
+    *(config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds"))
 )
 # Names below reward_models/, and of the tables below scores/.
 REWARD_MODEL_FOLDERS = [

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import numpy as np
 
-from underspec.artifacts import SAMPLES, SCORES, read_posts, read_table, write_table
+from underspec.artifacts import SAMPLES, SCORES, read_table, write_table
 from underspec.command import command
 from underspec.config import sections
-from underspec.data.tokenization import encode, load_tokenizer
+from underspec.data.candidates import encoded_candidates
+from underspec.data.tokenization import load_tokenizer
 from underspec.errors import ArtifactError
 from underspec.inference.scoring import score as score_candidates
 from underspec.models.reward_model import RewardModel
@@ -33,12 +34,7 @@ def score(
     """
     trained = load_tokenizer(tokenizer)
     table = read_table(samples, SAMPLES)
-    post_of = read_posts(posts, table.post_id, samples).set_index("post_id").post
-    groups = table.groupby("post_id", sort=False).indices
-    encoded_posts = encode(trained, post_of[list(groups)], lengths["post"])
-    texts = encode(trained, table.text, lengths["summary"])
-    candidates = [[texts[row] for row in rows] for rows in groups.values()]
-    rows = np.concatenate(list(groups.values()))
+    encoded_posts, candidates, rows = encoded_candidates(posts, table, samples, trained, lengths)
     pending = list(scores)
     for done, folder in enumerate(reward_models, start=1):
         model = load(RewardModel, folder, shape, trained.get_vocab_size())

@@ -28,10 +28,19 @@ PREFERENCES = Schema(**_TEXTS)
 _SAMPLE = {"post_id": "string", "sample_index": "int32"}
 SAMPLES = Schema(*_SAMPLE, **_SAMPLE, text="string", log_prob="float32")
 SCORES = Schema(*_SAMPLE, **_SAMPLE, reward="float32")
+ALIGNED_SAMPLES = Schema(*_SAMPLE, **SAMPLES, kl="float32")
 _MEASURES = dict.fromkeys(("words", "common_subsequence", "copied", "similarity"), "float32")
 DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
+del _MEASURES["similarity"]
+ALIGNED_DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
 EVIDENCE = Schema(quantity="string", n="int32", drawn="string", resample="int32", value="float64")
 RERANK = Schema("n", "post_id", post_id="string", n="int32", sample_index="int32", reward="float32")
+
+
+def aligned_scores(reward_models: list[str]) -> Schema:
+    """The schema of the rewards of an aligned policy's samples: a column per reward model."""
+    rewards = dict.fromkeys([*reward_models, "evaluator"], "float32")
+    return Schema(*_SAMPLE, **_SAMPLE, **rewards)
 
 
 def write_table(table: pd.DataFrame, path: Path, schema: Schema) -> None:

@@ -32,6 +32,34 @@ class Ranker:
     members: tuple[RewardModel, ...]
 
 
+@dataclass(frozen=True)
+class Alignment:
+    """An aligned policy: to which ranker, with which KL coefficient and seed."""
+
+    scale: str
+    ranker: str
+    kl_coefficient: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its path below aligned/, samples/aligned/ and so on."""
+        return f"{self.scale}/{self.ranker}/kl{self.kl_coefficient:g}-seed{self.seed}"
+
+
+def alignments(
+    rankers: dict[str, list[str]], kl_coefficients: list[float], seeds: list[int]
+) -> list[Alignment]:
+    """The aligned policies; rankers: their names by scale."""
+    return [
+        Alignment(scale, ranker, kl_coefficient, seed)
+        for scale, names in rankers.items()
+        for ranker in names
+        for kl_coefficient in kl_coefficients
+        for seed in seeds
+    ]
+
+
 def reward_models(
     grid: str, pretrain_seeds: list[int], finetune_seeds: list[int]
 ) -> list[RewardModel]:

@@ -3,12 +3,13 @@
 import copy
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec.inference.sampling import policy_decoder
+from underspec.inference.sampling import policy_decoder, until_eos
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.teacher_forcing import TeacherForcing
 from underspec.models.t5 import encoder_decoder
@@ -17,6 +18,7 @@ from underspec.models.t5 import encoder_decoder
 # takes fewer, larger operations. Posts on a GPU are padded as shared_post_t5 says.
 POST_MULTIPLE = 8
 SAMPLE_MULTIPLE = 8
+LOGITS_AT_ONCE = 2**26  # a quarter of a gigabyte each
 
 Samples = list[list[np.ndarray]]  # of each post, token ids: with eos, unless truncated
 
@@ -74,3 +76,26 @@ def kl_divergence(
     others, _ = reference(posts, samples)
     own, other = (each.float().log_softmax(-1) for each in (logits, others))
     return rows.sums((own.exp() * (own - other)).sum(-1))
+
+
+@torch.inference_mode()
+def divergences(
+    policy: T5ForConditionalGeneration,
+    reference: T5ForConditionalGeneration,
+    posts: list[np.ndarray],
+    tokens: np.ndarray,
+    longest: tuple[int, int],
+) -> np.ndarray:
+    """`kl_divergence` of many samples, tokens (posts, samples, length) as `sampling.draw_tokens`
+    returns them: (posts, samples)."""
+    own, other = forcing(policy, longest), forcing(reference, longest)
+    _, samples, length = tokens.shape
+    at_once = max(1, LOGITS_AT_ONCE // (samples * length * policy.config.vocab_size))
+    found = np.empty(tokens.shape[:2], np.float32)
+    by_length = sorted(range(len(posts)), key=lambda i: len(posts[i]))
+    for start in range(0, len(posts), at_once):
+        batch = by_length[start : start + at_once]
+        drawn = [[until_eos(ids) for ids in tokens[i]] for i in batch]
+        values = kl_divergence(own, other, [posts[i] for i in batch], drawn)
+        found[batch] = values.view(len(batch), samples).float().cpu()
+    return found

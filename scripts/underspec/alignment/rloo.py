@@ -82,6 +82,7 @@ def rloo(
             "kl": float(divergence.sum()),
             "tokens": sum(len(ids) for own in drawn for ids in own),
             "truncated": int(rollouts.truncated(drawn).sum()),
+            "empty": sum(len(ids) == 1 for own in drawn for ids in own),
             "distinct": sum(len({ids.tobytes() for ids in own}) for own in drawn),
         }
 

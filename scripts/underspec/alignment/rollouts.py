@@ -8,7 +8,7 @@ from underspec.alignment.policy import POST_MULTIPLE, Samples
 from underspec.data.tokenization import EOS
 from underspec.errors import ArtifactError
 from underspec.inference import continuous_batching
-from underspec.inference.sampling import policy_decoder
+from underspec.inference.sampling import policy_decoder, until_eos
 from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
 
@@ -35,19 +35,13 @@ def draw(
     log_probs = np.empty((len(posts), samples), np.float32)
     for places, tokens, values in continuous_batching.generate(task):
         for i, of_post in zip(places, tokens.cpu().numpy(), strict=True):
-            drawn[i] = [_until_eos(ids) for ids in of_post]
+            drawn[i] = [until_eos(ids) for ids in of_post]
         log_probs[places] = values.float().cpu()
     if not np.isfinite(log_probs).all():
         raise ArtifactError(
             "the policy's logits are not finite: the training diverged; lower the learning rate"
         )
     return drawn, log_probs
-
-
-def _until_eos(ids: np.ndarray) -> np.ndarray:
-    """Up to the first eos; all if there is none. Padding before it is a token like any other."""
-    (ends,) = np.nonzero(ids == EOS)
-    return ids[: ends[0] + 1] if len(ends) else ids
 
 
 def truncated(samples: Samples) -> np.ndarray:

@@ -10,12 +10,18 @@ from underspec.config.sections import Config, Need, Recipe
 from underspec.config.sources import checkpoint_of, pretrains
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
+from underspec.grid import rankers, reward_models
 from underspec.provenance.bundle import bundled_config
 from underspec.schema import Text, checked, one_line, or_null
 from underspec.yaml_map import read_map
 
 NOT_BUNDLED = ("compute", "estimate")  # keys about this machine, which a bundle does not set
-STAGES = ("pretrain", "policy", "sample", "reward_model", "score")  # stages that may use GPUs
+# Stages that may use GPUs.
+STAGES = ("pretrain", "policy", "sample", "reward_model", "score", "rlhf")
+
+
+# What RLHF's training cannot do, whose policy also draws samples.
+UNSHARED = ("sharded", "activation_checkpointing", "compiled")
 
 
 def merged(base: dict, overlay: dict) -> dict:
@@ -104,14 +110,16 @@ def need(config: dict, stage: str, scale: str) -> dict:
     return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
 
 
-def recipe_keys(config: dict) -> list[tuple[str, ...]]:
-    """The config keys under which each training's recipe is."""
+def trainings(config: dict) -> list[tuple[tuple[str, ...], str, str]]:
+    """The config keys under which each training's recipe is, with its stage and scale."""
     of_scales = [
-        ("models", scale, stage)
+        (("models", scale, stage), stage, scale)
         for scale in config["models"]
         for stage in ("pretrain", "reward_model")
     ]
-    return [*of_scales, ("policy", "recipe")]
+    policy = (("policy", "recipe"), "policy", config["policy"]["scale"])
+    aligned = [(("rlhf", "recipe"), "rlhf", scale) for scale in config["rlhf"]["rankers"]]
+    return [*of_scales, policy, *aligned]
 
 
 def text_world(config: dict) -> str:
@@ -144,6 +152,7 @@ def validate(config: dict) -> dict:
     for key, broken, message in itertools.chain(
         _unknown_scales(settings),
         _unknown_seeds(settings),
+        _unknown_rankers(settings),
         _shared_checkpoints(settings),
         _too_few_samples(settings),
         _unfit_layouts(config),
@@ -188,6 +197,18 @@ def _unknown_seeds(config: Config):
         for seed in seeds:
             key = f"cheaper_ensembles.{kind}"
             yield key, seed not in allowed, f"{seed} is not in pretrain_seeds, {allowed}"
+
+
+def _unknown_rankers(config: Config):
+    cells = reward_models(config.grid, config.pretrain_seeds, config.finetune_seeds)
+    allowed = [each.name for each in rankers(cells, config.aggregators, config.ensemble_size)]
+    some = ", ".join([*allowed[:1], *allowed[len(cells) :: len(config.aggregators)]][:6])
+    for scale, asked in config.rlhf.rankers.items():
+        scales = ", ".join(config.scales)
+        key = f"rlhf.rankers.{scale}"
+        yield key, scale not in config.scales, f"not one of the scales, {scales}"
+        for name in asked:
+            yield key, name not in allowed, f"{name} is no ranker of the grid; such are {some}"
 
 
 def _shared_checkpoints(config: Config):
@@ -236,10 +257,9 @@ def _unfit_layouts(config: dict):
     """Jobs whose resources are impossible, or whose device layout does not fit the recipe."""
     for stage, scale in itertools.product(STAGES, config["models"]):
         checked(Need, need(config, stage, scale), "compute", stage, scale)
-    for keys in recipe_keys(config):
+    for keys, stage, scale in trainings(config):
         its_recipe = checked(Recipe, recipe(config, *keys), *keys)
-        stage, scale = keys[::-1][:2] if keys[0] == "models" else ("policy", None)
-        asked = need(config, stage, scale or config["policy"]["scale"])
+        asked = need(config, stage, scale)
         processes = max(1, asked["gpus"]) * asked["nodes"]
         yield (
             f"{'.'.join(keys)}.batch",
@@ -251,4 +271,12 @@ def _unfit_layouts(config: dict):
             f"{'.'.join(keys)}.optimizer",
             its_recipe.optimizer == "adafactor" and asked["sharded"],
             f"adafactor cannot be sharded (compute.{stage}); use adamw, or do not shard",
+        )
+    for scale, key in itertools.product(config["rlhf"]["rankers"], UNSHARED):
+        unfit = need(config, "rlhf", scale)[key]
+        yield (
+            f"compute.rlhf.{scale}.{key}",
+            unfit,
+            "not possible where samples are drawn in training; set it to false, and use a "
+            "smaller micro_batch to save memory",
         )

@@ -66,6 +66,9 @@ BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), D
 Heads = integer(ge=1, le=10**4)
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
+KlCoefficient = number(gt=0, le=1e3)
+KlCoefficients = Annotated[list[KlCoefficient], Field(min_length=1), Distinct]
+RlhfSamples = integer(ge=2, le=2**10)
 Resamples = integer(ge=100, le=10**6)
 TokenizerKind = Literal["word", "unigram", "t5"]
 Vocabulary = integer(gt=SENTINELS + 10, le=10**6)
@@ -128,6 +131,7 @@ class Compute(Section):
     sample: dict[Name, SomeNeed]
     reward_model: dict[Name, SomeNeed]
     score: dict[Name, SomeNeed]
+    rlhf: dict[Name, SomeNeed]
 
 
 class Estimate(Section):
@@ -283,6 +287,26 @@ class CheaperEnsembles(Section):
     multihead: Annotated[list[Seed], Distinct]
 
 
+def _without_dropout(recipe: Section) -> Section:
+    if recipe.dropout:
+        raise PydanticCustomError(
+            "dropout", "has dropout, and samples and updates must be of one policy; set it to 0"
+        )
+    return recipe
+
+
+class Rlhf(Section):
+    """The aligned policies: one for each ranker, coefficient and seed."""
+
+    rankers: dict[Name, Annotated[list[Name], Distinct]]
+    kl_coefficients: KlCoefficients
+    seeds: Annotated[list[Seed], Field(min_length=1), Distinct]
+    samples: RlhfSamples
+    bounded: Flag
+    recipe: Annotated[SomeRecipe, AfterValidator(_without_dropout)]
+    evaluation_samples: Size
+
+
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
@@ -311,6 +335,7 @@ class Config(Section):
     best_of_n: BestOfN
     newer_rankers: NewerRankers
     cheaper_ensembles: CheaperEnsembles
+    rlhf: Rlhf
     protect_pretrains: Flag
     resamples: Resamples
     checkpoint_seconds: Count

@@ -24,7 +24,6 @@ from underspec.progress import Progress
 log = logging.getLogger(__name__)
 
 
-@torch.inference_mode()
 def draw_samples(
     policy: T5ForConditionalGeneration,
     tokenizer: tokenizers.Tokenizer,
@@ -39,9 +38,32 @@ def draw_samples(
 ) -> pd.DataFrame:
     """Draw `samples` samples per post: a table like artifacts.SAMPLES, in the order of the posts.
 
-    `temperature`, `top_k` (None: all tokens) and `top_p` shape the distribution of each token.
-    `log_prob` is the log-probability of the sample, including eos, under this distribution. Samples
-    without eos are truncated at `max_length` tokens, and the log says how many.
+    Parameters and errors are those of `draw_tokens`.
+    """
+    tokens, log_probs = draw_tokens(
+        policy, post_ids, posts, samples, max_length, seed, temperature, top_k, top_p
+    )
+    return samples_table(tokenizer, post_ids, tokens, log_probs)
+
+
+@torch.inference_mode()
+def draw_tokens(
+    policy: T5ForConditionalGeneration,
+    post_ids: list[str],
+    posts: list[np.ndarray],
+    samples: int,
+    max_length: int,
+    seed: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw `samples` samples per post: token ids (posts, samples, max_length), with eos and then
+    padding, and log-probabilities (posts, samples).
+
+    `temperature`, `top_k` (None: all tokens) and `top_p` shape the distribution of each token. The
+    log-probability of a sample, including eos, is that under this distribution. Samples without eos
+    are truncated at `max_length` tokens, and the log says how many.
 
     Raises ArtifactError if a post is empty or has a token outside of the vocabulary, or if logits
     are not finite; ConfigError if a GPU needs a C compiler and there is none.
@@ -63,19 +85,36 @@ def draw_samples(
             raise ArtifactError("the policy's logits are not finite: its weights are damaged")
         done += len(rows)
         progress.show(done, f"{done} of {len(posts)} posts sampled")
-    truncated = int((tokens[:, :, -1] != PAD).sum() - (tokens[:, :, -1] == EOS).sum())
-    if truncated:
+    if truncated := int((~(tokens == EOS).any(axis=-1)).sum()):
         log.warning(
             "%d of %d samples truncated at %d tokens", truncated, log_probs.size, max_length
         )
+    return tokens, log_probs
+
+
+def samples_table(
+    tokenizer: tokenizers.Tokenizer,
+    post_ids: list[str],
+    tokens: np.ndarray,
+    log_probs: np.ndarray,
+) -> pd.DataFrame:
+    """What `draw_tokens` returns as a table like artifacts.SAMPLES, in the order of the posts."""
+    posts, samples, max_length = tokens.shape
     return pd.DataFrame(
         {
             "post_id": np.repeat(post_ids, samples),
-            "sample_index": np.tile(np.arange(samples), len(posts)),
+            "sample_index": np.tile(np.arange(samples), posts),
             "text": decode(tokenizer, tokens.reshape(-1, max_length)),
             "log_prob": log_probs.reshape(-1),
         }
     )
+
+
+def until_eos(ids: np.ndarray) -> np.ndarray:
+    """The tokens of a sample up to eos; all if there is none. Padding before eos is a token that
+    the policy chose."""
+    (ends,) = np.nonzero(ids == EOS)
+    return ids[: ends[0] + 1] if len(ends) else ids
 
 
 def policy_decoder(policy: T5ForConditionalGeneration, temperature: float = 1.0) -> Decoder:

@@ -1,0 +1,156 @@
+# In: data/, policy/, reward_models/.
+# Out: aligned/{scale}/{ranker}/kl{kl}-seed{seed}/, policies aligned to a ranker by RLHF, and of the
+# posts of best_of_n, under the same names: samples/aligned/ (fresh samples), scores/aligned/ (their
+# rewards by every reward model of the scale and the evaluator), diagnostics/aligned/ (what they look
+# like, and their gold reward).
+
+RANKER = "{scale}/{ranker}"
+ALIGNED = "{scale}/{ranker}/kl{kl}-seed{seed}"
+# Paths below, of one ranker: {scale} and {ranker} stay wildcards.
+OF_RANKER = [
+    f"kl{each:g}-seed{seed}"
+    for each in config["rlhf"]["kl_coefficients"]
+    for seed in config["rlhf"]["seeds"]
+]
+
+
+wildcard_constraints:
+    ranker="|".join(map(re.escape, BY_NAME)),
+    kl=r"[\d.e+-]+",
+    seed=r"\d+",
+
+
+def of_ranker(folder, suffix=".parquet"):
+    """The artifacts in `folder` of all policies that are aligned to one ranker."""
+    return [made(f"{folder}/{RANKER}/{name}{suffix}") for name in OF_RANKER]
+
+
+rule align:
+    input:
+        posts=made("data/posts.parquet"),
+        tokenizer=made("data/tokenizer"),
+        policy=made("policy"),
+        reward_models=lambda wildcards: [
+            made(f"reward_models/{wildcards.scale}/{member.name}")
+            for member in BY_NAME[wildcards.ranker].members
+        ],
+    output:
+        directory(made(f"aligned/{ALIGNED}")),
+    log:
+        made(f"logs/aligned/{ALIGNED}.log"),
+    benchmark:
+        made(f"benchmarks/aligned/{ALIGNED}.tsv")
+    conda:
+        TRAIN
+    threads: cpus("rlhf")
+    resources:
+        **asks("rlhf"),
+        checkpoint_seconds=config["checkpoint_seconds"],  # as a param, it would rerun finished jobs
+    params:
+        call=call("align"),
+        settings=settings(
+            "scale",
+            "ranker",
+            "seed",
+            kl_coefficient=lambda wildcards: wildcards.kl,
+            shape=shape_of(config["policy"]["scale"]),
+            reward_shape=shape_of(),
+            lengths=config["lengths"],
+            aggregator=lambda wildcards: BY_NAME[wildcards.ranker].aggregator or "mean",
+            samples=config["rlhf"]["samples"],
+            bounded_reward=config["rlhf"]["bounded"],
+            recipe=recipe_of("rlhf", "recipe"),
+            precision=config["scoring"]["precision"],
+        ),
+        checkpoints=checkpoints,
+        code=code("align"),
+    shell:
+        "{resources.launcher} {params.call} {params.settings}"
+        " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
+        " --device_layout {resources.device_layout:q} --log {log}"
+
+
+# One job draws from all policies that are aligned to one ranker, and one job scores their samples: a
+# post is encoded once by each reward model.
+rule sample_aligned:
+    input:
+        posts=made("data/posts.parquet"),
+        tokenizer=made("data/tokenizer"),
+        sft_policy=made("policy"),
+        policies=of_ranker("aligned", suffix=""),
+    output:
+        tables=of_ranker("samples/aligned"),
+    log:
+        made(f"logs/sample_aligned/{RANKER}.log"),
+    benchmark:
+        made(f"benchmarks/sample_aligned/{RANKER}.tsv")
+    conda:
+        TRAIN
+    threads: cpus("sample", config["policy"]["scale"])
+    resources:
+        **asks("sample", config["policy"]["scale"]),
+    params:
+        call=call("sample_aligned"),
+        settings=settings(
+            shape=shape_of(config["policy"]["scale"]),
+            lengths=config["lengths"],
+            split="best_of_n",
+            samples=config["rlhf"]["evaluation_samples"],
+            seed=config["sampling"]["seed"],
+            precision=config["sampling"]["precision"],
+        ),
+        code=code("sample_aligned"),
+    shell:
+        "python {params.call} {params.settings} --log {log}"
+
+
+rule score_aligned:
+    input:
+        posts=made("data/posts.parquet"),
+        samples=of_ranker("samples/aligned"),
+        tokenizer=made("data/tokenizer"),
+        reward_models=expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
+        evaluator=made(f"reward_models/{EVALUATOR}"),
+    output:
+        scores=of_ranker("scores/aligned"),
+    log:
+        made(f"logs/score_aligned/{RANKER}.log"),
+    benchmark:
+        made(f"benchmarks/score_aligned/{RANKER}.tsv")
+    conda:
+        TRAIN
+    threads: cpus("score")
+    resources:
+        **asks("score"),
+    params:
+        call=call("score_aligned"),
+        settings=settings(
+            shape=shape_of(),
+            evaluator_shape=shape_of(config["evaluator"]["scale"]),
+            lengths=config["lengths"],
+            precision=config["scoring"]["precision"],
+        ),
+        code=code("score_aligned"),
+    shell:
+        "python {params.call} {params.settings} --log {log}"
+
+
+rule measure_aligned:
+    input:
+        posts=made("data/posts.parquet"),
+        samples=of_ranker("samples/aligned"),
+    output:
+        diagnostics=of_ranker("diagnostics/aligned"),
+    log:
+        made(f"logs/measure_aligned/{RANKER}.log"),
+    benchmark:
+        made(f"benchmarks/measure_aligned/{RANKER}.tsv")
+    localrule: True
+    conda:
+        ANALYSIS
+    params:
+        call=call("measure_aligned"),
+        settings=settings(world=config["world"], gold=HAS_GOLD),
+        code=code("measure_aligned", *[f"underspec/data/gold_raters/{config['world']}"] * HAS_GOLD),
+    shell:
+        "python {params.call} {params.settings} --log {log}"

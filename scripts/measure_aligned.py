@@ -1,0 +1,34 @@
+from pathlib import Path
+
+from underspec.analysis.text_features import diagnose
+from underspec.artifacts import (
+    ALIGNED_DIAGNOSTICS,
+    ALIGNED_SAMPLES,
+    read_posts,
+    read_table,
+    write_table,
+)
+from underspec.command import command
+from underspec.config import sections
+from underspec.data.gold_raters import gold_reward, parts
+
+
+def measure_aligned(
+    *, world: str, gold: sections.Flag, posts: Path, samples: list[Path], diagnostics: list[Path]
+) -> None:
+    """Measure every sample of aligned policies: words, what it shares with the post, and what the
+    world's gold rater, if there is one, gives it, and for what.
+
+    diagnostics: the tables to write, in the order of the samples.
+    """
+    for source, path in zip(samples, diagnostics, strict=True):
+        drawn = read_table(source, ALIGNED_SAMPLES)
+        table = read_posts(posts, drawn.post_id, source)
+        measured = diagnose(table, drawn).assign(**parts(world, table, drawn))
+        if gold:
+            measured["gold"] = gold_reward(world, table, drawn)
+        write_table(measured, path, ALIGNED_DIAGNOSTICS)
+
+
+if __name__ == "__main__":
+    command(measure_aligned)
