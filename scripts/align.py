@@ -78,11 +78,13 @@ def align(
         sft_policy.t5, names, centering, samples, longest, stream_seed(seed, CENTERING)
     )
     reward = reward.centred(centering, drawn)
-    log.info("mean reward of the SFT policy by each member: %s", np.round(reward.constants, 3))
+    constants = np.asarray(reward.constants).ravel()
+    log.info("mean reward of the SFT policy by each member: %s", np.round(constants, 3))
     if bounded_reward:
         reward = bounded(reward, sft_policy, stream_seed(seed, CENTERING))
     identity = {
         "reward": [str(folder) for folder in reward_models],
+        "means": constants.tolist(),  # of these reward models, and no others of this name
         "aggregator": aggregator,
         "bounded": bounded_reward,
     }

@@ -204,9 +204,9 @@ def _unknown_rankers(config: Config):
     allowed = [each.name for each in rankers(cells, config.aggregators, config.ensemble_size)]
     some = ", ".join([*allowed[:1], *allowed[len(cells) :: len(config.aggregators)]][:6])
     for scale, asked in config.rlhf.rankers.items():
-        scales = ", ".join(config.scales)
-        key = f"rlhf.rankers.{scale}"
-        yield key, scale not in config.scales, f"not one of the scales, {scales}"
+        key, scales = f"rlhf.rankers.{scale}", ", ".join(config.scales)
+        missing = f"{scale} is not one of the scales, {scales}; for no RLHF there, give []"
+        yield key, asked and scale not in config.scales, missing
         for name in asked:
             yield key, name not in allowed, f"{name} is no ranker of the grid; such are {some}"
 

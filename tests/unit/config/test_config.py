@@ -70,6 +70,10 @@ def test_an_overlay_lies_over_what_it_extends():
     assert kept.items() <= released["pretrain"]["checkpoints"].items()
 
 
+def is_section(kind):
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
 def missing_keys(model, section, place=""):
     """Fields of the schema `model` that the config section does not list."""
     for name, field in model.model_fields.items():
@@ -78,9 +82,9 @@ def missing_keys(model, section, place=""):
                 yield f"{place}{name}"
             continue
         kind, value = field.annotation, section[name]
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if is_section(kind):
             yield from missing_keys(kind, value, f"{place}{name}.")
-        elif get_origin(kind) is dict and issubclass(get_args(kind)[1], BaseModel):
+        elif get_origin(kind) is dict and is_section(get_args(kind)[1]):
             for key, inner in value.items():
                 yield from missing_keys(get_args(kind)[1], inner, f"{place}{name}.{key}.")
 

@@ -109,6 +109,20 @@ MISTAKES = [
     ("cheaper_ensembles.warm", [7, 10], "cheaper_ensembles.warm", "7 is not in pretrain_seeds"),
     ("cheaper_ensembles.multihead", [10, 10], "cheaper_ensembles.multihead", "duplicates"),
     ("cheaper_ensembles.warm", True, "cheaper_ensembles.warm", "list"),
+    ("rlhf.rankers", {"huge": ["a"]}, "rlhf.rankers.huge", "not one of .* base, large, xl;"),
+    (
+        *("rlhf.rankers", {"base": ["single-pretrain9-finetune10"]}, "rlhf.rankers.base"),
+        "pretrain9-finetune10 is no ranker of the grid; such are single-pretrain10-finetune10, "
+        "finetune-pretrain10-mean, pretrain-finetune10-mean$",
+    ),
+    ("rlhf.rankers.base", ["a", "a"], "rlhf.rankers.base", "duplicates"),
+    ("rlhf.kl_coefficients", [0.1, 0], "rlhf.kl_coefficients.1", "greater than 0"),
+    ("rlhf.kl_coefficients", [], "rlhf.kl_coefficients", "at least 1"),
+    ("rlhf.samples", 1, "rlhf.samples", "greater than or equal to 2"),
+    ("rlhf.recipe.dropout", 0.1, "rlhf.recipe", "has dropout"),
+    ("rlhf.recipe.epochs", 1, "rlhf.recipe.epochs", "no such key"),
+    ("compute.rlhf", {"base": {"gpus": 3}}, "rlhf.recipe.batch", "32.*the 3 GPUs of compute.rlhf"),
+    ("compute.rlhf", {"base": {"sharded": True}}, "compute.rlhf.base.sharded", "micro_batch"),
     ("models.gold", MINIATURE["models"]["base"], "models", "'gold' .* name a scale"),
     ("tokenizer.source.name", "a\nb", "tokenizer.source.name", "one line of text"),
     ("estimate.tflops", 1e-300, "estimate.tflops", "greater than or equal to 0.001"),
@@ -222,7 +236,8 @@ def named(experiment, scale):
     """The miniature under a name, with its smallest scale under another."""
     config = changed("experiment", experiment)
     config["models"][scale] = config["models"].pop("base")
-    return config | {"scales": [scale, "large"]}
+    rankers = {scale: config["rlhf"]["rankers"].pop("base")}
+    return config | {"scales": [scale, "large"], "rlhf": config["rlhf"] | {"rankers": rankers}}
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -256,7 +271,7 @@ WRITTEN = [
     ("centering", 1, 1.0),
     ("labels.length_bias", "-0.25", -0.25),
     ("resamples", "500", 500),
-    ("pretrain_seeds", ["0", "1", "2"], [0, 1, 2]),
+    ("pretrain_seeds", ["10", "11", "12"], [10, 11, 12]),
     ("best_of_n", ["1", "4", "16"], [1, 4, 16]),
     ("protect_pretrains", "true", True),
     ("protect_pretrains", "False", False),
