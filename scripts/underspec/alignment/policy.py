@@ -14,10 +14,7 @@ from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.teacher_forcing import TeacherForcing
 from underspec.models.t5 import encoder_decoder
 
-# A batch has a few samples of posts of many lengths. Padding to a multiple of so many tokens
-# takes fewer, larger operations. Posts on a GPU are padded as shared_post_t5 says.
-POST_MULTIPLE = 8
-SAMPLE_MULTIPLE = 8
+SAMPLE_MULTIPLE = 8  # padding samples to a multiple of so many tokens takes fewer operations
 LOGITS_AT_ONCE = 2**26  # a quarter of a gigabyte each
 
 Samples = list[list[np.ndarray]]  # of each post, token ids: with eos, unless truncated
@@ -54,8 +51,7 @@ class AlignedPolicy(nn.Module):
 
 
 def forcing(policy: T5ForConditionalGeneration, longest: tuple[int, int]) -> TeacherForcing:
-    multiple = None if policy.device.type == "cuda" else POST_MULTIPLE
-    encoder = Encoder(policy.encoder, longest[0], multiple)
+    encoder = Encoder(policy.encoder, longest[0], joined=True)
     return TeacherForcing(encoder, policy_decoder(policy), longest[1], SAMPLE_MULTIPLE)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from underspec.alignment.policy import POST_MULTIPLE, Samples
+from underspec.alignment.policy import Samples
 from underspec.data.tokenization import EOS
 from underspec.errors import ArtifactError
 from underspec.inference import continuous_batching
@@ -28,8 +28,7 @@ def draw(
     They are a function of the weights, `seed` and the post's name; longest: the maximum lengths of
     a post and of a sample, which is truncated. Raises ArtifactError if logits are not finite.
     """
-    multiple = None if policy.device.type == "cuda" else POST_MULTIPLE
-    encoder = Encoder(policy.encoder, longest[0], multiple)
+    encoder = Encoder(policy.encoder, longest[0], joined=True)
     task = Task(encoder, policy_decoder(policy), names, posts, samples, longest[1], seed)
     drawn: Samples = [[]] * len(posts)
     log_probs = np.empty((len(posts), samples), np.float32)

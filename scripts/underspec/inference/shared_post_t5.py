@@ -32,6 +32,7 @@ from underspec.models import fused_layers
 MIN_ROWS = 4
 MIN_MULTIPLICATIONS = 400
 POST_MULTIPLE = 128
+JOINED_MULTIPLE = 8
 POSTS_SHARE = 0.2  # share of a GPU's memory for the cross-attention cache
 
 
@@ -45,19 +46,22 @@ class Encoded(NamedTuple):
 class Encoder:
     """The encoder stack of a T5, for posts of at most `longest` tokens.
 
-    Posts are padded to a multiple of `multiple` tokens: by default POST_MULTIPLE on a GPU, and 1 on
-    a CPU. With more, small batches of posts of many lengths take fewer operations.
+    On a GPU, posts are padded to a multiple of POST_MULTIPLE tokens. If they are `joined`, they are
+    padded to a multiple of JOINED_MULTIPLE tokens elsewhere too, and the states of all to one
+    length. With few texts per post and posts of many lengths, that takes fewer operations.
     """
 
-    def __init__(self, stack: T5Stack, longest: int, multiple: int | None = None):
+    def __init__(self, stack: T5Stack, longest: int, joined: bool = False):
         self.device, self.embed = stack.embed_tokens.weight.device, stack.embed_tokens
+        self.joined = joined
         self.layers = [_Layer(block) for block in stack.block]
-        self.multiple = multiple or (POST_MULTIPLE if fused_layers.fused(self.device) else 1)
+        multiple = JOINED_MULTIPLE if joined else 1
+        self.multiple = POST_MULTIPLE if fused_layers.fused(self.device) else multiple
         self.bias = _position_bias(stack, rounded_up(longest, self.multiple), self.device)
         self.norm = stack.final_layer_norm
 
     def __call__(self, posts: list[np.ndarray]) -> list[Encoded]:
-        """The states of `posts` (token ids, sorted by length), one item per length."""
+        """The states of `posts` (token ids, sorted by length): one item per length, or for all."""
         missing = MIN_ROWS - sum(map(len, posts))
         filled = [*posts, *posts[-1:] * max(0, -(-missing // len(posts[-1])))]
         texts = padded(filled, self.multiple)
@@ -73,13 +77,14 @@ class Encoder:
             states = layer.feed_forward(states)
         states = _normed(states, self.norm.variance_epsilon) * self.norm.weight
         parts = states.split([length * count for length, count in runs])
-        return [
+        encoded = [
             Encoded(
                 part.view(-1, length, part.shape[-1])[:count],
                 None if bias is None else bias[:count],
             )
             for part, bias, (length, count) in zip(parts, padding_bias, wanted, strict=True)
         ]
+        return [_joined(encoded)] if self.joined else encoded
 
     def _padding_bias(self, ends: list[int], runs: list[tuple[int, int]]) -> list[Tensor]:
         """Encoded.padding_bias of each run; `ends` are the lengths of posts without padding."""
@@ -89,6 +94,17 @@ class Encoder:
             )[:, None, None]
             for mask in padding_masks(ends, runs, self.device)
         ]
+
+
+def _joined(encoded: list[Encoded]) -> Encoded:
+    """States of several lengths as those of the greatest length."""
+    longest = encoded[-1].states.shape[1]
+    states = [pad(each.states, (0, 0, 0, longest - each.states.shape[1])) for each in encoded]
+    biases = [
+        pad(each.padding_bias, (0, longest - each.states.shape[1]), value=-torch.inf)
+        for each in encoded
+    ]
+    return Encoded(torch.cat(states), torch.cat(biases))
 
 
 class Decoder:

@@ -1,8 +1,8 @@
 """A T5's outputs at every token of given texts, many per post (teacher forcing).
 
 The tokens of all texts are the rows of one matrix, as in shared_post_t5, so that nothing is
-computed for padding; with `multiple` above 1, texts are padded to a multiple of so many tokens, and
-take fewer operations. Works with and without gradients.
+computed for padding. With `multiple` above 1, texts are padded to a multiple of so many tokens, and
+take fewer operations. It works with and without gradients.
 """
 
 from itertools import accumulate
