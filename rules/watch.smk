@@ -197,3 +197,10 @@ onstart:
         threading.Thread(
             target=warn_of_waiting_jobs, args=[workflow.workdir_init], daemon=True
         ).start()
+
+
+# With its limit of jobs per second, every job that ends leaves Snakemake (9.27) a chain of timers for
+# good, and each tick looks through all jobs that wait: a third of a core after 180 jobs. On one
+# machine the limit has no use.
+if workflow.local_exec and workflow.scheduling_settings:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
