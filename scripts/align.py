@@ -89,7 +89,8 @@ def align(
         "bounded": bounded_reward,
     }
     objective = rloo(
-        aligned, reward, prompts, recipe["batch"], samples, kl_coefficient, seed, identity
+        *(aligned, sft_policy, reward, prompts),
+        *(recipe["batch"], samples, kl_coefficient, seed, identity),
     )
     result = train(
         aligned,

@@ -82,7 +82,7 @@ def ours(policy, reward_models, posts, tokenizer, longest):
     aligned = AlignedPolicy(copied.config, lengths, copied)
     scorers = [Scorer(model, (lengths[0], longest + 1)) for model in reward_models]
     reward = RankerReward(scorers, lambda each: each.mean(axis=0), tokenizer, longest + 1)
-    objective = rloo(aligned, reward, posts, POSTS, SAMPLES, COEFFICIENT, 0, {})
+    objective = rloo(aligned, aligned.frozen(), reward, posts, POSTS, SAMPLES, COEFFICIENT, 0, {})
     optimizer = OPTIMIZERS["adamw"](aligned.parameters(), 0.0, 0.0)
 
     def step(seed: int) -> int:

@@ -23,6 +23,7 @@ Reward = Callable[[list[np.ndarray], Samples], np.ndarray]
 
 def rloo(
     policy: AlignedPolicy,
+    sft_policy: AlignedPolicy,
     reward: Reward,
     posts: list[np.ndarray],
     batch: int,
@@ -31,20 +32,14 @@ def rloo(
     seed: int,
     identity: dict,
 ) -> Objective:
-    """The objective of `policy`, which is the SFT policy at first.
+    """The objective of `policy`, which starts as a copy of `sft_policy`.
 
     A row is a post (token ids) with `samples` samples, at least two. The samples are a function of
     the policy's weights, the seed, the step and the row. `identity` says what the reward is, so
     that a run resumes only with the same.
     """
-    sft_policy = policy.frozen()
-    reference = {}  # the SFT policy's weights, folded once they are on their device
-
-    def of_sft_policy() -> tuple:
-        device = next(policy.parameters()).device
-        if device not in reference:
-            reference[device] = sft_policy.to(device).forcing()
-        return reference[device]
+    with torch.no_grad():
+        reference = sft_policy.forcing()
 
     @torch.no_grad()
     def make(step: int, rows: range) -> Batch:
@@ -58,25 +53,25 @@ def rloo(
             stream_seed(seed, ROLLOUTS, step),
         )
         rewards = reward(chosen, drawn)
-        sft = log_probs(of_sft_policy(), chosen, drawn).view(len(rows), -1).cpu().numpy()
+        sft = log_probs(reference, chosen, drawn).view(len(rows), -1).cpu().numpy()
         advantages = leave_one_out(rewards - coefficient * (own - sft))
         return {
             "posts": chosen,
             "samples": drawn,
-            "advantages": torch.from_numpy(advantages.astype(np.float32).ravel()),
-            "rewards": torch.from_numpy(rewards.ravel()),
+            "advantages": torch.from_numpy(advantages.astype(np.float32)),
+            "rewards": torch.from_numpy(rewards),
         }
 
     def loss(model: AlignedPolicy, batch: Batch) -> Tensor:
-        return -(batch["advantages"] * model(batch["posts"], batch["samples"])).sum()
+        return -(batch["advantages"].flatten() * model(batch["posts"], batch["samples"])).sum()
 
     def terms(batch: Batch) -> int:
-        return len(batch["advantages"])
+        return batch["advantages"].numel()
 
     @torch.no_grad()
     def measures(batch: Batch) -> dict[str, float]:
         drawn = batch["samples"]
-        divergence = kl_divergence(policy.forcing(), of_sft_policy(), batch["posts"], drawn)
+        divergence = kl_divergence(policy.forcing(), reference, batch["posts"], drawn)
         return {
             "reward": float(batch["rewards"].sum()),
             "kl": float(divergence.sum()),
@@ -87,7 +82,20 @@ def rloo(
         }
 
     settings = {"data": digest(posts), "samples": samples, "coefficient": coefficient} | identity
-    return Objective(make, loss, terms, settings, measures)
+    return SampledTogether(make, loss, terms, settings, measures)
+
+
+class SampledTogether(Objective):
+    """An objective whose micro-batches are drawn and scored together: only the update, which keeps
+    states for the gradient, needs them small."""
+
+    def batches(self, step: int, micro_batches: list[range]) -> list[Batch]:
+        first = micro_batches[0].start
+        together = self.batch(step, range(first, micro_batches[-1].stop))
+        return [
+            {name: each[rows.start - first : rows.stop - first] for name, each in together.items()}
+            for rows in micro_batches
+        ]
 
 
 def leave_one_out(rewards: np.ndarray) -> np.ndarray:

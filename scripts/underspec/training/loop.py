@@ -58,6 +58,10 @@ class Objective:
     settings: dict = field(default_factory=dict)
     measures: Callable[[Batch], dict[str, float]] = lambda batch: {}
 
+    def batches(self, step: int, micro_batches: list[range]) -> list[Batch]:
+        """The rows of a process in micro-batches."""
+        return [self.batch(step, rows) for rows in micro_batches]
+
 
 class Interrupted(SystemExit):
     """A signal stopped the training, which has saved a checkpoint; the exit code is not zero."""
@@ -100,7 +104,7 @@ def train(
     saved = time.monotonic()
     with _stop_requested() as stop:
         while step < recipe.steps:
-            batches = [objective.batch(step, rows_of_batch) for rows_of_batch in micro_batches]
+            batches = objective.batches(step, micro_batches)
             terms, stopping, due = sum_over_processes(
                 accelerator,
                 sum(map(objective.terms, batches)),
