@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.config.config import recipe
 from underspec.config.sources import checkpoint_of, pretrains
-from underspec.grid import reward_models
+from underspec.grid import rankers, reward_models
 from underspec.models.operations import corrupted, forward, parameters
 
 BYTES = 4  # per weight; all weights are saved in single precision
@@ -120,6 +120,51 @@ def stages(
             0,
             f"{count} reward models x {posts['best_of_n']:,} posts x {samples} samples",
         )
+    yield from _rlhf(config, posts["best_of_n"], lengths, size[config["policy"]["scale"]])
+
+
+def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iterator[Stage]:
+    """The aligned policies, of `size` parameters, and what judges them on `posts` posts."""
+    vocabulary, settings = config["tokenizer"]["vocabulary"], config["rlhf"]
+    shapes = {scale: model["shape"] for scale, model in config["models"].items()}
+    its_recipe = recipe(config, "rlhf", "recipe")
+    policies = len(settings["kl_coefficients"]) * len(settings["seeds"])
+    policy = shapes[config["policy"]["scale"]]
+    cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
+    members = {
+        ranker.name: len(ranker.members)
+        for ranker in rankers(cells, config["aggregators"], config["ensemble_size"])
+    }
+    k, fresh = settings["samples"], settings["evaluation_samples"]
+    for scale, names in settings["rankers"].items():
+        steps, batch = its_recipe["steps"], its_recipe["batch"]
+        for count, number in Counter(members[name] for name in names).items():
+            # To sample, to find the divergence, and three passes to train.
+            each = 5 * forward(policy, vocabulary, *lengths, k)
+            each += count * forward(shapes[scale], 0, *lengths, k)
+            yield Stage(
+                "align",
+                scale,
+                number * policies,
+                steps * batch * each,
+                "training",
+                BYTES * size,
+                CHECKPOINT_BYTES[its_recipe["optimizer"]] * size,
+                f"{steps:,} steps x {batch} posts x {k} samples, {count} reward models",
+            )
+        if not names:
+            continue
+        drawn = f"{policies} policies x {posts:,} posts x {fresh} samples"
+        each = 3 * forward(policy, vocabulary, *lengths, fresh)  # twice more for the divergence
+        disk = posts * policies * fresh * lengths[1] * SAMPLE_BYTES
+        operations = posts * policies * each
+        yield Stage("sample aligned", scale, len(names), operations, "sampling", disk, 0, drawn)
+        each = len(cells) * forward(shapes[scale], 0, *lengths, fresh)
+        each += forward(shapes[config["evaluator"]["scale"]], 0, *lengths, fresh)
+        disk = (len(cells) + 1) * posts * policies * fresh * SCORE_BYTES
+        judged = f"{len(cells)} reward models and the evaluator x {drawn}"
+        operations = posts * policies * each
+        yield Stage("score aligned", scale, len(names), operations, "scoring", disk, 0, judged)
 
 
 def _training(

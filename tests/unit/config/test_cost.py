@@ -107,6 +107,32 @@ def test_jobs_of_cheaper_ensembles():
     assert scored.operations / plain["score", "base"].operations == pytest.approx(12 / 9)
 
 
+def test_jobs_of_rlhf():
+    """A policy for each ranker, coefficient and seed. A larger ensemble costs more."""
+    config = copy.deepcopy(MINIATURE)
+    rankers = [
+        "single-pretrain10-finetune10",
+        "pretrain-finetune10-mean",
+        "pretrain-finetune10-min",
+    ]
+    config["rlhf"] |= {"rankers": {"large": rankers, "xl": []}, "seeds": [0, 1]}
+    validate(config)
+    found = [stage for stage in stages(config, POSTS) if "align" in stage.stage]
+    assert [(each.stage, each.scale, each.jobs) for each in found] == [
+        ("align", "large", 1 * 3 * 2),
+        ("align", "large", 2 * 3 * 2),
+        ("sample aligned", "large", 3),
+        ("score aligned", "large", 3),
+    ]
+    single, ensemble, *_ = (each.operations for each in found)
+    assert single < ensemble < 5 * single
+    config["rlhf"]["samples"] *= 2
+    (more, *_) = (each for each in stages(config, POSTS) if each.stage == "align")
+    assert single < more.operations < 2 * single
+    config["rlhf"]["rankers"]["large"] = []
+    assert not [each for each in stages(config, POSTS) if "align" in each.stage]
+
+
 def test_what_is_imported_is_not_trained():
     config = copy.deepcopy(MINIATURE)
     config["pretrain"]["checkpoints"] = {"xxl": {"source": "hub", "path": "some/t5"}}
