@@ -12,7 +12,7 @@ SHARED = "shared"  # the modules of `underspec` itself
 # Each may import those before it, as docs/architecture.md says.
 ORDER = [
     *(SHARED, "data", "models", "importers", "training", "inference"),
-    *("analysis", "provenance", "config", "report", "monitoring", "alignment"),
+    *("analysis", "alignment", "provenance", "config", "report", "monitoring"),
 ]
 WITHOUT_TORCH = ["analysis", "provenance", "config", "report", "monitoring"]
 
