@@ -187,6 +187,11 @@ def not_a_guess_at_the_account(record):
 
 
 onstart:
+    if workflow.local_exec:
+        # With its limit of jobs per second, every job that ends leaves Snakemake (9.27) a chain of
+        # timers for good, and each tick looks through all jobs that wait: a third of a core after
+        # 180 jobs. On one machine the limit has no use.
+        workflow.scheduler.job_rate_limiter = None
     on_slurm = not workflow.local_exec and shutil.which("squeue") is not None
     run_note.of_this_process(on_slurm).write()
     if STATUS:
@@ -197,10 +202,3 @@ onstart:
         threading.Thread(
             target=warn_of_waiting_jobs, args=[workflow.workdir_init], daemon=True
         ).start()
-
-
-# With its limit of jobs per second, every job that ends leaves Snakemake (9.27) a chain of timers for
-# good, and each tick looks through all jobs that wait: a third of a core after 180 jobs. On one
-# machine the limit has no use.
-if workflow.local_exec and workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None

@@ -187,3 +187,14 @@ def test_the_lock_of_a_killed_run_is_lifted_once_nothing_of_it_is_left(tmp_path)
         time.sleep(0.2)
     assert done.returncode == 0, done.stderr
     assert not list((folder / LOCKS).glob("*"))
+
+
+@pytest.mark.slow
+def test_a_local_run_looks_for_jobs_only_when_one_has_ended(tmp_path):
+    """Snakemake's limit of jobs per second would make it look every second, and more often with
+    every job."""
+    folder = copy_repository(tmp_path)
+    both = [str(RESULTS / path) for path in ("data/pretraining/0.txt", "data/posts.parquet")]
+    said = snakemake(folder, *both, *SMOKE, "--cores", "1", "--verbose").stderr
+    assert said.count("Execute 1 jobs...") == 2
+    assert said.count("Ready jobs: ") <= 3
