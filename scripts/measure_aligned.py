@@ -24,7 +24,8 @@ def measure_aligned(
     for source, path in zip(samples, diagnostics, strict=True):
         drawn = read_table(source, ALIGNED_SAMPLES)
         table = read_posts(posts, drawn.post_id, source)
-        measured = diagnose(table, drawn).assign(**parts(world, table, drawn))
+        measured = diagnose(table, drawn).drop(columns="similarity")
+        measured = measured.assign(**parts(world, table, drawn))
         if gold:
             measured["gold"] = gold_reward(world, table, drawn)
         write_table(measured, path, ALIGNED_DIAGNOSTICS)
