@@ -88,7 +88,7 @@ rule claims:
         settings=settings(
             evidence=[made(f"evidence/{scale}") for scale in SCALES],
             best_of_n=config["best_of_n"],
-            pretrains=len(config["pretrain_seeds"]),
+            pretraining_seeds=len(config["pretrain_seeds"]),
             grid=config["grid"],
             ensemble_size=config["ensemble_size"],
             world=config["world"],

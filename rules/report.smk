@@ -23,7 +23,7 @@ GALLERY = ["figure1", "figure2", "figure3", "figure4"]
 # The results trained here, if there are any, and the verdicts of a run of the same config.
 MODELS = BUNDLED["models"] + [
     *([] if config["bundle"] else [made("policy")]),
-    *(pretrained(*one) for one in pretrains(config) if not config["bundle"]),
+    *(pretrained(*one) for one in pretrained_checkpoints(config) if not config["bundle"]),
 ]
 SHIPPED = shipped_verdicts(HERE, config)
 

@@ -59,13 +59,13 @@ def evidence(
     if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
         aggregators = design["aggregators"]
         every.append(read_cheaper(results, of_this, read.layout, ensembles, aggregators))
-    pretrains = len(design["pretrain_seeds"])
+    seeds = len(design["pretrain_seeds"])
     curves = overoptimisation.curves(of_this, read.metrics)
     tables = {
         "exact": supplementary_tables.exact(of_this, read.metrics),
         "shift": supplementary_tables.shift(of_this, diagnostics, read.metrics),
         "components": supplementary_tables.components(of_this),
-        "paired": supplementary_tables.paired(of_this, found, metrics, pretrains),
+        "paired": supplementary_tables.paired(of_this, found, metrics, seeds),
         "overoptimisation": of_scale(curves, of_this, []),
         "hedging": of_scale(hedging.stops(of_this, read.metrics), of_this, []),
         "rankers": pd.concat(

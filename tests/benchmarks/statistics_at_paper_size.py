@@ -50,7 +50,7 @@ def models(design: dict) -> list[RewardModel]:
 
 
 def generate(folder: Path, posts: int, design: dict) -> None:
-    """Rewards with effects of pretrain and finetune; a tenth of the samples are duplicates."""
+    """Rewards with effects of both kinds of seeds; a tenth of the samples are duplicates."""
     rng = np.random.default_rng(0)
     shape = (posts, SAMPLES_A_POST)
     text = rng.integers(0, 300, shape)
@@ -79,9 +79,9 @@ def generate(folder: Path, posts: int, design: dict) -> None:
     judge = {"scale": "xxl", "parameters": 11 * 10**9, "accuracy": 0.8, "pairs": 5000}
     describe(f"reward_models/{JUDGES['evaluator']}", **judge)
     for scale in design["scales"]:
-        pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in design["pretrain_seeds"]]
+        of_seed = [effect(0.6) + rng.normal(0, 0.2) for _ in design["pretrain_seeds"]]
         for model in models(design):
-            put(f"{scale}/{model.name}", quality + pretrain[model.pretrain_seed] + effect(0.4))
+            put(f"{scale}/{model.name}", quality + of_seed[model.pretrain_seed] + effect(0.4))
             described = {"scale": scale, "parameters": 10**9, "accuracy": 0.7, "pairs": 5000}
             describe(f"reward_models/{scale}/{model.name}", **described)
     measured = keys.assign(words=text.ravel() % 40, common_subsequence=5.0, copied=0.5)
@@ -151,7 +151,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
         table1_long=folder / "tables/table1_long.csv",
         best_of_n=design["best_of_n"],
-        pretrains=len(design["pretrain_seeds"]),
+        pretraining_seeds=len(design["pretrain_seeds"]),
         grid=design["grid"],
         ensemble_size=design["ensemble_size"],
         world="debian",
@@ -180,8 +180,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where results go (left out: nowhere)")
     options = parser.parse_args()
-    posts, pretrains = SIZES[options.size]
-    design = DESIGN | {"pretrain_seeds": list(range(pretrains))}
+    posts, seeds = SIZES[options.size]
+    design = DESIGN | {"pretrain_seeds": list(range(seeds))}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if not (folder / "diagnostics.parquet").exists():

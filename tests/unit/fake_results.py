@@ -46,7 +46,7 @@ CLOSE = {"rel": 1e-5, "abs": 1e-7}  # the tables print six digits, rewards are s
 
 
 def make_results(folder, design):
-    """A results folder with planted pretrain effects; about one sample in five is a duplicate."""
+    """A results folder with planted effects of seeds; about one sample in five is a duplicate."""
     rng = np.random.default_rng(7)
     text = rng.integers(0, 30, (POSTS, SAMPLES_A_POST))
 
@@ -85,10 +85,10 @@ def make_results(folder, design):
         put_scores("gold", np.round(2 * quality))
     models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
     for scale, accuracy in zip(design["scales"], (0.6, 0.7), strict=False):
-        pretrain = {seed: effect(0.7) + seed / 4 for seed in design["pretrain_seeds"]}
+        of_seed = {seed: effect(0.7) + seed / 4 for seed in design["pretrain_seeds"]}
         paths = []
         for model in models:
-            rewards = quality + pretrain[model.pretrain_seed] + effect(0.4)
+            rewards = quality + of_seed[model.pretrain_seed] + effect(0.4)
             paths.append(put_scores(f"{scale}/{model.name}", rewards))
             put_metrics(
                 f"reward_models/{scale}/{model.name}",
@@ -109,7 +109,7 @@ def make_results(folder, design):
 
 def score_cheaper(folder, scale):
     """Tables of cheaper ensembles of pretraining seed 0 that are copies of the grid's: WARM of its
-    first finetune, the heads of its two finetunes. Returns the config's cheaper_ensembles."""
+    first reward model, the heads of its two. Returns the config's cheaper_ensembles."""
     chosen = {"warm": [0], "multihead": [0]}
     warm, multihead = cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2)
     copies = dict(
@@ -164,7 +164,13 @@ def rows(table):
 def judges_of(ranker):
     for judge in MODELS:
         same = judge.pretrain_seed == ranker.pretrain_seed
-        kind = "itself" if judge == ranker else "same pretrain" if same else "other pretrain"
+        kind = (
+            "itself"
+            if judge == ranker
+            else "same pretraining seed"
+            if same
+            else "other pretraining seed"
+        )
         yield kind, judge
 
 
@@ -182,7 +188,7 @@ def agreement_values(world, scale, kind, n):
     pairs = [
         (first, second)
         for first, second in itertools.combinations(MODELS, 2)
-        if (first.pretrain_seed == second.pretrain_seed) == (kind == "same pretrain")
+        if (first.pretrain_seed == second.pretrain_seed) == (kind == "same pretraining seed")
     ]
 
     def text(model, post):

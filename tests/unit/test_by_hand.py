@@ -60,7 +60,7 @@ PRETRAIN |= {"pretrain_seed": 0}
 PRETRAIN |= {"corruption": CONFIG["corruption"], "recipe": RECIPE, "device_layout": {}}
 PRETRAIN |= {"checkpoints": "checkpoints"}
 FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "device_layout")}
-FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrain": "gone", "lengths": LENGTHS}
+FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrained": "gone", "lengths": LENGTHS}
 FINETUNE |= {"checkpoints": "checkpoints"}
 REWARD = FINETUNE | {"preferences": "preferences", "scale": "base", "centering": 0.01}
 REWARD |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1}
@@ -125,7 +125,7 @@ CASES = {
         SAMPLE | {"distribution": {"temperature": 0.0, "top_k": None, "top_p": 1.0}},
         "--distribution.temperature: 0.0 is not allowed",
     ),
-    "no pretrain": ("policy", FINETUNE | {"seed": 0}, "gone: no checkpoint there"),
+    "no checkpoint": ("policy", FINETUNE | {"seed": 0}, "gone: no checkpoint there"),
     "samples of other posts": ("score", SCORE, "posts: lacks posts that "),
     "comparisons of other posts": ("reward_model", REWARD, "posts: lacks posts that "),
     "gold of other posts": ("gold_score", RATED, "posts: lacks posts that "),
@@ -197,7 +197,12 @@ CASES = {
     ),
     "no evidence": (
         "claims",
-        {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
+        {
+            "claims_file": ROOT / "reports/claims.yaml",
+            "evidence": [],
+            "tables": [],
+            "pretraining_seeds": 2,
+        }
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
         | {"grid": "full", "ensemble_size": 5, "world": "debian", "table1_long": "gone"},
         "--evidence: names no scale",

@@ -38,15 +38,15 @@ SEEDS = st.lists(st.integers(0, 10**6), min_size=2, max_size=8, unique=True)
 
 
 @given(SEEDS, SEEDS, SEEDS, st.integers(2, 10))
-def test_names_are_unique_and_lead_back_to_the_folder(warm, multihead, finetunes, size):
-    made = cheaper_ensembles({"warm": warm, "multihead": multihead}, finetunes, size)
+def test_names_are_unique_and_lead_back_to_the_folder(warm, multihead, seeds, size):
+    made = cheaper_ensembles({"warm": warm, "multihead": multihead}, seeds, size)
     assert len(made) == len(warm) + len(multihead)
     tables = [table for each in made for table in each.tables]
     folders = [name for each in made for name in each.folders]
     assert len({*tables}) == len(tables) and len({*folders}) == len(folders)
     assert {folder(table) for table in tables} == {each.folder for each in made}
     assert all(re.fullmatch(TABLES, table) for table in tables)
-    of_grid = [Cell(p, f).name for p in {*warm, *multihead} for f in finetunes]
+    of_grid = [Cell(p, f).name for p in {*warm, *multihead} for f in seeds]
     assert not {*of_grid} & {*tables, *folders}
     assert [folder(name) for name in of_grid] == of_grid
 
@@ -70,18 +70,18 @@ def objective(seed=0):
 
 
 @pytest.fixture(scope="module")
-def pretrain(tmp_path_factory):
+def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrain")
     new_t5(SHAPE, VOCABULARY, 0).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
-def members(tmp_path, pretrain):
-    """Three finetunes from one head, that differ in the order of the data."""
+def members(tmp_path, pretrained):
+    """Three reward models from one head, that differ in the order of the data."""
     folders = {}
     for seed in range(3):
-        model = new_reward_model(pretrain, SHAPE, VOCABULARY, 0)
+        model = new_reward_model(pretrained, SHAPE, VOCABULARY, 0)
         model, rows = train(model, objective(seed), RECIPE, seed, tmp_path / "checkpoints", 1e9)
         save(model, tmp_path / f"finetune{seed}", rows, START)
         folders[tmp_path / f"finetune{seed}"] = dict(START)
@@ -98,7 +98,7 @@ def test_a_weight_is_the_mean_of_the_members(members):
     for name, found in average.items():
         together = torch.stack([each[name].double() for each in of_members])
         assert torch.equal(found, (together.sum(0) / 3).float())
-        if found.ndim > 1:  # the finetunes do differ
+        if found.ndim > 1:  # the members do differ
             assert together.std(0).max() > 0
     backwards = weight_average(dict(reversed(members.items())), SHAPE, VOCABULARY).state_dict()
     for name, found in average.items():
@@ -135,13 +135,13 @@ def gradients(model, batch):
     return {name: each.grad for name, each in model.named_parameters()}
 
 
-def test_each_head_learns_as_if_it_were_alone_and_the_backbone_from_their_mean(pretrain):
+def test_each_head_learns_as_if_it_were_alone_and_the_backbone_from_their_mean(pretrained):
     """The gradient of head j is 1/k of the gradient that it has as the head of its own model."""
     heads, batch = 3, objective().batch(0, range(4))
-    many = new_reward_model(pretrain, SHAPE, VOCABULARY, 0, heads)
+    many = new_reward_model(pretrained, SHAPE, VOCABULARY, 0, heads)
     of_many, alone = gradients(many, batch), []
     for head in range(heads):
-        one = new_reward_model(pretrain, SHAPE, VOCABULARY, 0)
+        one = new_reward_model(pretrained, SHAPE, VOCABULARY, 0)
         with torch.no_grad():
             one.head.weight.copy_(many.head.weight[head])
             one.head.bias.copy_(many.head.bias[[head]])
@@ -153,19 +153,19 @@ def test_each_head_learns_as_if_it_were_alone_and_the_backbone_from_their_mean(p
     assert not torch.allclose(of_many["head.weight"][0], of_many["head.weight"][1], rtol=0.1)
 
 
-def test_each_head_has_initial_weights_of_its_own(pretrain):
-    model = new_reward_model(pretrain, SHAPE, VOCABULARY, 0, 5)
+def test_each_head_has_initial_weights_of_its_own(pretrained):
+    model = new_reward_model(pretrained, SHAPE, VOCABULARY, 0, 5)
     assert model.head.weight.shape == (5, SHAPE["d_model"])
     assert len(torch.unique(model.head.weight)) == model.head.weight.numel()
 
 
-def trained(pretrain, heads, checkpoints, about=None):
+def trained(pretrained, heads, checkpoints, about=None):
     torch.set_num_threads(1)
-    model = new_reward_model(pretrain, SHAPE, VOCABULARY, 0, **heads)
+    model = new_reward_model(pretrained, SHAPE, VOCABULARY, 0, **heads)
     return train(model, about or objective(), RECIPE, 0, checkpoints, 1e9)
 
 
-def test_one_head_is_the_ordinary_reward_model_bit_for_bit(pretrain, tmp_path):
+def test_one_head_is_the_ordinary_reward_model_bit_for_bit(pretrained, tmp_path):
     """As its loss was written before there were several heads."""
     plain = objective()
 
@@ -176,15 +176,15 @@ def test_one_head_is_the_ordinary_reward_model_bit_for_bit(pretrain, tmp_path):
         return (0.01 * (chosen + rejected) ** 2 - likelihood).sum()
 
     about = type(plain)(plain.batch, loss, plain.terms, plain.settings)
-    first, rows = trained(pretrain, {}, tmp_path / "a", about)
-    second, rows_again = trained(pretrain, {"heads": 1}, tmp_path / "b")
+    first, rows = trained(pretrained, {}, tmp_path / "a", about)
+    second, rows_again = trained(pretrained, {"heads": 1}, tmp_path / "b")
     assert rows == rows_again
     again = second.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.state_dict().items())
 
 
-def test_a_multi_head_training_resumes_bit_for_bit_and_loads_with_its_heads(pretrain, tmp_path):
-    whole, rows = trained(pretrain, {"heads": 3}, tmp_path / "whole")
+def test_a_multi_head_training_resumes_bit_for_bit_and_loads_with_its_heads(pretrained, tmp_path):
+    whole, rows = trained(pretrained, {"heads": 3}, tmp_path / "whole")
     about = objective()
 
     def batch(step, those):
@@ -194,8 +194,8 @@ def test_a_multi_head_training_resumes_bit_for_bit_and_loads_with_its_heads(pret
 
     stopping = type(about)(batch, about.loss, about.terms, about.settings)
     with pytest.raises(Interrupted):
-        trained(pretrain, {"heads": 3}, tmp_path / "stopped", stopping)
-    resumed, rows_again = trained(pretrain, {"heads": 3}, tmp_path / "stopped")
+        trained(pretrained, {"heads": 3}, tmp_path / "stopped", stopping)
+    resumed, rows_again = trained(pretrained, {"heads": 3}, tmp_path / "stopped")
     again = resumed.state_dict()
     assert rows == rows_again
     assert all(torch.equal(value, again[name]) for name, value in whole.state_dict().items())

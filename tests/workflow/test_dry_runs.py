@@ -47,7 +47,7 @@ def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
     rules = scheduled(
         REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
     )
-    assert rules >= {"import_pretrain", "policy", "sample", "reward_model"}
+    assert rules >= {"import_checkpoint", "policy", "sample", "reward_model"}
     assert ("pretrain" in rules) == (experiment != "released")
 
 

@@ -108,7 +108,7 @@ def _curves(
 
 def _seeds(results: ScaleResults, groups: list[Members]) -> dict[int, int]:
     """The seed by which each reward model varies: its pretraining seed, unless all have the same
-    (the finetunes of one checkpoint, on the workshop grid)."""
+    (those of one checkpoint, on the workshop grid)."""
     models = {i: results.models[i] for members in groups for i in members}
     if len({model.pretrain_seed for model in models.values()}) > 1:
         return {i: model.pretrain_seed for i, model in models.items()}

@@ -135,9 +135,9 @@ def components(results: ScaleResults) -> pd.DataFrame:
     Columns component, n, variance and share (of the sum of all four); the component `one-way` is
     the paper's share, which per-model offsets explain.
     """
-    pretrain = np.array([model.pretrain_seed for model in results.models])
+    seeds = np.array([model.pretrain_seed for model in results.models])
     found = [
-        variance_components(pick(results.rewards, choices), pretrain) for choices in results.singles
+        variance_components(pick(results.rewards, choices), seeds) for choices in results.singles
     ]
     names = list(found[0])
     variance = np.stack([np.mean([each[name] for each in found], axis=0) for name in names])
@@ -154,7 +154,7 @@ def paired(
     results: ScaleResults,
     evidence: dict[Quantity, np.ndarray],
     metrics: dict[str, np.ndarray],
-    pretrains: int,
+    pretraining_seeds: int,
 ) -> pd.DataFrame:
     """Kinds of rankers against each other at the largest n, post by post.
 
@@ -178,7 +178,7 @@ def paired(
             first, second = (values[kind] for kind in kinds)
             sides = [evidence[f"{name} of {kind_name(*kind)}", n] for kind in kinds]
             size = max(abs(side[0, 0]) for side in sides)
-            interval = over_posts_and_seeds(*np.subtract(*sides), pretrains, size)
+            interval = over_posts_and_seeds(*np.subtract(*sides), pretraining_seeds, size)
             p_values = {"t": 1.0, "wilcoxon": 1.0}
             if (first != second).any():
                 p_values["t"] = stats.ttest_rel(first, second).pvalue

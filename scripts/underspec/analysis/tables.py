@@ -2,7 +2,7 @@
 
 Every column that is a mean over posts has its standard error beside it; low and high bound the
 95% interval. Rows for what a grid does not have (a finetune ensemble, a reward model of the same
-pretrain) are absent.
+pretraining seed) are absent.
 """
 
 import itertools

@@ -336,7 +336,7 @@ class Config(Section):
     newer_rankers: NewerRankers
     cheaper_ensembles: CheaperEnsembles
     rlhf: Rlhf
-    protect_pretrains: Flag
+    protect_pretrained: Flag
     resamples: Resamples
     checkpoint_seconds: Count
     compute: Compute

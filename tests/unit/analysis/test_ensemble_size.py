@@ -25,12 +25,12 @@ VALUES = arrays(np.float64, (2, 3, 4), elements=st.integers(-5, 5).map(float))
 MEMBERS = [(i, k) for k in range(1, 5) for i in combinations(range(4), k)]
 
 
-def grid(pretrains, finetunes, kind="full", posts=POSTS, seed=0):
+def grid(checkpoints, finetuning_seeds, kind="full", posts=POSTS, seed=0):
     """Results whose reward models share a quality and, of one checkpoint, an error; its metrics."""
     generator = np.random.default_rng(seed)
-    models = reward_models(kind, list(range(pretrains)), list(range(finetunes)))
+    models = reward_models(kind, list(range(checkpoints)), list(range(finetuning_seeds)))
     shape = (posts, SAMPLES)
-    quality, errors = generator.normal(size=shape), generator.normal(size=(pretrains, *shape))
+    quality, errors = generator.normal(size=shape), generator.normal(size=(checkpoints, *shape))
     rewards = [quality + errors[m.pretrain_seed] + generator.normal(size=shape) for m in models]
     rewards = np.array(rewards, np.float32)
     results = ScaleResults("small", 100, models, [], [1, 4, SAMPLES], rewards, None, {}, [])
@@ -166,29 +166,31 @@ def test_where_subsets_are_too_many_the_ends_are_still_all_of_them():
     np.testing.assert_allclose(curve(again, "pretrain"), curve(table, "pretrain"))
 
 
-@pytest.mark.parametrize("pretrains", [4, 11])
-def test_intervals_are_those_of_leaving_out_each_pretraining_seed(pretrains):
+@pytest.mark.parametrize("checkpoints", [4, 11])
+def test_intervals_are_those_of_leaving_out_each_pretraining_seed(checkpoints):
     """Around the mean over posts and pretraining seeds; the variances are put together by hand."""
-    finetunes = 2
-    results, metrics = grid(pretrains, finetunes)
+    finetuning_seeds = 2
+    results, metrics = grid(checkpoints, finetuning_seeds)
     table = ensemble_size.table(results, metrics)
-    values = np.zeros((pretrains, POSTS))  # of finetune ensembles of both: a plain mean over seeds
+    values = np.zeros(
+        (checkpoints, POSTS)
+    )  # of finetune ensembles of both: a plain mean over seeds
     for i, members in enumerate(groups(results, "pretrain", "finetune")):
         values[i] = value_of(results, members, metrics["gold"])
     _, of_posts = mean_and_error(values.mean(axis=0))
-    of_seeds = values.mean(axis=1).var(ddof=1) / pretrains
-    _check(table, "finetune", finetunes, values.mean(), of_posts**2, of_seeds, pretrains)
+    of_seeds = values.mean(axis=1).var(ddof=1) / checkpoints
+    _check(table, "finetune", finetuning_seeds, values.mean(), of_posts**2, of_seeds, checkpoints)
 
-    if pretrains > 10:
+    if checkpoints > 10:
         return  # circles without a seed are not those of a grid without it
     of_posts = ensemble_means(results, metrics["gold"], 2)
     without = [
         ensemble_means(_without(results, seed), metrics["gold"], 2).mean()
-        for seed in range(pretrains)
+        for seed in range(checkpoints)
     ]
-    of_seeds = (pretrains - 1) * np.var(without)
+    of_seeds = (checkpoints - 1) * np.var(without)
     error = mean_and_error(of_posts)[1]
-    _check(table, "pretrain", 2, of_posts.mean(), error**2, of_seeds, pretrains)
+    _check(table, "pretrain", 2, of_posts.mean(), error**2, of_seeds, checkpoints)
 
 
 def ensemble_means(results, metric, size):
@@ -216,7 +218,7 @@ def _check(table, ensemble, size, mean, of_posts, of_seeds, seeds):
         assert curve(table, ensemble, column=column)[size] == pytest.approx(bound)
 
 
-def test_finetunes_of_a_single_checkpoint_vary_over_finetuning_seeds():
+def test_reward_models_of_a_single_checkpoint_vary_over_finetuning_seeds():
     results, metrics = grid(3, 4, "workshop", posts=40)
     table = ensemble_size.table(results, metrics)
     (members,) = groups(results, "pretrain", "finetune")

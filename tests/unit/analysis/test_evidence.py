@@ -17,7 +17,7 @@ from underspec.grid import RewardModel
 GRIDS = {
     "workshop": {},
     "full": {"grid": "full"},
-    # Seeds that do not rise, two disjoint ensembles of each kind, a pretrain that is in none.
+    # Seeds that do not rise, two disjoint ensembles of each kind, a checkpoint that is in none.
     "groups": {
         "grid": "full",
         "pretrain_seeds": [2, 0, 5, 1, 3],
@@ -91,7 +91,7 @@ def test_posts_alone_leave_the_reward_models_as_they_are(found):
             drawn.posts @ np.mean(worth, axis=0)[:, 0] / 12,
             rtol=1e-4,
         )
-    agreement = quantities["agreement, other pretrain", 4][0]
+    agreement = quantities["agreement, other pretraining seed", 4][0]
     assert not np.isnan(agreement).any()
 
 
@@ -127,8 +127,8 @@ def test_what_only_one_checkpoint_has_does_not_shrink_with_seeds(found):
     drawn; on the full grid every checkpoint has all."""
     _, read, scale, drawn, evidence = found
     workshop = len(scale.models) < 6
-    several = (np.diff(drawn.pretrains) != 0).any(axis=1)
-    without_first = several & (drawn.pretrains != 0).all(axis=1)
+    several = (np.diff(drawn.drawn_seeds) != 0).any(axis=1)
+    without_first = several & (drawn.drawn_seeds != 0).all(axis=1)
     assert without_first.any()
     for (name, _), (_, *with_seeds) in evidence.items():
         if name not in quantities.EXTREMES:
@@ -144,11 +144,11 @@ def by_hand(read, scale, drawn, resample, kind, aggregator, rule="best_of_n"):
     weights = drawn.posts[resample]
     worth = []
     if kind == "pretrain":
-        pretrains = [seeds[pretrain] for pretrain in drawn.pretrains[resample]]
+        drawn_seeds = [seeds[seed] for seed in drawn.drawn_seeds[resample]]
         sequences = [
-            [RewardModel(pretrain, finetune) for pretrain in pretrains]
-            for finetune in {model.finetune_seed for model in scale.models}
-            if all(RewardModel(pretrain, finetune) in scale.models for pretrain in seeds)
+            [RewardModel(seed, finetuning) for seed in drawn_seeds]
+            for finetuning in {model.finetune_seed for model in scale.models}
+            if all(RewardModel(seed, finetuning) in scale.models for seed in seeds)
         ]
     else:
         sequences = [
@@ -235,13 +235,13 @@ def test_pairs_count_as_often_as_both_were_drawn(found):
             for model in scale.models
         ]
     )
-    values = quantities["agreement, same pretrain", 4][1]
+    values = quantities["agreement, same pretraining seed", 4][1]
     for resample in range(31):
         weights, total, number = drawn.models[:, 1, resample], 0.0, 0
         for i, first in enumerate(scale.models):
             for j, second in enumerate(scale.models[:i]):
                 if first.pretrain_seed == second.pretrain_seed:
-                    times = (drawn.pretrains[resample] == drawn.pretrain[i]).sum()
+                    times = (drawn.drawn_seeds[resample] == drawn.seed_of_model[i]).sum()
                     pairs = weights[i] * weights[j] / max(times, 1)
                     total += pairs * (texts[i] == texts[j]) @ drawn.posts[resample] / 12
                     number += pairs
@@ -250,10 +250,10 @@ def test_pairs_count_as_often_as_both_were_drawn(found):
 
 
 def test_a_judge_is_not_its_own_copy(found):
-    """A reward model drawn twice is no second judge of its own pretrain."""
+    """A reward model drawn twice is no second judge of its own pretraining seed."""
     _, _, scale, drawn, quantities = found
     seeds = np.array([model.pretrain_seed for model in scale.models])
-    for resample, value in enumerate(quantities["reward by same pretrain", 4][1]):
+    for resample, value in enumerate(quantities["reward by same pretraining seed", 4][1]):
         weights = drawn.models[:, 1, resample] > 0
         distinct = [weights[seeds == seed].sum() for seed in set(seeds)]
         exists = max(distinct) > 1 and sum(count > 0 for count in distinct) > 1

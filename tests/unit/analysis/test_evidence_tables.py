@@ -116,7 +116,7 @@ def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
         evidence=[tmp_path / "evidence" / scale for scale in design["scales"]],
         tables=[tmp_path / "tables" / f"{name}.csv" for name in names],
         best_of_n=design["best_of_n"],
-        pretrains=len(design["pretrain_seeds"]),
+        pretraining_seeds=len(design["pretrain_seeds"]),
         grid=design["grid"],
         ensemble_size=design["ensemble_size"],
         world="debian",
@@ -181,7 +181,7 @@ def test_paired_tests_are_scipys(folder):
         return reward[np.arange(POSTS), scale.choices[name][-1]].astype(float)
 
     singles = np.mean([worth(f"single-{model.name}") for model in scale.models], axis=0)
-    pretrain = worth("pretrain-finetune0-min")
+    ensemble = worth("pretrain-finetune0-min")
     (row,) = (
         read(folder, "paired")
         .query(
@@ -190,10 +190,10 @@ def test_paired_tests_are_scipys(folder):
         )
         .itertuples()
     )
-    assert row.difference == pytest.approx((pretrain - singles).mean(), rel=1e-4)
-    assert row.t == pytest.approx(scipy.stats.ttest_rel(pretrain, singles).pvalue, rel=1e-3)
+    assert row.difference == pytest.approx((ensemble - singles).mean(), rel=1e-4)
+    assert row.t == pytest.approx(scipy.stats.ttest_rel(ensemble, singles).pvalue, rel=1e-3)
     assert row.wilcoxon == pytest.approx(
-        scipy.stats.wilcoxon(pretrain, singles, method="asymptotic").pvalue, rel=1e-3
+        scipy.stats.wilcoxon(ensemble, singles, method="asymptotic").pvalue, rel=1e-3
     )
     assert row.low < row.difference < row.high
     assert row.t <= row.t_holm <= 1
@@ -216,14 +216,18 @@ def test_the_length_coefficient_is_that_of_the_evaluator(folder):
 def test_components_add_up_and_find_what_was_planted():
     """100 grids of 5 x 3 reward models with known variances: within 4 standard errors."""
     generator = np.random.default_rng(1)
-    pretrain = np.repeat(np.arange(5), 3)
-    truth = {"pretrain": 0.5, "finetune": 0.2, "post": 1.0, "rest": 0.3}
+    seeds = np.repeat(np.arange(5), 3)
+    truth = {"pretraining seed": 0.5, "finetuning seed": 0.2, "post": 1.0, "rest": 0.3}
     found = {name: [] for name in truth}
     for _ in range(100):
         draw = {name: generator.normal(0, math.sqrt(value), 60) for name, value in truth.items()}
-        x = draw["pretrain"][pretrain][:, None] + draw["finetune"][:15, None] + draw["post"]
+        x = (
+            draw["pretraining seed"][seeds][:, None]
+            + draw["finetuning seed"][:15, None]
+            + draw["post"]
+        )
         x = x + generator.normal(0, math.sqrt(truth["rest"]), (15, 60))
-        for name, value in variance_components(x[:, None], pretrain).items():
+        for name, value in variance_components(x[:, None], seeds).items():
             found[name].append(value[0])
     for name, values in found.items():
         assert np.mean(values) == pytest.approx(truth[name], abs=4 * np.std(values) / 10), name
@@ -231,24 +235,24 @@ def test_components_add_up_and_find_what_was_planted():
 
 def test_components_of_a_balanced_grid_by_sums_of_squares():
     x = np.random.default_rng(2).normal(size=(6, 1, 8))
-    pretrain = np.repeat([3, 5, 9], 2)
-    found = {name: value[0] for name, value in variance_components(x, pretrain).items()}
+    seeds = np.repeat([3, 5, 9], 2)
+    found = {name: value[0] for name, value in variance_components(x, seeds).items()}
     x = x[:, 0].reshape(3, 2, 8)
     means = x.mean(axis=2)
     within = means.var(axis=1, ddof=1).mean()
     between = 2 * means.mean(axis=1).var(ddof=1)
-    assert found["pretrain"] == pytest.approx((between - within) / 2)
-    assert found["finetune"] == pytest.approx(within - found["rest"] / 8)
+    assert found["pretraining seed"] == pytest.approx((between - within) / 2)
+    assert found["finetuning seed"] == pytest.approx(within - found["rest"] / 8)
     flat = x.reshape(6, 8)
     left = flat - flat.mean(axis=1, keepdims=True) - flat.mean(axis=0) + flat.mean()
     assert found["rest"] == pytest.approx((left**2).sum() / (5 * 7))
     assert found["post"] == pytest.approx(flat.mean(axis=0).var(ddof=1) - found["rest"] / 6)
 
 
-@pytest.mark.parametrize("pretrain", [[0, 0, 0], [0, 1, 2]])
-def test_components_that_a_grid_cannot_tell_are_nan(pretrain):
+@pytest.mark.parametrize("seeds", [[0, 0, 0], [0, 1, 2]])
+def test_components_that_a_grid_cannot_tell_are_nan(seeds):
     x = np.random.default_rng(2).normal(size=(3, 1, 8))
-    found = variance_components(x, np.array(pretrain))
-    assert np.isnan(found["pretrain"]).all()
+    found = variance_components(x, np.array(seeds))
+    assert np.isnan(found["pretraining seed"]).all()
     assert np.isfinite(found["rest"]).all()
-    assert np.isnan(found["finetune"]).all() == (len(set(pretrain)) == 3)
+    assert np.isnan(found["finetuning seed"]).all() == (len(set(seeds)) == 3)

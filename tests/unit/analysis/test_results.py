@@ -44,16 +44,16 @@ def test_what_a_grid_lacks_is_absent(tmp_path, change):
     design = DESIGN | change
     make_results(tmp_path, design)
     made = run(tmp_path, design)
-    several_finetunes = len(design["finetune_seeds"]) > 1
-    several_pretrains = len(design["pretrain_seeds"]) > 1
+    several_finetuning_seeds = len(design["finetune_seeds"]) > 1
+    several_pretraining_seeds = len(design["pretrain_seeds"]) > 1
     assert ("gold" in made) == design["gold"]
     expected = {"single"}
-    expected |= {"finetune"} if several_finetunes else set()
-    expected |= {"pretrain"} if several_pretrains else set()
+    expected |= {"finetune"} if several_finetuning_seeds else set()
+    expected |= {"pretrain"} if several_pretraining_seeds else set()
     assert set(made["figure4"]["ensemble"]) == expected
     judges = set(made["figure1"]["judge"])
-    assert ("same pretrain" in judges) == several_finetunes
-    assert ("other pretrain" in judges) == several_pretrains
+    assert ("same pretraining seed" in judges) == several_finetuning_seeds
+    assert ("other pretraining seed" in judges) == several_pretraining_seeds
     assert not made["figure4"].isna().any(axis=None)
 
 

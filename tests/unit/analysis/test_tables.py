@@ -82,9 +82,13 @@ def test_every_point_is_there_once(tables):
         assert not table.isna().any(axis=None)
         assert dict(zip(table["scale"], table["parameters"], strict=True)) == SCALES
         assert set(table["n"]) == ({2, 4, 16} if name == "figure2" else {1, 2, 4, 16})
-    # Pretrain 0 has two finetune seeds: only its two rankers have judges of the same pretrain.
+    # Pretraining seed 0 has two finetuning seeds: only its two rankers have judges of the same.
     judges = tables["figure1"].groupby("judge")["ranker"].nunique()
-    assert judges.to_dict() == {"itself": 5, "same pretrain": 3, "other pretrain": 5}
+    assert judges.to_dict() == {
+        "itself": 5,
+        "same pretraining seed": 3,
+        "other pretraining seed": 5,
+    }
 
 
 def test_figure1(tables, world):

@@ -152,7 +152,7 @@ def imported(checkpoints):
     return merged(MINIATURE, {"pretrain": {"source": "released", "checkpoints": checkpoints}})
 
 
-def test_pretrains_from_elsewhere():
+def test_checkpoints_from_elsewhere():
     validate(imported(EVERYWHERE))
     validate(imported({**EVERYWHERE, "large/15": {"source": "hub", "path": "google-t5/t5-large"}}))
 
@@ -160,7 +160,7 @@ def test_pretrains_from_elsewhere():
 @pytest.mark.parametrize(
     ("missing", "named"), [("xl", "xl/10"), ("large", "large/10"), ("xxl", "xxl/16")]
 )
-def test_every_pretrain_needs_a_place(missing, named):
+def test_every_pretrained_checkpoint_needs_a_path(missing, named):
     others = {scale: where for scale, where in EVERYWHERE.items() if scale != missing}
     with pytest.raises(ConfigError, match=f"^pretrain.checkpoints: {named} is missing"):
         validate(imported(others))
@@ -181,7 +181,7 @@ def test_the_policy_needs_a_place_too():
         ("large/15", "/models/xl-13/", "xl/13", "large/15"),
     ],
 )
-def test_two_pretrains_cannot_be_one(key, path, first, second):
+def test_two_pretrained_checkpoints_cannot_be_one(key, path, first, second):
     cause = f"^pretrain.checkpoints: {first} and {second} are both {path}"
     with pytest.raises(ConfigError, match=cause):
         validate(imported({**EVERYWHERE, key: {"path": path}}))

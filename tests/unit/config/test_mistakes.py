@@ -178,8 +178,8 @@ MISTAKES = [
     ("centering", "nan", "centering", "'nan' is not allowed: .*number"),
     ("best_of_n", ["1", "four"], "best_of_n.1", "'four' is not allowed: .*integer"),
     ("best_of_n", "1,4", "best_of_n", "'1,4' is not allowed: .*list"),
-    ("protect_pretrains", "yes", "protect_pretrains", "'yes' is not allowed: .*boolean"),
-    ("protect_pretrains", 1, "protect_pretrains", "1 is not allowed: .*boolean"),
+    ("protect_pretrained", "yes", "protect_pretrained", "'yes' is not allowed: .*boolean"),
+    ("protect_pretrained", 1, "protect_pretrained", "1 is not allowed: .*boolean"),
 ]
 
 
@@ -273,8 +273,8 @@ WRITTEN = [
     ("resamples", "500", 500),
     ("pretrain_seeds", ["10", "11", "12"], [10, 11, 12]),
     ("best_of_n", ["1", "4", "16"], [1, 4, 16]),
-    ("protect_pretrains", "true", True),
-    ("protect_pretrains", "False", False),
+    ("protect_pretrained", "true", True),
+    ("protect_pretrained", "False", False),
     ("sampling.top_k", "50", 50),
     ("sampling.top_k", "null", None),
     ("sampling.top_k", "", None),

@@ -185,8 +185,8 @@ AS_WRITTEN = [
     ("centering", "1.0e-3", 0.001),
     ("centering", "00.5", 0.5),
     ("centering", ".5", 0.5),
-    ("protect_pretrains", "yes", True),
-    ("protect_pretrains", "off", False),
+    ("protect_pretrained", "yes", True),
+    ("protect_pretrained", "off", False),
 ]
 
 

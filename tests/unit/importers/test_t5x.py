@@ -12,7 +12,7 @@ import torch
 from t5x_checkpoint import write_array, write_t5x
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from import_pretrain import import_pretrain
+from import_checkpoint import import_checkpoint
 from underspec.data.tokenization import train_tokenizer
 from underspec.errors import ArtifactError
 from underspec.importers import t5x
@@ -241,11 +241,11 @@ def stage(folder, place):
     train_tokenizer(words, "word", VOCABULARY).save(str(tokenizer / "tokenizer.json"))
     output = folder / "pretrain" / "seed0"
     checkpoint = {"source": "released", "path": str(place), "revision": "main"}
-    import_pretrain(checkpoint=checkpoint, tokenizer=tokenizer, shape=SHAPE, output=output)
+    import_checkpoint(checkpoint=checkpoint, tokenizer=tokenizer, shape=SHAPE, output=output)
     return output
 
 
-def test_the_stage_writes_a_pretrain_with_its_provenance(written, tmp_path):
+def test_the_stage_writes_a_checkpoint_with_its_provenance(written, tmp_path):
     output = stage(tmp_path, written)
     model = load(T5ForConditionalGeneration, output, SHAPE, VOCABULARY)
     assert torch.equal(logits(model), logits(original()))

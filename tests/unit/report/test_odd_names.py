@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
         evidence=[folder / "evidence" / scale for scale in SCALES],
         tables=[folder / "tables" / f"{name}.csv" for name in TABLES + OF_GOLD],
         best_of_n=experiment["best_of_n"],
-        pretrains=len(experiment["pretrain_seeds"]),
+        pretraining_seeds=len(experiment["pretrain_seeds"]),
         grid=experiment["grid"],
         ensemble_size=experiment["ensemble_size"],
         world="debian",
