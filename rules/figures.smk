@@ -15,7 +15,7 @@ FIGURES_OF = {  # category and title
     "components": ("4 Beside the paper", "Variance components: seeds and posts"),
     "shift": ("4 Beside the paper", "Shift: what the chosen texts look like"),
     "overoptimisation": ("4 Beside the paper", "Over-optimisation: reward against the KL"),
-    "ensemble_size": ("4 Beside the paper", "Size of an ensemble: what a further member brings"),
+    "ensemble_size": ("4 Beside the paper", "Size of an ensemble: what a further member adds"),
     "rankers": ("4 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
     "bias": ("4 Beside the paper", "A shared bias, which ensembles keep"),
 }

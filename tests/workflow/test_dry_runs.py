@@ -100,7 +100,7 @@ def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):
 
 
 def refused(*arguments):
-    """The lines that a dry run ends with, without Snakemake's own places in rules/."""
+    """The lines that a dry run ends with, without Snakemake's own lines about rules/."""
     done = snakemake(REPOSITORY, "--dry-run", "--quiet", "all", *arguments)
     assert done.returncode != 0
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]

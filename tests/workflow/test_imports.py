@@ -17,8 +17,8 @@ RESULTS = Path("results/smoke")
 def from_elsewhere(folder, checkpoints=None):
     """Arguments for the smoke experiment on T5X checkpoints in `folder`."""
     scales = ("base", "large", "xxl")
-    places = {scale: {"path": f"{folder}/{scale}-{{seed}}"} for scale in scales}
-    section = {"source": "released", "checkpoints": checkpoints or places}
+    paths = {scale: {"path": f"{folder}/{scale}-{{seed}}"} for scale in scales}
+    section = {"source": "released", "checkpoints": checkpoints or paths}
     return overlay(folder, {"pretrain": section})
 
 

@@ -1,4 +1,4 @@
-"""What a further member brings: ensembles of 1, 2, ... reward models by the mean (ours).
+"""What a further member adds: ensembles of 1, 2, ... reward models by the mean (ours).
 
 An ensemble of k has k reward models of one finetuning seed (pretrain ensembles) or of one
 pretrained checkpoint (finetune ensembles). Its value is a mean over all such subsets of the grid.

@@ -89,7 +89,7 @@ def evaluator_length_coefficient(
     coefficient, _ = length_coefficient(drawn)
     alone = np.full((1, SEEDS_ALONE + 1), coefficient[0])[:, : len(coefficient)]
     values = _stacked(np.stack([coefficient] * 2), alone)
-    return {("price of a word, evaluator", 0): values}
+    return {("length coefficient of the evaluator", 0): values}
 
 
 def shrinks_with_seeds(name: str, grid: str) -> bool:

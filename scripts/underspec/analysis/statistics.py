@@ -199,7 +199,7 @@ def variance_components(rewards: np.ndarray, seeds: np.ndarray) -> dict[str, np.
         "pretraining seed": (between - within) / typical_size,
         "finetuning seed": within - residual / posts,
         "post": (between_posts - residual) / models,
-        "rest": residual,
+        "residual": residual,
     }
 
 

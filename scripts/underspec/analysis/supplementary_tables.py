@@ -33,9 +33,9 @@ def exact(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame
     """The paper's first n samples beside the mean over all orders of the samples.
 
     Columns statistic, n, first and exact, each with its standard error over posts, and
-    posts_worth: the variance over posts of the first over that of the exact, which is how many
-    times as many posts the first would need. Agreement and the share of variance are means over
-    ORDERS orders.
+    relative_efficiency: the variance over posts of the first over that of the exact, which is how
+    many times as many posts the first would need. Agreement and the share of variance are means
+    over ORDERS orders.
     """
     weights = results.each_post
     by_judge, by_metric = _expected(results, metrics)
@@ -64,7 +64,7 @@ def _compared(names: list[str], first: np.ndarray, exact: np.ndarray, ns: list[i
         first_standard_error=error,
         exact=exact_mean,
         exact_standard_error=exact_error,
-        posts_worth=np.divide(
+        relative_efficiency=np.divide(
             error, exact_error, out=np.full_like(error, np.nan), where=exact_error > 0
         )
         ** 2,
@@ -158,7 +158,7 @@ def paired(
 ) -> pd.DataFrame:
     """Kinds of rankers against each other at the largest n, post by post.
 
-    Columns yardstick (the metric), aggregator, better, worse, difference, standard_error, t and
+    Columns by (the metric), aggregator, better, worse, difference, standard_error, t and
     wilcoxon (the two-sided p-values over posts, of the paired t test and of Wilcoxon's signed
     ranks), t_holm (over all rows of the scale), and low and high: the 95% interval over posts and
     seeds.
@@ -184,7 +184,7 @@ def paired(
                 p_values["t"] = stats.ttest_rel(first, second).pvalue
                 p_values["wilcoxon"] = stats.wilcoxon(first, second, method="asymptotic").pvalue
             rows.append(
-                {"yardstick": name, "aggregator": aggregator, "better": pair[0], "worse": pair[1]}
+                {"by": name, "aggregator": aggregator, "better": pair[0], "worse": pair[1]}
                 | {"difference": (first - second).mean()}
                 | {"standard_error": stats.sem(first - second)}
                 | p_values
@@ -210,7 +210,7 @@ def bias(
 ) -> pd.DataFrame:
     """How rewards depend on length, and how much of them is error (see `length_bias`).
 
-    Columns ensemble, aggregator, ranker, price (the reward's length coefficient) and planted (the
+    Columns ensemble, aggregator, ranker, length_coefficient (the reward's) and planted (the
     labels'), both in gold utility per word, and unexplained (share of the variance within posts).
     """
     rewards = {("evaluator", "single", "evaluator"): metrics["reward"]}
@@ -223,6 +223,7 @@ def bias(
         coefficient, unexplained = length_coefficient(products)
         rows.append(
             {"ensemble": ensemble, "aggregator": aggregator, "ranker": name}
-            | {"price": float(coefficient), "planted": planted, "unexplained": float(unexplained)}
+            | {"length_coefficient": float(coefficient), "planted": planted}
+            | {"unexplained": float(unexplained)}
         )
     return of_scale(pd.DataFrame(rows), results, [])

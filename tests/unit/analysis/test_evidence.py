@@ -85,10 +85,10 @@ def test_posts_alone_leave_the_reward_models_as_they_are(found):
     _, read, scale, drawn, quantities = found
     for kind, aggregator in ("pretrain", "min"), ("finetune", "mean"):
         of_kind = [scale.choices[ranker.name][-1] for ranker in scale.kinds[kind, aggregator]]
-        worth = [np.take_along_axis(read.metrics["reward"], c[:, None], axis=1) for c in of_kind]
+        values = [np.take_along_axis(read.metrics["reward"], c[:, None], axis=1) for c in of_kind]
         np.testing.assert_allclose(
             quantities[f"reward of {kind} {aggregator}", 16][0],
-            drawn.posts @ np.mean(worth, axis=0)[:, 0] / 12,
+            drawn.posts @ np.mean(values, axis=0)[:, 0] / 12,
             rtol=1e-4,
         )
     agreement = quantities["agreement, other pretraining seed", 4][0]
@@ -142,7 +142,7 @@ def by_hand(read, scale, drawn, resample, kind, aggregator, rule="best_of_n"):
     """The evaluator's reward of ensembles of the reward models that one resample drew, as loops."""
     seeds = list(dict.fromkeys(model.pretrain_seed for model in scale.models))
     weights = drawn.posts[resample]
-    worth = []
+    values = []
     if kind == "pretrain":
         drawn_seeds = [seeds[seed] for seed in drawn.drawn_seeds[resample]]
         sequences = [
@@ -165,8 +165,8 @@ def by_hand(read, scale, drawn, resample, kind, aggregator, rule="best_of_n"):
     for members in ensembles:
         rewards = scale.rewards[[scale.models.index(model) for model in members]]
         chosen = chances_by_hand(rewards, aggregator, rule)
-        worth.append((read.metrics["reward"] * chosen).sum(axis=1) @ weights / len(weights))
-    return np.mean(worth) if worth else np.nan
+        values.append((read.metrics["reward"] * chosen).sum(axis=1) @ weights / len(weights))
+    return np.mean(values) if values else np.nan
 
 
 def chances_by_hand(rewards, aggregator, rule):
@@ -187,7 +187,7 @@ NEWER_WAYS = [("uwo", "best_of_n"), *(("mean", rule) for rule in NEWER if rule !
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 @pytest.mark.parametrize("way", NEWER_WAYS, ids="-".join)
-def test_newer_rankers_are_put_together_anew_in_every_resample(found, kind, way):
+def test_newer_rankers_are_put_together_again_in_every_resample(found, kind, way):
     _, read, scale, drawn, quantities = found
     values = quantities[f"reward of {kind_name(kind, *way)}", 16][1]
     expected = [by_hand(read, scale, drawn, i, kind, *way) for i in range(31)]
@@ -217,7 +217,7 @@ def test_without_newer_rankers_the_paper_s_are_the_same(found):
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 @pytest.mark.parametrize("aggregator", ["mean", "min"])
-def test_ensembles_are_put_together_anew_in_every_resample(found, kind, aggregator):
+def test_ensembles_are_put_together_again_in_every_resample(found, kind, aggregator):
     _, read, scale, drawn, quantities = found
     values = quantities[f"reward of {kind} {aggregator}", 16][1]
     expected = [by_hand(read, scale, drawn, i, kind, aggregator) for i in range(31)]

@@ -136,7 +136,7 @@ def test_exact_and_first_meet_where_all_samples_are_in(folder):
     table = read(folder, "exact")
     last = table[table.n == SAMPLES_A_POST]
     np.testing.assert_allclose(last["first"], last.exact, rtol=1e-4)
-    np.testing.assert_allclose(last.posts_worth.dropna(), 1, rtol=1e-3)
+    np.testing.assert_allclose(last.relative_efficiency.dropna(), 1, rtol=1e-3)
     first = table[(table.n == 1) & table.statistic.str.startswith("win_rate")]
     np.testing.assert_allclose(first.exact, 0.5, rtol=1e-5)  # any sample against any other
     assert (first["first"] != 0.5).all()
@@ -177,19 +177,13 @@ def test_paired_tests_are_scipys(folder):
     results = read_results(folder, DESIGN)
     scale, reward = results.scales[0], results.metrics["reward"]
 
-    def worth(name):
+    def of_choices(name):
         return reward[np.arange(POSTS), scale.choices[name][-1]].astype(float)
 
-    singles = np.mean([worth(f"single-{model.name}") for model in scale.models], axis=0)
-    ensemble = worth("pretrain-finetune0-min")
-    (row,) = (
-        read(folder, "paired")
-        .query(
-            "yardstick == 'reward' and aggregator == 'min' and better == 'pretrain'"
-            " and worse == 'single'"
-        )
-        .itertuples()
-    )
+    singles = np.mean([of_choices(f"single-{model.name}") for model in scale.models], axis=0)
+    ensemble = of_choices("pretrain-finetune0-min")
+    asked = "by == 'reward' and aggregator == 'min' and better == 'pretrain' and worse == 'single'"
+    (row,) = read(folder, "paired").query(asked).itertuples()
     assert row.difference == pytest.approx((ensemble - singles).mean(), rel=1e-4)
     assert row.t == pytest.approx(scipy.stats.ttest_rel(ensemble, singles).pvalue, rel=1e-3)
     assert row.wilcoxon == pytest.approx(
@@ -197,7 +191,7 @@ def test_paired_tests_are_scipys(folder):
     )
     assert row.low < row.difference < row.high
     assert row.t <= row.t_holm <= 1
-    assert {"biased_words", "label_utility"} < set(read(folder, "paired").yardstick)
+    assert {"biased_words", "label_utility"} < set(read(folder, "paired").by)
 
 
 def test_holm_by_its_definition():
@@ -208,8 +202,9 @@ def test_holm_by_its_definition():
 def test_the_length_coefficient_is_that_of_the_evaluator(folder):
     table = read(folder, "bias").set_index("ensemble")
     resamples = pd.read_parquet(folder / "evidence/small/resamples.parquet")
-    price = resamples[resamples.quantity == "price of a word, evaluator"].iloc[0]["value"]
-    assert table.loc["evaluator", "price"] == pytest.approx(price, rel=1e-4)
+    of_evaluator = resamples.quantity == "length coefficient of the evaluator"
+    coefficient = resamples[of_evaluator].iloc[0]["value"]
+    assert table.loc["evaluator", "length_coefficient"] == pytest.approx(coefficient, rel=1e-4)
     assert (table.planted == 0.05).all()
 
 
@@ -217,7 +212,7 @@ def test_components_add_up_and_find_what_was_planted():
     """100 grids of 5 x 3 reward models with known variances: within 4 standard errors."""
     generator = np.random.default_rng(1)
     seeds = np.repeat(np.arange(5), 3)
-    truth = {"pretraining seed": 0.5, "finetuning seed": 0.2, "post": 1.0, "rest": 0.3}
+    truth = {"pretraining seed": 0.5, "finetuning seed": 0.2, "post": 1.0, "residual": 0.3}
     found = {name: [] for name in truth}
     for _ in range(100):
         draw = {name: generator.normal(0, math.sqrt(value), 60) for name, value in truth.items()}
@@ -226,7 +221,7 @@ def test_components_add_up_and_find_what_was_planted():
             + draw["finetuning seed"][:15, None]
             + draw["post"]
         )
-        x = x + generator.normal(0, math.sqrt(truth["rest"]), (15, 60))
+        x = x + generator.normal(0, math.sqrt(truth["residual"]), (15, 60))
         for name, value in variance_components(x[:, None], seeds).items():
             found[name].append(value[0])
     for name, values in found.items():
@@ -242,11 +237,11 @@ def test_components_of_a_balanced_grid_by_sums_of_squares():
     within = means.var(axis=1, ddof=1).mean()
     between = 2 * means.mean(axis=1).var(ddof=1)
     assert found["pretraining seed"] == pytest.approx((between - within) / 2)
-    assert found["finetuning seed"] == pytest.approx(within - found["rest"] / 8)
+    assert found["finetuning seed"] == pytest.approx(within - found["residual"] / 8)
     flat = x.reshape(6, 8)
     left = flat - flat.mean(axis=1, keepdims=True) - flat.mean(axis=0) + flat.mean()
-    assert found["rest"] == pytest.approx((left**2).sum() / (5 * 7))
-    assert found["post"] == pytest.approx(flat.mean(axis=0).var(ddof=1) - found["rest"] / 6)
+    assert found["residual"] == pytest.approx((left**2).sum() / (5 * 7))
+    assert found["post"] == pytest.approx(flat.mean(axis=0).var(ddof=1) - found["residual"] / 6)
 
 
 @pytest.mark.parametrize("seeds", [[0, 0, 0], [0, 1, 2]])
@@ -254,5 +249,5 @@ def test_components_that_a_grid_cannot_tell_are_nan(seeds):
     x = np.random.default_rng(2).normal(size=(3, 1, 8))
     found = variance_components(x, np.array(seeds))
     assert np.isnan(found["pretraining seed"]).all()
-    assert np.isfinite(found["rest"]).all()
+    assert np.isfinite(found["residual"]).all()
     assert np.isnan(found["finetuning seed"]).all() == (len(set(seeds)) == 3)

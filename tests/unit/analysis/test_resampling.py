@@ -38,10 +38,10 @@ def test_any_order_of_the_seeds_is_as_likely():
     """20,000 resamples: each seed first in a third of them within 5 standard deviations (0.017)."""
     drawn = bootstrap.draw(reward_models("workshop", [3, 5, 9], [0, 1, 2]), 1, 20_000, "base")
     of_first = drawn.drawn[1:][drawn.drawn_seeds[1:] == 0]
-    for place in range(3):
-        first = np.bincount(drawn.drawn_seeds[1:, place]) / 20_000
+    for position in range(3):
+        first = np.bincount(drawn.drawn_seeds[1:, position]) / 20_000
         np.testing.assert_allclose(first, 1 / 3, atol=0.017)
-        within = np.bincount(of_first[:, place]) / len(of_first)
+        within = np.bincount(of_first[:, position]) / len(of_first)
         np.testing.assert_allclose(within, 1 / 3, atol=0.017)
 
 

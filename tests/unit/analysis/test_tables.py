@@ -53,7 +53,7 @@ def check_interval(row, value, values):
 
 def test_columns(tables):
     kind = ["n", "ensemble", "aggregator"]
-    worth = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
+    metrics = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
     interval = ["standard_error", "low", "high"]
     assert {name: list(table.columns) for name, table in tables.items()} == {
         "accuracy": ["scale", "role", "reward_model", "pretrain_seed", "finetune_seed"]
@@ -61,14 +61,14 @@ def test_columns(tables):
         "figure1": ["scale", "parameters", "n", "ranker", "judge", "reward", *interval],
         "figure2": ["scale", "parameters", "n", "pair", "agreement", *interval, "chance"],
         "figure3": ["scale", "parameters", "n", "ranker", "share", "low", "high"],
-        "figure4": ["scale", "parameters", *kind, *worth, "kl_bound"],
+        "figure4": ["scale", "parameters", *kind, *metrics, "kl_bound"],
         "gold": ["scale", "parameters", *kind, "gold", "standard_error"],
         "table1": [
             "parameters",
             "scale",
             *kind[1:],
-            *worth,
-            *(f"published_{name}" for name in worth),
+            *metrics,
+            *(f"published_{name}" for name in metrics),
         ],
     }
 

@@ -74,19 +74,19 @@ def is_section(kind):
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def missing_keys(model, section, place=""):
+def missing_keys(model, section, prefix=""):
     """Fields of the schema `model` that the config section does not list."""
     for name, field in model.model_fields.items():
         if name not in section:
             if field.is_required():
-                yield f"{place}{name}"
+                yield f"{prefix}{name}"
             continue
         kind, value = field.annotation, section[name]
         if is_section(kind):
-            yield from missing_keys(kind, value, f"{place}{name}.")
+            yield from missing_keys(kind, value, f"{prefix}{name}.")
         elif get_origin(kind) is dict and is_section(get_args(kind)[1]):
             for key, inner in value.items():
-                yield from missing_keys(get_args(kind)[1], inner, f"{place}{name}.{key}.")
+                yield from missing_keys(get_args(kind)[1], inner, f"{prefix}{name}.{key}.")
 
 
 def test_config_yaml_lists_every_key_there_is():

@@ -203,12 +203,12 @@ def test_a_missing_key_is_named(key):
         validate(without(key))
 
 
-def test_the_number_of_other_mistakes_is_told():
+def test_the_number_of_other_mistakes_is_given():
     with pytest.raises(ConfigError, match="and 1 more"):
         validate(changed("models.base.pretrain", {"steps": 0, "batch": 0}))
 
 
-def test_a_key_with_a_dot_is_told_how_to_nest():
+def test_a_key_with_a_dot_is_refused_with_how_to_nest_it():
     said = r"^labels\.seed: no such key; a key within another is written labels: \{seed: \.\.\.\}$"
     with pytest.raises(ConfigError, match=said):
         validate(MINIATURE | {"labels.seed": 5})

@@ -121,12 +121,12 @@ def parquet(frame):
     return frame.to_parquet()
 
 
-def refused(bundle, place, cause, folder):
-    """It is refused in one line that names the place, and nothing is written."""
+def refused(bundle, named, cause, folder):
+    """It is refused in one line that begins with `named`, and nothing is written."""
     with pytest.raises(ArtifactError) as caught:
         unpack(bundle, NAMES, folder / "restored")
     message = str(caught.value)
-    assert message.startswith(str(place)) and cause in message and "\n" not in message
+    assert message.startswith(str(named)) and cause in message and "\n" not in message
     assert not (folder / "restored").exists()
 
 
@@ -249,10 +249,10 @@ def test_a_truncated_bundle_is_refused(whole, tmp_path_factory, share):
 
 @settings(max_examples=200)
 @given(st.integers(0), st.integers(1, 255))
-def test_a_damaged_byte_is_found_or_does_no_harm(whole, results, tmp_path_factory, place, damage):
+def test_a_damaged_byte_is_found_or_does_no_harm(whole, results, tmp_path_factory, index, damage):
     folder = tmp_path_factory.mktemp("damaged")
     content = bytearray(whole.read_bytes())
-    content[place % len(content)] ^= damage
+    content[index % len(content)] ^= damage
     (folder / "tiny.zip").write_bytes(content)
     try:
         unpack(folder / "tiny.zip", NAMES, folder / "restored")

@@ -66,9 +66,9 @@ def small_tables() -> dict[str, pd.DataFrame]:
     )
     for name in ("first", "exact"):
         exact[name], exact[f"{name}_standard_error"] = exact.n / 4, 0.1
-    exact["posts_worth"] = 4 / exact.n
+    exact["relative_efficiency"] = 4 / exact.n
     parts = pd.DataFrame(
-        {"component": ["pretraining seed", "finetuning seed", "post", "rest", "one-way"]}
+        {"component": ["pretraining seed", "finetuning seed", "post", "residual", "one-way"]}
     )
     components = grid.merge(parts, how="cross").assign(variance=1.0, share=0.25)
     components.loc[components.component == "finetuning seed", "share"] = float("nan")
@@ -89,7 +89,8 @@ def small_tables() -> dict[str, pd.DataFrame]:
         by_size = by_size.assign(**{name: value, f"{name}_low": value, f"{name}_high": value})
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
-    bias = sizes.merge(ensembles, how="cross").assign(ranker="one", price=0.1, planted=0.08)
+    bias = sizes.merge(ensembles, how="cross").assign(ranker="one", planted=0.08)
+    bias = bias.assign(length_coefficient=0.1)
     stages = pd.DataFrame({"stage": ["pretrain", "reward model"]})
     stages = sizes.merge(stages, how="cross").merge(pd.DataFrame({"step": [1, 2]}), how="cross")
     evaluator_log = stages[-2:].assign(scale="xxl", stage="evaluator", parameters=10**6)
