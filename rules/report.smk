@@ -77,12 +77,12 @@ rule overview:
 rule browser:
     input:
         MATRIX,
-        made("diagnostics.parquet"),
-        made(f"reward_models/{EVALUATOR}"),
-        made(f"scores/{EVALUATOR}.parquet"),
-        made("scores/gold.parquet") if HAS_GOLD else [],
         PAGE_PARTS,
         posts=made("data/posts.parquet"),
+        samples=made("samples/best_of_n.parquet"),
+        diagnostics=made("diagnostics.parquet"),
+        evaluator_scores=EVALUATOR_SCORES,
+        gold_scores=GOLD_SCORES,
         template=template("samples"),
     output:
         page("samples", *PAGES["samples"]),
@@ -96,8 +96,8 @@ rule browser:
     params:
         call=call("browser"),
         settings=settings(
-            results=RESULTS,
-            design=EVALUATED,
+            **FOLDERS,
+            design=DESIGN,
             newer=config["newer_rankers"],
             experiment=config["experiment"],
         ),

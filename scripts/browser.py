@@ -5,7 +5,6 @@ import pandas as pd
 
 from underspec.analysis import newer_rankers
 from underspec.analysis.results import read_results
-from underspec.analysis.reward_matrix import layout
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import SAMPLES, read_posts, read_table
 from underspec.command import command
@@ -17,9 +16,15 @@ from underspec.report.sample_browser import browsable
 
 def browser(
     *,
-    results: Path,
     posts: Path,
-    design: Annotated[dict, sections.Evaluated],
+    samples: Path,
+    scores: Path,
+    choices: Path,
+    reward_models: Path,
+    diagnostics: Path,
+    evaluator_scores: Path,
+    gold_scores: Path | None = None,
+    design: Annotated[dict, sections.Experiment],
     newer: Annotated[dict, sections.NewerRankers],
     experiment: str,
     template: Path,
@@ -27,17 +32,19 @@ def browser(
 ) -> None:
     """Write the sample browser: posts, what rankers pick, and what reward models think of it.
 
-    design: keys of the config, the path of the evaluator, and whether there is a gold rater;
-    newer: the config's newer_rankers.
+    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
+    ranker; gold_scores: if there is a gold rater; design: keys of the config; newer: its
+    newer_rankers.
     """
-    path = results / "samples" / "best_of_n.parquet"
-    samples = read_table(path, SAMPLES)
-    rows = layout(samples, path)
-    by_id = read_posts(posts, samples["post_id"], path).set_index("post_id")
-    similarity = read_diagnostics(results / "diagnostics.parquet", rows)["similarity"]
+    results = read_results(
+        samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
+    )
+    rows, drawn = results.layout, read_table(samples, SAMPLES)
+    by_id = read_posts(posts, drawn["post_id"], samples).set_index("post_id")
+    similarity = read_diagnostics(diagnostics, rows)["similarity"]
     data = browsable(
-        read_results(results, design),
-        rows.matrix(samples["text"]),
+        results,
+        rows.matrix(drawn["text"]),
         by_id.loc[rows.post_ids].reset_index(),
         newer_rankers.read(newer, similarity),
     )

@@ -20,8 +20,11 @@ SHAPE, LENGTHS = CONFIG["models"]["base"]["shape"], CONFIG["lengths"]
 RECIPE = CONFIG["recipe"] | CONFIG["models"]["base"]["pretrain"]
 GRID = {key: CONFIG[key] for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators")}
 GRID |= {"ensemble_size": CONFIG["ensemble_size"]}
-DESIGN = GRID | {"best_of_n": [1, 2], "evaluator": "xxl/pretrain6-finetune0", "gold": True}
-CHEAPER = {"cheaper": CONFIG["cheaper_ensembles"]}
+DESIGN = GRID | {"best_of_n": [1, 2]}
+MATRIX = dict.fromkeys(["samples", "scores", "choices", "reward_models"], "gone")
+EVIDENCE = MATRIX | dict.fromkeys(["diagnostics", "evaluator", "evaluator_scores"], "gone")
+EVIDENCE |= {"scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
+EVIDENCE |= {"cheaper": CONFIG["cheaper_ensembles"], "length_bias": 0.0, "resamples": 100}
 OUTPUTS = {"rerank": "choices", "score": "scores", "claims": "claims", "overview": "page"}
 OUTPUTS |= {"pretraining_text": "text"}
 LISTS = {"choices", "scores"}  # of outputs
@@ -167,34 +170,14 @@ CASES = {
         GRID | {"scores": [], "best_of_n": [1, 2], "grid": "diagonal"},
         "--grid: 'diagonal' is not allowed",
     ),
-    "no results": (
-        "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
-        | CHEAPER
-        | {"length_bias": 0.0, "resamples": 100},
-        "gone/samples/best_of_n.parquet: no such file",
-    ),
-    "an empty experiment": (
-        "evidence",
-        {"results": "gone", "scale": "base", "design": {}, "newer": CONFIG["newer_rankers"]}
-        | CHEAPER
-        | {"length_bias": 0, "resamples": 100},
-        "--design.grid: missing",
-    ),
+    "no results": ("evidence", EVIDENCE, "gone: no such file"),
+    "an empty experiment": ("evidence", EVIDENCE | {"design": {}}, "--design.grid: missing"),
     "no strength": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN, "resamples": 100, "length_bias": 0}
-        | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}}
-        | CHEAPER,
+        EVIDENCE | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}},
         "--newer.soft.temperature: 0 is not allowed",
     ),
-    "no resamples": (
-        "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
-        | CHEAPER
-        | {"length_bias": 0.0, "resamples": 0},
-        "--resamples: '0' is not allowed",
-    ),
+    "no resamples": ("evidence", EVIDENCE | {"resamples": 0}, "--resamples: '0' is not allowed"),
     "no evidence": (
         "claims",
         {

@@ -355,15 +355,6 @@ class Experiment(Section):
     best_of_n: BestOfN
 
 
-class Evaluated(Experiment):
-    """And what judges the choices: the path of the evaluator (`grid.evaluator`), and whether there
-    is a gold rater.
-    """
-
-    evaluator: Text
-    gold: Flag
-
-
 class Imported(Section):
     """The location of an imported checkpoint, as `sources.checkpoint_of` returns it."""
 

@@ -274,15 +274,14 @@ def test_every_number_of_table1_is_a_claim():
 
 def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever."""
-    from fake_results import DESIGN, make_results
+    from fake_results import DESIGN, make_results, read_made
 
     from underspec.analysis.bootstrap import draw
     from underspec.analysis.quantities import evaluator_length_coefficient, evidence
-    from underspec.analysis.results import read_results
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
-    read = read_results(tmp_path, design)
+    read = read_made(tmp_path, design)
     metrics = read.metrics | {
         name: read.metrics["gold"] for name in ("biased_words", "label_utility")
     }

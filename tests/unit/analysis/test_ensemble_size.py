@@ -6,7 +6,7 @@ from itertools import chain, combinations, product
 
 import numpy as np
 import pytest
-from fake_results import DESIGN, make_results
+from fake_results import DESIGN, make_results, read_made
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from underspec.analysis import ensemble_size
 from underspec.analysis.ensembles import AGGREGATORS, standardise
 from underspec.analysis.intervals import mean_and_error
-from underspec.analysis.results import ScaleResults, read_results
+from underspec.analysis.results import ScaleResults
 from underspec.analysis.tables import by_kind
 from underspec.grid import reward_models
 
@@ -91,7 +91,7 @@ def test_is_the_mean_over_all_ensembles_of_a_size(shape):
 
 def test_ends_are_the_single_reward_models_and_the_ensembles_of_the_paper(tmp_path):
     make_results(tmp_path, DESIGN | {"grid": "full"})
-    read = read_results(tmp_path, DESIGN | {"grid": "full"})
+    read = read_made(tmp_path, DESIGN | {"grid": "full"})
     table = ensemble_size.table(read.scales[0], read.metrics)
     for by, metric in read.metrics.items():
         values = dict(zip(*(part for part in _at_largest(read.scales[0], metric)), strict=True))

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from fake_results import DESIGN, MODELS, NEWER, make_results, run
+from fake_results import DESIGN, MODELS, NEWER, make_results, read_made, run
 
 from underspec.analysis import bootstrap, newer_rankers, quantities
 from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
 from underspec.analysis.published import kind_name
 from underspec.analysis.rerank import best_of_n
-from underspec.analysis.results import read_results
 from underspec.analysis.selection_rules import RULES, Candidates
 from underspec.analysis.statistics import in_policy_units, pick
 from underspec.artifacts import EVIDENCE, read_table, write_table
@@ -36,7 +35,7 @@ def found(tmp_path_factory, request):
     design = DESIGN | GRIDS[request.param]
     make_results(folder, design)
     tables = run(folder, design)
-    read = read_results(folder, design)
+    read = read_made(folder, design)
     scale = read.scales[0]
     drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
     newer = newer_rankers.read(NEWER, SIMILARITY)

@@ -10,18 +10,21 @@ import pytest
 import scipy.stats
 from fake_results import (
     DESIGN,
+    EVALUATOR,
     NEWER,
     NO_CHEAPER,
     POSTS,
     PUBLISHED,
     SAMPLES_A_POST,
+    judges,
     make_results,
+    of_grid,
+    read_made,
     score_cheaper,
 )
 
 from claims import claims
 from evidence import evidence
-from underspec.analysis.results import read_results
 from underspec.analysis.statistics import variance_components
 from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
@@ -41,12 +44,19 @@ def diagnose(folder):
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
-def run_evidence(folder, design, length_bias=0.0, newer=NEWER, cheaper=NO_CHEAPER):
-    make_results(folder, design)
+def inputs(folder, gold=True):
+    """Options of the adapter: paths."""
+    others = {"diagnostics": "diagnostics.parquet", "evaluator": f"reward_models/{EVALUATOR}"}
+    others = {name: folder / path for name, path in others.items()}
+    return of_grid(folder) | judges(folder, gold) | others
+
+
+def run_evidence(folder, design, length_bias=0.0, newer=NEWER, cheaper=NO_CHEAPER, gold=True):
+    make_results(folder, design, gold)
     diagnose(folder)
     for scale in design["scales"]:
         evidence(
-            results=folder,
+            **inputs(folder, gold),
             scale=scale,
             design=design,
             newer=newer,
@@ -69,7 +79,7 @@ def test_cheaper_ensembles_add_rankers_and_change_nothing_else(folder, tmp_path)
     cheaper = score_cheaper(tmp_path / "results", "small")
     output = tmp_path / "again"
     evidence(
-        results=tmp_path / "results",
+        **inputs(tmp_path / "results"),
         scale="small",
         design=DESIGN,
         newer=NEWER,
@@ -108,8 +118,9 @@ def read(folder, name, scale="small"):
 )
 def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
     design = DESIGN | changes
-    run_evidence(tmp_path, design)
-    names = TABLES + OF_GOLD * design["gold"]
+    gold = design.pop("gold", True)
+    run_evidence(tmp_path, design, gold=gold)
+    names = TABLES + OF_GOLD * gold
     claims(
         claims_file=CLAIMS_FILE,
         published=PUBLISHED,
@@ -143,7 +154,7 @@ def test_exact_and_first_meet_where_all_samples_are_in(folder):
 
 
 def test_exact_of_the_evaluators_reward_by_brute_force(folder):
-    results = read_results(folder, DESIGN)
+    results = read_made(folder)
     scale, reward = results.scales[0], results.metrics["reward"]
     generator = np.random.default_rng(0)
     drawn = []
@@ -174,7 +185,7 @@ def test_shift_is_the_mean_over_choices(folder):
 
 
 def test_paired_tests_are_scipys(folder):
-    results = read_results(folder, DESIGN)
+    results = read_made(folder)
     scale, reward = results.scales[0], results.metrics["reward"]
 
     def of_choices(name):

@@ -21,8 +21,8 @@ from fake_results import (
     read_world,
     rows,
     run,
+    values_of_kind,
     win_rate,
-    worth_values,
 )
 
 
@@ -138,8 +138,8 @@ def test_figure3_interval_is_that_of_a_plain_bootstrap(tables, world):
 
 def test_figure4(tables, world):
     for row in rows(tables["figure4"]):
-        rewards = worth_values(world, row, lambda *sample: world["evaluator"][sample])
-        wins = worth_values(world, row, lambda *sample: win_rate(world, *sample))
+        rewards = values_of_kind(world, row, lambda *sample: world["evaluator"][sample])
+        wins = values_of_kind(world, row, lambda *sample: win_rate(world, *sample))
         for name, values in (("reward", rewards), ("win_rate", wins)):
             mean, error = mean_and_error(values)
             assert row[name] == pytest.approx(mean, **CLOSE)
@@ -160,7 +160,7 @@ def test_gold(tables, world):
                 for post in world["posts"]
             ]
         else:
-            values = worth_values(world, row, lambda *sample: world["gold"][sample])
+            values = values_of_kind(world, row, lambda *sample: world["gold"][sample])
         mean, error = mean_and_error(values)
         assert row["gold"] == pytest.approx(mean, **CLOSE)
         assert row["standard_error"] == pytest.approx(error, **CLOSE)

@@ -6,12 +6,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import DESIGN, MODELS, NEWER, POSTS, RANKERS, make_results, read_world
+from fake_results import (
+    DESIGN,
+    MODELS,
+    NEWER,
+    POSTS,
+    RANKERS,
+    judges,
+    make_results,
+    of_grid,
+    read_made,
+    read_world,
+)
 from test_evidence_tables import diagnose
 
 from browser import browser
 from underspec.analysis import newer_rankers
-from underspec.analysis.results import read_results
 from underspec.artifacts import POSTS as POSTS_SCHEMA
 from underspec.artifacts import write_table
 from underspec.errors import ArtifactError
@@ -49,11 +59,11 @@ def data(results):
     return data_of(results)
 
 
-def data_of(results, design=DESIGN, **more):
+def data_of(results, gold=True, **more):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     samples = texts.to_numpy().reshape(POSTS, -1)
     newer = newer_rankers.read(NEWER, similarity(results))
-    return browsable(read_results(results, design), samples, posts_table(), newer, **more)
+    return browsable(read_made(results, gold=gold), samples, posts_table(), newer, **more)
 
 
 def similarity(results):
@@ -113,7 +123,7 @@ def test_parting_is_one_minus_the_mean_agreement_of_pairs(results, data):
 
 
 def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, data):
-    world, read = read_world(results), read_results(results, DESIGN)
+    world, read = read_world(results), read_made(results)
     newer = newer_rankers.read(NEWER, similarity(results))
     posts = np.arange(POSTS)
     assert data["newer"][:2] == ["UWO", "soft best-of-n"]
@@ -149,13 +159,13 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
 def test_without_newer_rankers_there_is_nothing_to_choose(results):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     newer = newer_rankers.read(dict.fromkeys(NEWER), similarity(results))
-    read = read_results(results, DESIGN)
+    read = read_made(results)
     data = browsable(read, texts.to_numpy().reshape(POSTS, -1), posts_table(), newer)
     assert data["newer"] == [] and data["posts"][0]["taken"] == [[[]] * len(NS)] * 2
 
 
 def test_without_gold_there_is_one_judge_less(results):
-    assert data_of(results, DESIGN | {"gold": False})["judges"] == ["evaluator"]
+    assert data_of(results, gold=False)["judges"] == ["evaluator"]
 
 
 def test_of_many_posts_half_are_those_that_part_most(results, data):
@@ -197,7 +207,9 @@ def test_above_mean_of_single_precision():
 
 def write(results, output):
     browser(
-        results=results,
+        **of_grid(results),
+        **judges(results),
+        diagnostics=results / "diagnostics.parquet",
         posts=results / "data" / "posts.parquet",
         design=DESIGN,
         newer=NEWER,
