@@ -59,6 +59,7 @@ EVALUATOR = grid.evaluator(**config["evaluator"])
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )
+CHEAPER_TABLES = [f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables]
 ALIGNMENTS = grid.alignments(
     *(config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds"))
 )
@@ -70,7 +71,7 @@ REWARD_MODEL_FOLDERS = [
 ]
 SCORES = [
     *expand("{scale}/{name}", scale=SCALES, name=NAMES),
-    *(f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables),
+    *CHEAPER_TABLES,
     EVALUATOR,
 ] + ["gold"] * HAS_GOLD
 TRAIN = "../envs/train.yaml"

@@ -77,6 +77,7 @@ rule overview:
 rule browser:
     input:
         MATRIX,
+        [made(f"scores/{path}.parquet") for path in CHEAPER_TABLES],
         PAGE_PARTS,
         posts=made("data/posts.parquet"),
         samples=made("samples/best_of_n.parquet"),
@@ -99,6 +100,7 @@ rule browser:
             **FOLDERS,
             design=DESIGN,
             newer=config["newer_rankers"],
+            cheaper=config["cheaper_ensembles"],
             experiment=config["experiment"],
         ),
         code=code("browser"),

@@ -4,9 +4,10 @@ from typing import Annotated
 import pandas as pd
 
 from underspec.analysis import newer_rankers
-from underspec.analysis.results import read_results
+from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import SAMPLES, read_posts, read_table
+from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.report.look import face
@@ -26,6 +27,7 @@ def browser(
     gold_scores: Path | None = None,
     design: Annotated[dict, sections.Experiment],
     newer: Annotated[dict, sections.NewerRankers],
+    cheaper: Annotated[dict, sections.CheaperEnsembles],
     experiment: str,
     template: Path,
     output: Path,
@@ -33,8 +35,8 @@ def browser(
     """Write the sample browser: posts, what rankers pick, and what reward models think of it.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; gold_scores: if there is a gold rater; design: keys of the config; newer: its
-    newer_rankers.
+    ranker; gold_scores: if there is a gold rater; design: keys of the config; newer, cheaper: its
+    newer_rankers and cheaper_ensembles.
     """
     results = read_results(
         samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
@@ -42,11 +44,14 @@ def browser(
     rows, drawn = results.layout, read_table(samples, SAMPLES)
     by_id = read_posts(posts, drawn["post_id"], samples).set_index("post_id")
     similarity = read_diagnostics(diagnostics, rows)["similarity"]
+    ensembles = cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"])
+    which = ensembles, design["aggregators"]
     data = browsable(
         results,
         rows.matrix(drawn["text"]),
         by_id.loc[rows.post_ids].reset_index(),
         newer_rankers.read(newer, similarity),
+        [read_cheaper(scores, each, rows, *which) for each in results.scales if ensembles],
     )
     sizes = pd.DataFrame(data["scales"]).rename(columns={"name": "scale"})
     write_page(template, output, data=data, face=face(sizes, experiment))

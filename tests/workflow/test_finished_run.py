@@ -83,7 +83,7 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ),
         (
             {"cheaper_ensembles": {"warm": [0], "multihead": [1]}},
-            {*CHEAPER, *OF_TRAINING, *EVIDENCE, *FIGURES_OF_EVIDENCE, "manifest"},
+            {*CHEAPER, *OF_TRAINING, *EVIDENCE, *FIGURES_OF_EVIDENCE, "browser", "manifest"},
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),

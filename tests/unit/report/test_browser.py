@@ -1,6 +1,7 @@
 """The data of the sample browser, on a made-up results folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from fake_results import (
     DESIGN,
     MODELS,
     NEWER,
+    NO_CHEAPER,
     POSTS,
     RANKERS,
     judges,
@@ -17,6 +19,7 @@ from fake_results import (
     of_grid,
     read_made,
     read_world,
+    score_cheaper,
 )
 from test_evidence_tables import diagnose
 
@@ -127,8 +130,8 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
     newer = newer_rankers.read(NEWER, similarity(results))
     posts = np.arange(POSTS)
     assert data["newer"][:2] == ["UWO", "soft best-of-n"]
-    for scale, about in enumerate(data["scales"]):
-        assert about["kinds"] == ["single", "finetune", "pretrain"]
+    assert data["kinds"] == ["single", "finetune", "pretrain"]
+    for scale in range(len(data["scales"])):
         chances = newer_rankers.chances(read.scales[scale], newer, NS, posts)
         for index, post in enumerate(data["posts"]):
             for row, way in np.ndindex(len(NS), len(NEWER)):
@@ -137,7 +140,7 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
                     for candidate, *shares in post["taken"][scale][row][way]
                 }
                 expected = {}
-                for kind in about["kinds"]:
+                for kind in data["kinds"]:
                     if (list(NEWER)[way], kind) not in chances:
                         continue
                     for sample, share in enumerate(
@@ -149,7 +152,7 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
                 often = {t for t, of in expected.items() if max(of.values()) >= SHOWN_CHANCE}
                 assert set(listed) == often
                 for text, shares in listed.items():
-                    for kind, share in zip(about["kinds"], shares, strict=True):
+                    for kind, share in zip(data["kinds"], shares, strict=True):
                         if share is None:
                             assert (list(NEWER)[way], kind) == ("uwo", "single")
                         else:
@@ -162,6 +165,29 @@ def test_without_newer_rankers_there_is_nothing_to_choose(results):
     read = read_made(results)
     data = browsable(read, texts.to_numpy().reshape(POSTS, -1), posts_table(), newer)
     assert data["newer"] == [] and data["posts"][0]["taken"] == [[[]] * len(NS)] * 2
+
+
+def test_cheaper_ensembles_can_be_chosen_like_newer_rankers(results, data, tmp_path):
+    """Here they have the rewards of rankers of the grid, whose picks are then theirs."""
+    folder = shutil.copytree(results, tmp_path / "results")
+    for about in data["scales"]:
+        cheaper = score_cheaper(folder, about["name"])
+    html = write(folder, tmp_path / "samples.html", cheaper)
+    found = json.loads(html.split('id="data">')[1].split("</script>")[0])
+    assert found["newer"] == [*data["newer"], "WARM", "multi-head ensemble"]
+    assert found["kinds"] == [*data["kinds"], "warm", "multihead"]
+    same = {"warm": "single-pretrain0-finetune0", "multihead": "finetune-pretrain0-mean"}
+    same = {kind: list(RANKERS).index(name) for kind, name in same.items()}
+    for post, without in zip(found["posts"], data["posts"], strict=True):
+        assert (post["texts"], post["picks"]) == (without["texts"], without["picks"])
+        for scale, row in np.ndindex(len(data["scales"]), len(NS)):
+            *newer, warm, multihead = post["taken"][scale][row]
+            assert newer == [
+                [[*each, None, None] for each in taken] for taken in without["taken"][scale][row]
+            ]
+            picks = post["picks"][scale][row]
+            assert warm == [[picks[same["warm"]], None, None, None, 100, None]]
+            assert multihead == [[picks[same["multihead"]], None, None, None, None, 100]]
 
 
 def test_without_gold_there_is_one_judge_less(results):
@@ -205,7 +231,7 @@ def test_above_mean_of_single_precision():
     assert above_mean(rewards).tolist() == [[-0.5, 0.5]]
 
 
-def write(results, output):
+def write(results, output, cheaper=NO_CHEAPER):
     browser(
         **of_grid(results),
         **judges(results),
@@ -213,6 +239,7 @@ def write(results, output):
         posts=results / "data" / "posts.parquet",
         design=DESIGN,
         newer=NEWER,
+        cheaper=cheaper,
         experiment="tiny",
         template=TEMPLATE,
         output=output,
