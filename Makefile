@@ -45,7 +45,7 @@ run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood; 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html $(STYLED)
 
-bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the reward matrix is drawn anew
+bundle: .venv/ready ## bundles/EXPERIMENT.zip, from which everything after the reward matrix can be redrawn
 	$(SNAKEMAKE) --rerun-incomplete bundle claims
 	$(BIN)/python scripts/verdicts.py --claims results/$(EXPERIMENT)/claims.csv --bundle bundles/$(EXPERIMENT).zip
 

@@ -1,9 +1,9 @@
 # Cheaper ensembles of one pretrained checkpoint, as rankers beside the grid's.
 # In: data/, samples/, pretrain/, reward_models/.
-# Out: in reward_models/{scale}/: pretrain{p}-finetune{f}-head{h}/ (finetunes with the initial head of
-# another), pretrain{p}-warm/ (the average of their weights), pretrain{p}-finetune{f}-heads{k}/ (a
-# finetune with k reward heads); scores/{scale}/pretrain{p}-warm.parquet, and for each head
-# scores/{scale}/pretrain{p}-finetune{f}-heads{k}-{i}.parquet.
+# Out: in reward_models/{scale}/: pretrain{p}-finetune{f}-head{h}/ (with the initial head of another
+# finetuning seed), pretrain{p}-warm/ (the average of their weights), pretrain{p}-finetune{f}-heads{k}/
+# (with k reward heads); in scores/{scale}/: pretrain{p}-warm.parquet, and for each head
+# pretrain{p}-finetune{f}-heads{k}-{i}.parquet.
 
 MEMBER = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-head{head_seed}"
 MULTIHEAD = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-heads{heads}"

@@ -18,7 +18,7 @@ from underspec.data import gold_raters
 from underspec.config.config import need, read_config, recipe, text_world, validate
 from underspec.errors import UserError
 from underspec.provenance.fingerprint import fingerprint
-from underspec.config.sources import checkpoint_of, pretrains
+from underspec.config.sources import checkpoint_of, pretrained_checkpoints
 from underspec.data.worlds import world_class
 
 # Read the config again: Snakemake's own reader does not know `extends`, silently drops duplicate
@@ -59,6 +59,7 @@ EVALUATOR = grid.evaluator(**config["evaluator"])
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )
+CHEAPER_TABLES = [f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables]
 ALIGNMENTS = grid.alignments(
     *(config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds"))
 )
@@ -70,7 +71,7 @@ REWARD_MODEL_FOLDERS = [
 ]
 SCORES = [
     *expand("{scale}/{name}", scale=SCALES, name=NAMES),
-    *(f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables),
+    *CHEAPER_TABLES,
     EVALUATOR,
 ] + ["gold"] * HAS_GOLD
 TRAIN = "../envs/train.yaml"
@@ -203,9 +204,9 @@ def pretrained(scale, pretrain_seed):
     return made(f"pretrain/{scale}/seed{pretrain_seed}")
 
 
-def pretrain_folder():
+def pretrained_folder():
     folder = directory(made("pretrain/{scale}/seed{pretrain_seed}"))
-    return protected(folder) if config["protect_pretrains"] else folder
+    return protected(folder) if config["protect_pretrained"] else folder
 
 
 def compared_samples():

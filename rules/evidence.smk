@@ -31,15 +31,15 @@ rule diagnostics:
 # One job per scale: at the paper's size, the resamples of all scales would fill a node's memory.
 rule evidence:
     input:
-        made("samples/best_of_n.parquet"),
-        made("diagnostics.parquet"),
-        made(f"reward_models/{EVALUATOR}"),
-        made(f"scores/{EVALUATOR}.parquet"),
-        made("scores/gold.parquet") if HAS_GOLD else [],
         expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
         expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
         [made(f"scores/{{scale}}/{name}.parquet") for each in CHEAPER for name in each.tables],
         expand(made("rerank/{{scale}}/{ranker}.parquet"), ranker=RANKERS),
+        samples=made("samples/best_of_n.parquet"),
+        diagnostics=made("diagnostics.parquet"),
+        evaluator=made(f"reward_models/{EVALUATOR}"),
+        evaluator_scores=EVALUATOR_SCORES,
+        gold_scores=GOLD_SCORES,
     output:
         made("evidence/{scale}/resamples.parquet"),
         expand(made("evidence/{{scale}}/{table}.csv"), table=OF_EVIDENCE),
@@ -53,8 +53,8 @@ rule evidence:
         call=call("evidence"),
         settings=settings(
             "scale",
-            results=RESULTS,
-            design=EVALUATED,
+            **FOLDERS,
+            design=DESIGN,
             newer=config["newer_rankers"],
             cheaper=config["cheaper_ensembles"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
@@ -88,7 +88,7 @@ rule claims:
         settings=settings(
             evidence=[made(f"evidence/{scale}") for scale in SCALES],
             best_of_n=config["best_of_n"],
-            pretrains=len(config["pretrain_seeds"]),
+            pretraining_seeds=len(config["pretrain_seeds"]),
             grid=config["grid"],
             ensemble_size=config["ensemble_size"],
             world=config["world"],

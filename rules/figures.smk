@@ -12,10 +12,10 @@ FIGURES_OF = {  # category and title
     "figure4": ("3 Ensembles", "Figure 4: reward and win rate by the evaluator"),
     "gold": ("3 Ensembles", "Gold reward of best-of-n"),
     "exact": ("4 Beside the paper", "Exact best-of-n: all orders of the samples"),
-    "components": ("4 Beside the paper", "Variance components: pretrain, finetune, post"),
+    "components": ("4 Beside the paper", "Variance components: seeds and posts"),
     "shift": ("4 Beside the paper", "Shift: what the chosen texts look like"),
     "overoptimisation": ("4 Beside the paper", "Over-optimisation: reward against the KL"),
-    "ensemble_size": ("4 Beside the paper", "Size of an ensemble: what a further member brings"),
+    "ensemble_size": ("4 Beside the paper", "Size of an ensemble: what a further member adds"),
     "rankers": ("4 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
     "bias": ("4 Beside the paper", "A shared bias, which ensembles keep"),
 }

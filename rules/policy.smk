@@ -6,7 +6,7 @@ rule policy:
     input:
         posts=made("data/posts.parquet"),
         tokenizer=made("data/tokenizer"),
-        pretrain=pretrained(config["policy"]["scale"], config["policy"]["pretrain_seed"]),
+        pretrained=pretrained(config["policy"]["scale"], config["policy"]["pretrain_seed"]),
     output:
         directory(made("policy")),
     log:

@@ -8,7 +8,7 @@ rule pretrain:
         tokens=pretraining_tokens(),
         tokenizer=made("data/tokenizer"),
     output:
-        pretrain_folder(),
+        pretrained_folder(),
     log:
         made("logs/pretrain/{scale}/seed{pretrain_seed}.log"),
     benchmark:
@@ -38,14 +38,14 @@ rule pretrain:
 # {scale}/seed{pretrain_seed} -> location, for pretrained checkpoints that are not trained here.
 IMPORTED = {
     f"{scale}/seed{seed}": checkpoint
-    for scale, seed in pretrains(config)
+    for scale, seed in pretrained_checkpoints(config)
     if (checkpoint := checkpoint_of(config["pretrain"], scale, seed))
 }
 
 
 # An imported checkpoint is kept until its location in the config changes, even if the files there
 # change.
-rule import_pretrain:
+rule import_checkpoint:
     input:
         tokenizer=made("data/tokenizer"),
     output:
@@ -62,13 +62,13 @@ rule import_pretrain:
         mem_mb=asks("pretrain")["mem_mb"],
         runtime=asks("pretrain")["runtime"],
     params:
-        call=call("import_pretrain"),
+        call=call("import_checkpoint"),
         settings=settings(
             checkpoint=lambda wildcards: IMPORTED[wildcards.imported], shape=shape_of()
         ),
-        code=code("import_pretrain"),
+        code=code("import_checkpoint"),
     shell:
         "python {params.call} {params.settings} --log {log}"
 
 
-ruleorder: import_pretrain > pretrain
+ruleorder: import_checkpoint > pretrain

@@ -23,7 +23,7 @@ GALLERY = ["figure1", "figure2", "figure3", "figure4"]
 # The results trained here, if there are any, and the verdicts of a run of the same config.
 MODELS = BUNDLED["models"] + [
     *([] if config["bundle"] else [made("policy")]),
-    *(pretrained(*one) for one in pretrains(config) if not config["bundle"]),
+    *(pretrained(*one) for one in pretrained_checkpoints(config) if not config["bundle"]),
 ]
 SHIPPED = shipped_verdicts(HERE, config)
 
@@ -77,12 +77,13 @@ rule overview:
 rule browser:
     input:
         MATRIX,
-        made("diagnostics.parquet"),
-        made(f"reward_models/{EVALUATOR}"),
-        made(f"scores/{EVALUATOR}.parquet"),
-        made("scores/gold.parquet") if HAS_GOLD else [],
+        [made(f"scores/{path}.parquet") for path in CHEAPER_TABLES],
         PAGE_PARTS,
         posts=made("data/posts.parquet"),
+        samples=made("samples/best_of_n.parquet"),
+        diagnostics=made("diagnostics.parquet"),
+        evaluator_scores=EVALUATOR_SCORES,
+        gold_scores=GOLD_SCORES,
         template=template("samples"),
     output:
         page("samples", *PAGES["samples"]),
@@ -96,9 +97,10 @@ rule browser:
     params:
         call=call("browser"),
         settings=settings(
-            results=RESULTS,
-            design=EVALUATED,
+            **FOLDERS,
+            design=DESIGN,
             newer=config["newer_rankers"],
+            cheaper=config["cheaper_ensembles"],
             experiment=config["experiment"],
         ),
         code=code("browser"),

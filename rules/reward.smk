@@ -31,7 +31,7 @@ rule reward_model:
         posts=made("data/posts.parquet"),
         preferences=made("data/preferences.parquet"),
         tokenizer=made("data/tokenizer"),
-        pretrain=made("pretrain/{scale}/seed{pretrain_seed}"),
+        pretrained=made("pretrain/{scale}/seed{pretrain_seed}"),
     output:
         directory(made("reward_models/{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}")),
     log:

@@ -4,7 +4,7 @@
 
 # The token shards (none if every pretrained checkpoint is imported), and the samples of each split
 # that the experiment uses.
-TOKENS = pretraining_tokens() if len(IMPORTED) < len(set(pretrains(config))) else []
+TOKENS = pretraining_tokens() if len(IMPORTED) < len(set(pretrained_checkpoints(config))) else []
 TEXT_WORLDS = [TEXT_WORLD] if TOKENS else []
 SAMPLES = {
     Path(path).stem: path for path in [*compared_samples(), made("samples/best_of_n.parquet")]
@@ -50,7 +50,7 @@ RUNS = [
             "name": f"seed{seed}",
             "folder": pretrained(scale, seed),
         }
-        for scale, seed in pretrains(config)
+        for scale, seed in pretrained_checkpoints(config)
     ),
     *(
         {

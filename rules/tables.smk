@@ -13,22 +13,30 @@ DESIGN = {
         "best_of_n",
     )
 }
-EVALUATED = DESIGN | {"evaluator": EVALUATOR, "gold": HAS_GOLD}
 EVALUATION_TABLES = ["accuracy", "figure4", "table1"] + ["gold"] * HAS_GOLD
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
 )
+# Of these files there may be hundreds, too many for a command line, so scripts take their folders.
 MATRIX = [
-    made("samples/best_of_n.parquet"),
     *expand(made("reward_models/{scale}/{name}"), scale=SCALES, name=NAMES),
     *expand(made("scores/{scale}/{name}.parquet"), scale=SCALES, name=NAMES),
     *expand(made("rerank/{scale}/{ranker}.parquet"), scale=SCALES, ranker=RANKERS),
 ]
+FOLDERS = {
+    "reward_models": made("reward_models"),
+    "scores": made("scores"),
+    "choices": made("rerank"),
+}
+# What judges the choices.
+EVALUATOR_SCORES = made(f"scores/{EVALUATOR}.parquet")
+GOLD_SCORES = made("scores/gold.parquet") if HAS_GOLD else []
 
 
 rule disagreement_tables:
     input:
         MATRIX,
+        samples=made("samples/best_of_n.parquet"),
     output:
         expand(made("tables/{table}.csv"), table=["figure1", "figure2", "figure3"]),
     log:
@@ -40,7 +48,7 @@ rule disagreement_tables:
         ANALYSIS
     params:
         call=call("disagreement_tables"),
-        settings=settings(results=RESULTS, design=DESIGN, output=made("tables")),
+        settings=settings(**FOLDERS, design=DESIGN, output=made("tables")),
         code=code("disagreement_tables"),
     shell:
         "python {params.call} {params.settings} --log {log}"
@@ -49,9 +57,10 @@ rule disagreement_tables:
 rule evaluation_tables:
     input:
         MATRIX,
-        made(f"reward_models/{EVALUATOR}"),
-        made(f"scores/{EVALUATOR}.parquet"),
-        made("scores/gold.parquet") if HAS_GOLD else [],
+        samples=made("samples/best_of_n.parquet"),
+        evaluator=made(f"reward_models/{EVALUATOR}"),
+        evaluator_scores=EVALUATOR_SCORES,
+        gold_scores=GOLD_SCORES,
         published=shipped("reports/published/table1.csv"),
     output:
         expand(made("tables/{table}.csv"), table=EVALUATION_TABLES),
@@ -64,7 +73,7 @@ rule evaluation_tables:
         ANALYSIS
     params:
         call=call("evaluation_tables"),
-        settings=settings(results=RESULTS, design=EVALUATED, output=made("tables")),
+        settings=settings(**FOLDERS, design=DESIGN, output=made("tables")),
         code=code("evaluation_tables"),
     shell:
         "python {params.call} {params.settings} --log {log}"

@@ -4,10 +4,10 @@ from typing import Annotated
 import pandas as pd
 
 from underspec.analysis import newer_rankers
-from underspec.analysis.results import read_results
-from underspec.analysis.reward_matrix import layout
+from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import SAMPLES, read_posts, read_table
+from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.report.look import face
@@ -17,29 +17,41 @@ from underspec.report.sample_browser import browsable
 
 def browser(
     *,
-    results: Path,
     posts: Path,
-    design: Annotated[dict, sections.Evaluated],
+    samples: Path,
+    scores: Path,
+    choices: Path,
+    reward_models: Path,
+    diagnostics: Path,
+    evaluator_scores: Path,
+    gold_scores: Path | None = None,
+    design: Annotated[dict, sections.Experiment],
     newer: Annotated[dict, sections.NewerRankers],
+    cheaper: Annotated[dict, sections.CheaperEnsembles],
     experiment: str,
     template: Path,
     output: Path,
 ) -> None:
     """Write the sample browser: posts, what rankers pick, and what reward models think of it.
 
-    design: keys of the config, the path of the evaluator, and whether there is a gold rater;
-    newer: the config's newer_rankers.
+    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
+    ranker; gold_scores: if there is a gold rater; design: keys of the config; newer, cheaper: its
+    newer_rankers and cheaper_ensembles.
     """
-    path = results / "samples" / "best_of_n.parquet"
-    samples = read_table(path, SAMPLES)
-    rows = layout(samples, path)
-    by_id = read_posts(posts, samples["post_id"], path).set_index("post_id")
-    similarity = read_diagnostics(results / "diagnostics.parquet", rows)["similarity"]
+    results = read_results(
+        samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
+    )
+    rows, drawn = results.layout, read_table(samples, SAMPLES)
+    by_id = read_posts(posts, drawn["post_id"], samples).set_index("post_id")
+    similarity = read_diagnostics(diagnostics, rows)["similarity"]
+    ensembles = cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"])
+    which = ensembles, design["aggregators"]
     data = browsable(
-        read_results(results, design),
-        rows.matrix(samples["text"]),
+        results,
+        rows.matrix(drawn["text"]),
         by_id.loc[rows.post_ids].reset_index(),
         newer_rankers.read(newer, similarity),
+        [read_cheaper(scores, each, rows, *which) for each in results.scales if ensembles],
     )
     sizes = pd.DataFrame(data["scales"]).rename(columns={"name": "scale"})
     write_page(template, output, data=data, face=face(sizes, experiment))

@@ -19,7 +19,7 @@ def claims(
     published: Path,
     evidence: list[Path],
     best_of_n: sections.BestOfN,
-    pretrains: sections.Count,
+    pretraining_seeds: sections.Count,
     grid: sections.Grid,
     ensemble_size: sections.EnsembleSize,
     world: sections.Name,
@@ -40,7 +40,8 @@ def claims(
     }
     paper = read_table1(published)
     entries = read_claims(claims_file) + numbers_of_table1(paper)
-    what = Found(found, best_of_n, pretrains, grid, min(ensemble_size, pretrains), world)
+    size = min(ensemble_size, pretraining_seeds)
+    what = Found(found, best_of_n, pretraining_seeds, grid, size, world)
     write_csv(verdicts(entries, what), claims)
     for path in tables:
         write_csv(_over_scales(evidence, path.stem), path)

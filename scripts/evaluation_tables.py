@@ -6,6 +6,7 @@ import pandas as pd
 from underspec.analysis import tables
 from underspec.analysis.published import read_table1
 from underspec.analysis.results import read_results
+from underspec.analysis.reward_matrix import read_metrics
 from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import write_csv
@@ -13,20 +14,31 @@ from underspec.csv_files import write_csv
 
 def evaluation_tables(
     *,
-    results: Path,
-    design: Annotated[dict, sections.Evaluated],
+    samples: Path,
+    scores: Path,
+    choices: Path,
+    reward_models: Path,
+    evaluator: Path,
+    evaluator_scores: Path,
+    gold_scores: Path | None = None,
     published: Path,
+    design: Annotated[dict, sections.Experiment],
     output: Path,
 ) -> None:
     """Write accuracies, what Figure 4 draws and Table 1 prints, and gold rewards.
 
-    design: keys of the config, the path of the evaluator, and whether there is a gold rater.
+    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
+    ranker; evaluator: its folder; gold_scores: if there is a gold rater; design: keys of the
+    config.
     """
-    read = read_results(results, design)
+    results = read_results(
+        samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
+    )
     paper = read_table1(published)
-    made = {"accuracy": tables.accuracy(read)}
-    for table in (tables.figure4, tables.gold) if design["gold"] else (tables.figure4,):
-        scales = [table(scale, read.metrics) for scale in read.scales]
+    of_evaluator = read_metrics(evaluator / "metrics.json")
+    made = {"accuracy": tables.accuracy(results.scales, of_evaluator)}
+    for table in (tables.figure4, tables.gold) if gold_scores else (tables.figure4,):
+        scales = [table(scale, results.metrics) for scale in results.scales]
         made[table.__name__] = pd.concat(scales, ignore_index=True)
     made["table1"] = tables.table1(made["figure4"], paper)
     for name, table in made.items():

@@ -14,6 +14,7 @@ from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import evaluator_length_coefficient, to_table
 from underspec.analysis.quantities import evidence as find
 from underspec.analysis.results import read_cheaper, read_results
+from underspec.analysis.reward_matrix import read_metrics
 from underspec.analysis.tables import of_scale
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import EVIDENCE, write_table
@@ -25,9 +26,16 @@ from underspec.csv_files import write_csv
 
 def evidence(
     *,
-    results: Path,
+    samples: Path,
+    scores: Path,
+    choices: Path,
+    reward_models: Path,
+    diagnostics: Path,
+    evaluator: Path,
+    evaluator_scores: Path,
+    gold_scores: Path | None = None,
     scale: str,
-    design: Annotated[dict, sections.Evaluated],
+    design: Annotated[dict, sections.Experiment],
     newer: Annotated[dict, sections.NewerRankers],
     cheaper: Annotated[dict, sections.CheaperEnsembles],
     length_bias: sections.LengthBias,
@@ -37,35 +45,40 @@ def evidence(
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and the tables beside the paper's.
 
-    design: keys of the config, the path of the evaluator, and whether there is a gold rater;
-    newer, cheaper: the config's newer_rankers and cheaper_ensembles; length_bias: that of the
+    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
+    ranker; evaluator: its folder; gold_scores: if there is a gold rater; design: keys of the
+    config; newer, cheaper: its newer_rankers and cheaper_ensembles; length_bias: that of the
     simulated rater's labels, 0 where people compare.
     """
-    read = read_results(results, design | {"scales": [scale]})
+    of_scale_alone = design | {"scales": [scale]}
+    read = read_results(
+        samples, scores, choices, reward_models, of_scale_alone, evaluator_scores, gold_scores
+    )
     (of_this,) = read.scales
-    diagnostics = read_diagnostics(results / "diagnostics.parquet", read.layout)
-    beside_paper = newer_rankers.read(newer, diagnostics.pop("similarity"))
+    measured = read_diagnostics(diagnostics, read.layout)
+    beside_paper = newer_rankers.read(newer, measured.pop("similarity"))
     metrics = dict(read.metrics)
-    if biased := design["gold"] and length_bias:
-        metrics["biased_words"] = diagnostics["words"]
-        metrics["label_utility"] = metrics["gold"] + length_bias * diagnostics["words"]
+    if biased := gold_scores and length_bias:
+        metrics["biased_words"] = measured["words"]
+        metrics["label_utility"] = metrics["gold"] + length_bias * measured["words"]
     drawn = draw(of_this.models, len(read.layout.post_ids), resamples, scale)
-    found = find(of_this, metrics, read.evaluator["accuracy"], drawn, beside_paper)
+    accuracy = read_metrics(evaluator / "metrics.json")["accuracy"]
+    found = find(of_this, metrics, accuracy, drawn, beside_paper)
     if biased:
-        found |= evaluator_length_coefficient(metrics, diagnostics["words"], drawn)
+        found |= evaluator_length_coefficient(metrics, measured["words"], drawn)
     write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
 
     every = [of_this]
     if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
         aggregators = design["aggregators"]
-        every.append(read_cheaper(results, of_this, read.layout, ensembles, aggregators))
-    pretrains = len(design["pretrain_seeds"])
+        every.append(read_cheaper(scores, of_this, read.layout, ensembles, aggregators))
+    seeds = len(design["pretrain_seeds"])
     curves = overoptimisation.curves(of_this, read.metrics)
     tables = {
         "exact": supplementary_tables.exact(of_this, read.metrics),
-        "shift": supplementary_tables.shift(of_this, diagnostics, read.metrics),
+        "shift": supplementary_tables.shift(of_this, measured, read.metrics),
         "components": supplementary_tables.components(of_this),
-        "paired": supplementary_tables.paired(of_this, found, metrics, pretrains),
+        "paired": supplementary_tables.paired(of_this, found, metrics, seeds),
         "overoptimisation": of_scale(curves, of_this, []),
         "hedging": of_scale(hedging.stops(of_this, read.metrics), of_this, []),
         "rankers": pd.concat(
@@ -74,11 +87,11 @@ def evidence(
         ),
         "ensemble_size": ensemble_size.table(of_this, read.metrics),
     }
-    if design["gold"]:
+    if gold_scores:
         fitted = overoptimisation.fit(curves)
         tables["overoptimisation_fit"] = of_scale(fitted, of_this, [])
         tables["bias"] = supplementary_tables.bias(
-            of_this, read.metrics, diagnostics["words"], length_bias
+            of_this, read.metrics, measured["words"], length_bias
         )
     for name, table in tables.items():
         write_csv(table, output / f"{name}.csv")

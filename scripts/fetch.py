@@ -5,7 +5,7 @@ from underspec.data.worlds import world_class
 
 
 def fetch(*, world: str, options: dict, output: Path) -> None:
-    """Bring the raw files of a world that is not generated."""
+    """Fetch the raw files of a world that is not generated."""
     source = world_class(world)
     options = source.options_of_fetch(options)
     output.mkdir(parents=True, exist_ok=True)

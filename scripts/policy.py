@@ -18,7 +18,7 @@ def policy(
     *,
     posts: Path,
     tokenizer: Path,
-    pretrain: Path,
+    pretrained: Path,
     shape: Annotated[dict, sections.Shape],
     lengths: Annotated[dict, sections.Lengths],
     recipe: Annotated[dict, sections.Recipe],
@@ -28,12 +28,12 @@ def policy(
     device_layout: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
-    """Finetune a pretrain on posts and references: the SFT policy (paper, section 2.1)."""
+    """Finetune a pretrained checkpoint on posts and references: the SFT policy (section 2.1)."""
     trained = load_tokenizer(tokenizer)
     table = of_split(read_table(posts, POSTS), "policy", posts)
     inputs = encode(trained, table.post, lengths["post"])
     targets = encode(trained, table.reference, lengths["summary"])
-    model = load(T5ForConditionalGeneration, pretrain, shape, trained.get_vocab_size())
+    model = load(T5ForConditionalGeneration, pretrained, shape, trained.get_vocab_size())
     objective = sft(inputs, targets, recipe["batch"], seed)
     result = train(
         model,

@@ -22,7 +22,7 @@ def reward_model(
     posts: Path,
     preferences: Path,
     tokenizer: Path,
-    pretrain: Path,
+    pretrained: Path,
     scale: str,
     shape: Annotated[dict, sections.Shape],
     lengths: Annotated[dict, sections.Lengths],
@@ -37,7 +37,7 @@ def reward_model(
     device_layout: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
-    """Finetune a pretrain on preferences: Bradley-Terry with centring (paper, section 2.1).
+    """Finetune a pretrained checkpoint on preferences: Bradley-Terry with centring (section 2.1).
 
     The finetuning seed sets the data order and dropout, head_seed the initial reward heads. In the
     paper's reward models the two are the same.
@@ -47,7 +47,7 @@ def reward_model(
         encoded_comparisons(posts, preferences, split, trained, lengths)
         for split in ("preferences", "validation")
     )
-    model = new_reward_model(pretrain, shape, trained.get_vocab_size(), head_seed, heads)
+    model = new_reward_model(pretrained, shape, trained.get_vocab_size(), head_seed, heads)
     objective = preference(*training, recipe["batch"], finetune_seed, centering)
     result = train(
         model,

@@ -26,7 +26,7 @@ def warm(
     lengths: Annotated[dict, sections.Lengths],
     output: Path,
 ) -> None:
-    """Average the weights of finetunes of one pretrained checkpoint (WARM, 2401.12187)."""
+    """Average the weights of reward models of one pretrained checkpoint (WARM, 2401.12187)."""
     trained = load_tokenizer(tokenizer)
     provenance = {folder: read_json(folder / "provenance.json", Start) for folder in members}
     model = weight_average(provenance, shape, trained.get_vocab_size())

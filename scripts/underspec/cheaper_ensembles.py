@@ -24,10 +24,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Warm:
-    """One reward model whose weights are the average of finetunes (Ramé et al., 2401.12187).
+    """One reward model whose weights are the average of its members' (Ramé et al., 2401.12187).
 
-    All finetunes start from the same head, that of the first finetuning seed. So the first is one
-    of the grid, and the others are trained for this.
+    All members start from the same head, that of the first finetuning seed. So the first is one of
+    the grid, and the others are trained for this.
     """
 
     pretrain_seed: int
@@ -45,7 +45,7 @@ class Warm:
 
     @property
     def members(self) -> list[str]:
-        """The folders of the finetunes."""
+        """The folders of the reward models that are averaged."""
         first, *others = self.finetune_seeds
         grid_s = RewardModel(self.pretrain_seed, first).name
         return [grid_s, *(f"pretrain{self.pretrain_seed}-finetune{f}-head{first}" for f in others)]
@@ -58,8 +58,8 @@ class Warm:
 
 @dataclass(frozen=True)
 class Multihead:
-    """One finetune with several reward heads (Ahmed et al., 2406.01013), each with initial weights
-    of its own."""
+    """A reward model with several heads (Ahmed et al., 2406.01013), each of which starts from
+    weights of its own."""
 
     pretrain_seed: int
     finetune_seeds: tuple[int, ...]
@@ -68,8 +68,8 @@ class Multihead:
 
     @property
     def folder(self) -> str:
-        finetune = RewardModel(self.pretrain_seed, self.finetune_seeds[0]).name
-        return f"{finetune}-heads{len(self.finetune_seeds)}"
+        of_grid = RewardModel(self.pretrain_seed, self.finetune_seeds[0]).name
+        return f"{of_grid}-heads{len(self.finetune_seeds)}"
 
     @property
     def tables(self) -> list[str]:
@@ -86,8 +86,8 @@ def cheaper_ensembles(
     """The cheaper ensembles of one scale. `chosen` has the pretraining seeds of each kind."""
     seeds = tuple(finetune_seeds[:ensemble_size])
     return [
-        *(Warm(pretrain, seeds) for pretrain in chosen["warm"]),
-        *(Multihead(pretrain, seeds) for pretrain in chosen["multihead"]),
+        *(Warm(checkpoint, seeds) for checkpoint in chosen["warm"]),
+        *(Multihead(checkpoint, seeds) for checkpoint in chosen["multihead"]),
     ]
 
 

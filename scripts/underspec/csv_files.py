@@ -10,7 +10,7 @@ from underspec.files import MAKE, REMAKE, atomic
 # The text columns of all tables. A scale may be called 007, 1e3 or NA, so these columns are never
 # parsed as numbers or missing values; an empty cell is "".
 TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
-TEXT += ("statistic", "component", "by", "diagnostic", "yardstick", "better", "worse")
+TEXT += ("statistic", "component", "by", "diagnostic", "better", "worse")
 TEXT += ("stage", "name", "path", "sha256", "rule", "course")
 TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "these_models")
 

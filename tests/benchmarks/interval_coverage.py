@@ -40,7 +40,9 @@ def between_scales(values: np.ndarray) -> tuple[np.ndarray, float]:
 
 def of_rewards(generator, models, effects) -> dict[str, np.ndarray]:
     found = quantities(generator, models, 50, RESAMPLES, effects)
-    agreement = [found[f"agreement, {pair} pretrain", SAMPLES] for pair in ("same", "other")]
+    agreement = [
+        found[f"agreement, {pair} pretraining seed", SAMPLES] for pair in ("same", "other")
+    ]
     ensemble = found["reward of pretrain mean", SAMPLES]
     ratios = [found["correlation ratio", n] for n in (SAMPLES, 2)]
     found = {

@@ -31,7 +31,7 @@ def mean(generator, models, effects, posts, truth) -> np.ndarray:
 def agreement(generator, models, effects, posts) -> np.ndarray:
     found = quantities(generator, models, posts, RESAMPLES, effects)
     return np.subtract(
-        *(found[f"agreement, {pair} pretrain", SAMPLES] for pair in ("same", "other"))
+        *(found[f"agreement, {pair} pretraining seed", SAMPLES] for pair in ("same", "other"))
     )
 
 

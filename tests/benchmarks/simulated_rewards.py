@@ -31,11 +31,11 @@ def means(
     effects: the standard deviations of pretraining and finetuning seed; posts and what is left have
     the deviation 1. Seeds differ between scales, posts do not.
     """
-    pretrain = np.unique([model.pretrain_seed for model in models], return_inverse=True)[1]
+    seeds = np.unique([model.pretrain_seed for model in models], return_inverse=True)[1]
     of_post, found = generator.normal(0, 1, posts), []
     for scale in range(scales):
-        of_pretrain = generator.normal(0, effects[0], pretrain.max() + 1)
-        of_model = of_pretrain[pretrain] + generator.normal(0, effects[1], len(models))
+        of_seed = generator.normal(0, effects[0], seeds.max() + 1)
+        of_model = of_seed[seeds] + generator.normal(0, effects[1], len(models))
         values = of_model[:, None] + of_post + generator.normal(0, 1, (len(models), posts))
         drawn = bootstrap.draw(models, posts, resamples, f"scale{scale}")
         found.append(
@@ -63,17 +63,17 @@ def quantities(
     offsets between models, a third of the errors in size. Best of 2 and SAMPLES, ensembles of five
     by the mean.
     """
-    pretrain = np.unique([model.pretrain_seed for model in models], return_inverse=True)[1]
+    seeds = np.unique([model.pretrain_seed for model in models], return_inverse=True)[1]
     sizes = np.array(effects) / np.sqrt(FEATURES)
     true = np.full(FEATURES, 1 / np.sqrt(FEATURES))
-    of_pretrain = generator.normal(0, sizes[0], (pretrain.max() + 1, FEATURES))
+    of_seed = generator.normal(0, sizes[0], (seeds.max() + 1, FEATURES))
     of_model = generator.normal(0, sizes[1], (len(models), FEATURES))
     offsets = generator.normal(0, np.array(effects)[:, None] / 3, (2, len(models)))
     features = generator.normal(0, 0.7, (posts, 1, FEATURES))
     features = features + generator.normal(0, 1, (posts, SAMPLES, FEATURES))
-    weights = true + of_pretrain[pretrain] + of_model
+    weights = true + of_seed[seeds] + of_model
     rewards = np.einsum("psf,mf->mps", features, weights)
-    rewards += (offsets[0][pretrain] + offsets[1])[:, None, None]
+    rewards += (offsets[0][seeds] + offsets[1])[:, None, None]
     every_ranker = rankers(models, ["mean"], 5)
     choices = rerank(
         {model.name: each for model, each in zip(models, rewards, strict=True)},
@@ -98,5 +98,5 @@ def quantities(
 
 def grid_of(name: str, pretraining_seeds: int) -> list[RewardModel]:
     """The paper's workshop grid has five finetuning seeds; on the full grid two are enough here."""
-    finetunes = {"workshop": 5, "full": 2}[name]
-    return reward_models(name, list(range(pretraining_seeds)), list(range(finetunes)))
+    finetuning_seeds = {"workshop": 5, "full": 2}[name]
+    return reward_models(name, list(range(pretraining_seeds)), list(range(finetuning_seeds)))

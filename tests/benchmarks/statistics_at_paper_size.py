@@ -38,7 +38,7 @@ DESIGN = {
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 8, 16, 32, 64],
 }
-JUDGES = {"evaluator": "xxl/pretrain3-finetune0", "gold": True}
+EVALUATOR = "xxl/pretrain3-finetune0"
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
 TABLES += ["ensemble_size"]
 CONFIG = read_map(ROOT / "config.yaml")
@@ -50,7 +50,7 @@ def models(design: dict) -> list[RewardModel]:
 
 
 def generate(folder: Path, posts: int, design: dict) -> None:
-    """Rewards with effects of pretrain and finetune; a tenth of the samples are duplicates."""
+    """Rewards with effects of both kinds of seeds; a tenth of the samples are duplicates."""
     rng = np.random.default_rng(0)
     shape = (posts, SAMPLES_A_POST)
     text = rng.integers(0, 300, shape)
@@ -74,14 +74,14 @@ def generate(folder: Path, posts: int, design: dict) -> None:
         (folder / name / "metrics.json").write_text(json.dumps(metrics))
 
     quality = effect(1)
-    put(JUDGES["evaluator"], quality + effect(0.3))
+    put(EVALUATOR, quality + effect(0.3))
     put("gold", quality)
     judge = {"scale": "xxl", "parameters": 11 * 10**9, "accuracy": 0.8, "pairs": 5000}
-    describe(f"reward_models/{JUDGES['evaluator']}", **judge)
+    describe(f"reward_models/{EVALUATOR}", **judge)
     for scale in design["scales"]:
-        pretrain = [effect(0.6) + rng.normal(0, 0.2) for _ in design["pretrain_seeds"]]
+        of_seed = [effect(0.6) + rng.normal(0, 0.2) for _ in design["pretrain_seeds"]]
         for model in models(design):
-            put(f"{scale}/{model.name}", quality + pretrain[model.pretrain_seed] + effect(0.4))
+            put(f"{scale}/{model.name}", quality + of_seed[model.pretrain_seed] + effect(0.4))
             described = {"scale": scale, "parameters": 10**9, "accuracy": 0.7, "pairs": 5000}
             describe(f"reward_models/{scale}/{model.name}", **described)
     measured = keys.assign(words=text.ravel() % 40, common_subsequence=5.0, copied=0.5)
@@ -103,9 +103,14 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
     grid = {key: design[key] for key in design if key != "scales"}
     every_ranker = rankers(models(design), design["aggregators"], design["ensemble_size"])
     published = ROOT / "reports/published/table1.csv"
-    evaluated = design | JUDGES
-    everywhere = {"results": folder, "output": folder / "tables"}
-    of_evaluation = {"published": published, "design": evaluated, **everywhere}
+    of_grid = {"samples": folder / "samples/best_of_n.parquet", "scores": folder / "scores"}
+    of_grid |= {"choices": folder / "rerank", "reward_models": folder / "reward_models"}
+    of_grid |= {"design": design}
+    evaluated = of_grid | {"evaluator": folder / "reward_models" / EVALUATOR}
+    evaluated |= {"evaluator_scores": folder / f"scores/{EVALUATOR}.parquet"}
+    evaluated |= {"gold_scores": folder / "scores/gold.parquet"}
+    output = folder / "tables"
+    of_evaluation = evaluated | {"published": published, "output": output}
     rerank = [
         (
             f"rerank {scale}",
@@ -123,7 +128,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
         for scale in design["scales"]
     ]
     tables = [
-        ("tables of Figures 1 to 3", command("disagreement_tables", design=design, **everywhere)),
+        ("tables of Figures 1 to 3", command("disagreement_tables", **of_grid, output=output)),
         ("tables of Figure 4", command("evaluation_tables", **of_evaluation)),
     ]
     evidence = [
@@ -131,9 +136,9 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
             f"evidence {scale}",
             command(
                 "evidence",
-                results=folder,
+                **evaluated,
+                diagnostics=folder / "diagnostics.parquet",
                 scale=scale,
-                design=evaluated,
                 newer=NEWER,
                 cheaper=CHEAPER,
                 length_bias=0.0,
@@ -151,7 +156,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
         tables=[str(folder / f"tables/{name}.csv") for name in TABLES],
         table1_long=folder / "tables/table1_long.csv",
         best_of_n=design["best_of_n"],
-        pretrains=len(design["pretrain_seeds"]),
+        pretraining_seeds=len(design["pretrain_seeds"]),
         grid=design["grid"],
         ensemble_size=design["ensemble_size"],
         world="debian",
@@ -180,8 +185,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where results go (left out: nowhere)")
     options = parser.parse_args()
-    posts, pretrains = SIZES[options.size]
-    design = DESIGN | {"pretrain_seeds": list(range(pretrains))}
+    posts, seeds = SIZES[options.size]
+    design = DESIGN | {"pretrain_seeds": list(range(seeds))}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if not (folder / "diagnostics.parquet").exists():

@@ -248,9 +248,9 @@ def text(driver, name):
     return driver.find_element(By.ID, name).get_property("textContent")
 
 
-def place(driver):
+def position(driver):
     """Which post is shown, and of how many."""
-    return tuple(map(int, re.findall(r"\d+", text(driver, "place"))))
+    return tuple(map(int, re.findall(r"\d+", text(driver, "position"))))
 
 
 def select(driver, name, label):
@@ -268,17 +268,17 @@ def embedded(driver):
 
 
 def test_one_goes_from_post_to_post(samples):
-    _, number = place(samples)
+    _, number = position(samples)
     assert number == len(embedded(samples)["posts"])
     first = text(samples, "post")
     samples.find_element(By.ID, "next").click()  # as a hand does: keys go where it clicked
-    assert place(samples) == (2, number)
+    assert position(samples) == (2, number)
     assert text(samples, "post") != first
     body = samples.find_element(By.TAG_NAME, "body")
     body.send_keys(Keys.ARROW_RIGHT)
-    assert place(samples) == (3, number)
+    assert position(samples) == (3, number)
     body.send_keys(Keys.ARROW_LEFT * 3)  # once too often
-    assert place(samples) == (1, number)
+    assert position(samples) == (1, number)
     assert text(samples, "post") == first
     assert text(samples, "reference") and text(samples, "policy")
 
@@ -339,20 +339,20 @@ def test_search_keeps_what_matches_and_marks_it(samples):
     field.send_keys(word)
     texts = [[p["id"], p["post"], p["reference"], *p["texts"]] for p in data["posts"]]
     matching = [each for each in texts if any(word.lower() in one.lower() for one in each)]
-    assert place(samples) == (1, len(matching))
+    assert position(samples) == (1, len(matching))
     screenshot(samples, "search")
     field.send_keys("no such word")
-    assert text(samples, "place") == "no post matches"
+    assert text(samples, "position") == "no post matches"
     field.clear()
     field.send_keys(" ")
-    assert place(samples) == (1, len(data["posts"]))
+    assert position(samples) == (1, len(data["posts"]))
 
 
 def test_few_picks_are_filtered_out(samples):
     data = embedded(samples)
     picks = [len(set(post["picks"][0][-1])) for post in data["posts"]]
     select(samples, "least", "2 or more picks")
-    assert place(samples)[1] == sum(number >= 2 for number in picks)
+    assert position(samples)[1] == sum(number >= 2 for number in picks)
 
 
 def test_markup_in_texts_is_shown_and_not_obeyed(samples, tmp_path):

@@ -170,10 +170,10 @@ def resuming(setting: Setting) -> Iterator[Finding]:
     for optimizer, rate in (("adamw", 3e-3), ("adafactor", 1e-2)):
         recipe = replace(RECIPE, optimizer=optimizer, learning_rate=rate)
         with tempfile.TemporaryDirectory() as folder:
-            places = [Path(folder) / name for name in "abc"]
-            whole, losses = run(setting, recipe, DeviceLayout(), places[0])
-            again, _ = run(setting, recipe, DeviceLayout(), places[1])
-            resumed, _ = interrupted(setting, recipe, DeviceLayout(), places[2])
+            folders = [Path(folder) / name for name in "abc"]
+            whole, losses = run(setting, recipe, DeviceLayout(), folders[0])
+            again, _ = run(setting, recipe, DeviceLayout(), folders[1])
+            resumed, _ = interrupted(setting, recipe, DeviceLayout(), folders[2])
         yield at_most(f"{optimizer}: last loss over the first", losses[-1] / losses[0], 0.98)
         yield Finding(f"{optimizer}: two runs differ by", apart(again, whole, start))
         yield at_most(f"{optimizer}: resumed", apart(resumed, whole, start), AGAIN)
@@ -188,13 +188,13 @@ def compiled(setting: Setting) -> Iterator[Finding]:
     for dropout in (0.0, 0.1):
         recipe = replace(RECIPE, dropout=dropout, steps=8)
         with tempfile.TemporaryDirectory() as folder:
-            places = [Path(folder) / name for name in "ab"]
-            whole, losses = run(setting, recipe, over, places[0])
+            folders = [Path(folder) / name for name in "ab"]
+            whole, losses = run(setting, recipe, over, folders[0])
             if dropout:
-                resumed, _ = interrupted(setting, recipe, over, places[1])
+                resumed, _ = interrupted(setting, recipe, over, folders[1])
                 yield at_most("resumed", apart(resumed, whole, start), AGAIN)
             else:
-                plain, expected = run(setting, recipe, DeviceLayout(), places[1])
+                plain, expected = run(setting, recipe, DeviceLayout(), folders[1])
                 yield at_most("last loss", abs(losses[-1] / expected[-1] - 1), BF16_LOSS)
                 yield at_most("weights", apart(whole, plain, start), BF16_WAY)
 
@@ -241,11 +241,11 @@ def sharded(setting: Setting) -> Iterator[Finding]:
         os.environ["ACCELERATE_USE_CPU"] = "true"
     recipe = replace(RECIPE, dropout=0.0, precision="fp32", steps=8)
     with tempfile.TemporaryDirectory() as folder:
-        places = [Path(folder) / name for name in "abc"]
+        folders = [Path(folder) / name for name in "abc"]
         over = DeviceLayout(sharded=True)
-        shared, losses = in_processes(world, run, setting, recipe, over, places[0])
-        resumed, _ = in_processes(world, interrupted, setting, recipe, over, places[1])
-        alone, expected = run(setting, recipe, DeviceLayout(), places[2])
+        shared, losses = in_processes(world, run, setting, recipe, over, folders[0])
+        resumed, _ = in_processes(world, interrupted, setting, recipe, over, folders[1])
+        alone, expected = run(setting, recipe, DeviceLayout(), folders[2])
     start = list(start_of(setting).parameters())
     yield at_most("loss", abs(losses[-1] / expected[-1] - 1), 1e-4)
     yield at_most("weights", apart(shared, alone, start), FP32_WAY)
@@ -282,8 +282,8 @@ def drawn(
     )
     found = torch.zeros(len(posts), samples, longest, dtype=torch.long)
     log_probs = torch.zeros(len(posts), samples)
-    for places, tokens, likely in continuous_batching.generate(task):
-        found[places], log_probs[places] = tokens.cpu(), likely.cpu()
+    for indices, tokens, likely in continuous_batching.generate(task):
+        found[indices], log_probs[indices] = tokens.cpu(), likely.cpu()
     return found, log_probs
 
 

@@ -198,7 +198,7 @@ def reward_model_training(setting: Setting) -> Iterator[Finding]:
 def bytes_read(setting: Setting, scale: str, lengths: list[int], rows: int) -> float:
     """What sampling to full length has to read at least, in bfloat16.
 
-    At each step the decoder's weights once for all samples in flight, the posts' keys and values
+    At each step the decoder's weights once for all active samples, the posts' keys and values
     once for those of a post, and each sample's own keys and values so far.
     """
     shape, samples, longest = setting.shapes[scale], setting.samples, setting.longest

@@ -12,6 +12,7 @@ import pandas as pd
 import rerank as rerank_adapter
 from disagreement_tables import disagreement_tables
 from evaluation_tables import evaluation_tables
+from underspec.analysis.results import read_results
 from underspec.artifacts import SAMPLES, SCORES, write_table
 from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.grid import rankers, reward_models
@@ -26,9 +27,8 @@ DESIGN = {
     "aggregators": ["mean", "min"],
     "ensemble_size": 5,
     "best_of_n": [1, 2, 4, 16],
-    "evaluator": "huge/pretrain9-finetune0",
-    "gold": True,
 }
+EVALUATOR = "huge/pretrain9-finetune0"
 NO_CHEAPER = {"warm": [], "multihead": []}
 GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "ensemble_size")
 GRID_KEYS += ("best_of_n",)
@@ -45,8 +45,8 @@ PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "table1.csv"
 CLOSE = {"rel": 1e-5, "abs": 1e-7}  # the tables print six digits, rewards are single precision
 
 
-def make_results(folder, design):
-    """A results folder with planted pretrain effects; about one sample in five is a duplicate."""
+def make_results(folder, design, gold=True):
+    """A results folder with planted effects of seeds; about one sample in five is a duplicate."""
     rng = np.random.default_rng(7)
     text = rng.integers(0, 30, (POSTS, SAMPLES_A_POST))
 
@@ -73,22 +73,22 @@ def make_results(folder, design):
         path.write_text(json.dumps(metrics))
 
     quality = effect(1)
-    put_scores(design["evaluator"], quality + effect(0.2))
+    put_scores(EVALUATOR, quality + effect(0.2))
     put_metrics(
-        f"reward_models/{design['evaluator']}",
+        f"reward_models/{EVALUATOR}",
         scale="huge",
         parameters=9999,
         accuracy=0.8,
         pairs=50,
     )
-    if design["gold"]:
+    if gold:
         put_scores("gold", np.round(2 * quality))
     models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
     for scale, accuracy in zip(design["scales"], (0.6, 0.7), strict=False):
-        pretrain = {seed: effect(0.7) + seed / 4 for seed in design["pretrain_seeds"]}
+        of_seed = {seed: effect(0.7) + seed / 4 for seed in design["pretrain_seeds"]}
         paths = []
         for model in models:
-            rewards = quality + pretrain[model.pretrain_seed] + effect(0.4)
+            rewards = quality + of_seed[model.pretrain_seed] + effect(0.4)
             paths.append(put_scores(f"{scale}/{model.name}", rewards))
             put_metrics(
                 f"reward_models/{scale}/{model.name}",
@@ -109,7 +109,7 @@ def make_results(folder, design):
 
 def score_cheaper(folder, scale):
     """Tables of cheaper ensembles of pretraining seed 0 that are copies of the grid's: WARM of its
-    first finetune, the heads of its two finetunes. Returns the config's cheaper_ensembles."""
+    first reward model, the heads of its two. Returns the config's cheaper_ensembles."""
     chosen = {"warm": [0], "multihead": [0]}
     warm, multihead = cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2)
     copies = dict(
@@ -122,10 +122,28 @@ def score_cheaper(folder, scale):
     return chosen
 
 
-def run(folder, design=DESIGN, published=PUBLISHED):
-    everywhere = {"results": folder, "design": design, "output": folder / "tables"}
-    disagreement_tables(**everywhere)
-    evaluation_tables(**everywhere, published=published)
+def of_grid(folder):
+    """Options of the adapters that read what `make_results` writes of the grid."""
+    folders = {"scores": "scores", "choices": "rerank", "reward_models": "reward_models"}
+    samples = folder / "samples" / "best_of_n.parquet"
+    return {"samples": samples} | {name: folder / path for name, path in folders.items()}
+
+
+def judges(folder, gold=True):
+    """Options for the score tables of the evaluator and the gold rater."""
+    names = {"evaluator_scores": EVALUATOR} | ({"gold_scores": "gold"} if gold else {})
+    return {name: folder / "scores" / f"{path}.parquet" for name, path in names.items()}
+
+
+def read_made(folder, design=DESIGN, gold=True):
+    return read_results(**of_grid(folder), **judges(folder, gold), design=design)
+
+
+def run(folder, design=DESIGN, published=PUBLISHED, gold=True):
+    grid = of_grid(folder) | {"design": design, "output": folder / "tables"}
+    disagreement_tables(**grid)
+    evaluator = judges(folder, gold) | {"evaluator": folder / "reward_models" / EVALUATOR}
+    evaluation_tables(**grid, **evaluator, published=published)
     return {path.stem: pd.read_csv(path) for path in (folder / "tables").iterdir()}
 
 
@@ -141,7 +159,7 @@ def read_world(folder):
     return {
         "posts": [f"post{post}" for post in range(POSTS)],
         "text": column("samples/best_of_n.parquet", "text", "post_id", "sample_index"),
-        "evaluator": reward(DESIGN["evaluator"]),
+        "evaluator": reward(EVALUATOR),
         "gold": reward("gold"),
         "reward": {(s, m.name): reward(f"{s}/{m.name}") for s in SCALES for m in MODELS},
         "choice": {
@@ -164,7 +182,13 @@ def rows(table):
 def judges_of(ranker):
     for judge in MODELS:
         same = judge.pretrain_seed == ranker.pretrain_seed
-        kind = "itself" if judge == ranker else "same pretrain" if same else "other pretrain"
+        kind = (
+            "itself"
+            if judge == ranker
+            else "same pretraining seed"
+            if same
+            else "other pretraining seed"
+        )
         yield kind, judge
 
 
@@ -182,7 +206,7 @@ def agreement_values(world, scale, kind, n):
     pairs = [
         (first, second)
         for first, second in itertools.combinations(MODELS, 2)
-        if (first.pretrain_seed == second.pretrain_seed) == (kind == "same pretrain")
+        if (first.pretrain_seed == second.pretrain_seed) == (kind == "same pretraining seed")
     ]
 
     def text(model, post):
@@ -208,7 +232,7 @@ def of_kind(row):
     ]
 
 
-def worth_values(world, row, value):
+def values_of_kind(world, row, value):
     """For each post, the mean over the rankers of the kind."""
     choices = [world["choice"][row["scale"], name] for name in of_kind(row)]
     return [

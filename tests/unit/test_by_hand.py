@@ -20,8 +20,11 @@ SHAPE, LENGTHS = CONFIG["models"]["base"]["shape"], CONFIG["lengths"]
 RECIPE = CONFIG["recipe"] | CONFIG["models"]["base"]["pretrain"]
 GRID = {key: CONFIG[key] for key in ("grid", "pretrain_seeds", "finetune_seeds", "aggregators")}
 GRID |= {"ensemble_size": CONFIG["ensemble_size"]}
-DESIGN = GRID | {"best_of_n": [1, 2], "evaluator": "xxl/pretrain6-finetune0", "gold": True}
-CHEAPER = {"cheaper": CONFIG["cheaper_ensembles"]}
+DESIGN = GRID | {"best_of_n": [1, 2]}
+MATRIX = dict.fromkeys(["samples", "scores", "choices", "reward_models"], "gone")
+EVIDENCE = MATRIX | dict.fromkeys(["diagnostics", "evaluator", "evaluator_scores"], "gone")
+EVIDENCE |= {"scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
+EVIDENCE |= {"cheaper": CONFIG["cheaper_ensembles"], "length_bias": 0.0, "resamples": 100}
 OUTPUTS = {"rerank": "choices", "score": "scores", "claims": "claims", "overview": "page"}
 OUTPUTS |= {"pretraining_text": "text"}
 LISTS = {"choices", "scores"}  # of outputs
@@ -60,7 +63,7 @@ PRETRAIN |= {"pretrain_seed": 0}
 PRETRAIN |= {"corruption": CONFIG["corruption"], "recipe": RECIPE, "device_layout": {}}
 PRETRAIN |= {"checkpoints": "checkpoints"}
 FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "device_layout")}
-FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrain": "gone", "lengths": LENGTHS}
+FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrained": "gone", "lengths": LENGTHS}
 FINETUNE |= {"checkpoints": "checkpoints"}
 REWARD = FINETUNE | {"preferences": "preferences", "scale": "base", "centering": 0.01}
 REWARD |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1}
@@ -125,7 +128,7 @@ CASES = {
         SAMPLE | {"distribution": {"temperature": 0.0, "top_k": None, "top_p": 1.0}},
         "--distribution.temperature: 0.0 is not allowed",
     ),
-    "no pretrain": ("policy", FINETUNE | {"seed": 0}, "gone: no checkpoint there"),
+    "no checkpoint": ("policy", FINETUNE | {"seed": 0}, "gone: no checkpoint there"),
     "samples of other posts": ("score", SCORE, "posts: lacks posts that "),
     "comparisons of other posts": ("reward_model", REWARD, "posts: lacks posts that "),
     "gold of other posts": ("gold_score", RATED, "posts: lacks posts that "),
@@ -167,37 +170,22 @@ CASES = {
         GRID | {"scores": [], "best_of_n": [1, 2], "grid": "diagonal"},
         "--grid: 'diagonal' is not allowed",
     ),
-    "no results": (
-        "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
-        | CHEAPER
-        | {"length_bias": 0.0, "resamples": 100},
-        "gone/samples/best_of_n.parquet: no such file",
-    ),
-    "an empty experiment": (
-        "evidence",
-        {"results": "gone", "scale": "base", "design": {}, "newer": CONFIG["newer_rankers"]}
-        | CHEAPER
-        | {"length_bias": 0, "resamples": 100},
-        "--design.grid: missing",
-    ),
+    "no results": ("evidence", EVIDENCE, "gone: no such file"),
+    "an empty experiment": ("evidence", EVIDENCE | {"design": {}}, "--design.grid: missing"),
     "no strength": (
         "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN, "resamples": 100, "length_bias": 0}
-        | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}}
-        | CHEAPER,
+        EVIDENCE | {"newer": CONFIG["newer_rankers"] | {"soft": {"temperature": 0}}},
         "--newer.soft.temperature: 0 is not allowed",
     ),
-    "no resamples": (
-        "evidence",
-        {"results": "gone", "scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
-        | CHEAPER
-        | {"length_bias": 0.0, "resamples": 0},
-        "--resamples: '0' is not allowed",
-    ),
+    "no resamples": ("evidence", EVIDENCE | {"resamples": 0}, "--resamples: '0' is not allowed"),
     "no evidence": (
         "claims",
-        {"claims_file": ROOT / "reports/claims.yaml", "evidence": [], "tables": [], "pretrains": 2}
+        {
+            "claims_file": ROOT / "reports/claims.yaml",
+            "evidence": [],
+            "tables": [],
+            "pretraining_seeds": 2,
+        }
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
         | {"grid": "full", "ensemble_size": 5, "world": "debian", "table1_long": "gone"},
         "--evidence: names no scale",

@@ -15,7 +15,7 @@ MANY_SEEDS = st.lists(st.integers(0, 50), min_size=1, max_size=12, unique=True)
 
 
 def test_the_workshop_grid_is_the_papers():
-    """Section 2.1: five pretrains, one of them finetuned five times."""
+    """Section 2.1: five checkpoints, one of them finetuned five times."""
     names = [model.name for model in reward_models("workshop", [0, 1, 2, 3, 4], [0, 1, 2, 3, 4])]
     assert names == [f"pretrain0-finetune{seed}" for seed in range(5)] + [
         f"pretrain{seed}-finetune0" for seed in range(1, 5)

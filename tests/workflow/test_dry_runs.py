@@ -47,7 +47,7 @@ def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
     rules = scheduled(
         REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
     )
-    assert rules >= {"import_pretrain", "policy", "sample", "reward_model"}
+    assert rules >= {"import_checkpoint", "policy", "sample", "reward_model"}
     assert ("pretrain" in rules) == (experiment != "released")
 
 
@@ -100,7 +100,7 @@ def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):
 
 
 def refused(*arguments):
-    """The lines that a dry run ends with, without Snakemake's own places in rules/."""
+    """The lines that a dry run ends with, without Snakemake's own lines about rules/."""
     done = snakemake(REPOSITORY, "--dry-run", "--quiet", "all", *arguments)
     assert done.returncode != 0
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]

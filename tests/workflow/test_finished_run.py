@@ -56,7 +56,7 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
     [
         # What changes no result is written down in the manifest and reruns nothing else.
         ({"checkpoint_seconds": 7}, {"manifest"}),
-        ({"protect_pretrains": True}, {"manifest"}),
+        ({"protect_pretrained": True}, {"manifest"}),
         ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, {"manifest"}),
         ({"recipe": {"dropout": 0.1}}, {"pretrain", "policy", "reward_model", *AFTER_POLICY}),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
@@ -83,7 +83,7 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ),
         (
             {"cheaper_ensembles": {"warm": [0], "multihead": [1]}},
-            {*CHEAPER, *OF_TRAINING, *EVIDENCE, *FIGURES_OF_EVIDENCE, "manifest"},
+            {*CHEAPER, *OF_TRAINING, *EVIDENCE, *FIGURES_OF_EVIDENCE, "browser", "manifest"},
         ),
         ({"policy": {"recipe": {"steps": 5}}}, {"policy", *AFTER_POLICY}),
         ({"sampling": {"temperature": 0.9}}, AFTER_POLICY),
@@ -149,15 +149,15 @@ UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv (util-linux) is missing")
-def test_a_protected_pretrain_is_not_thrown_away(tmp_path):
+def test_a_protected_checkpoint_is_not_thrown_away(tmp_path):
     (tmp_path / "repository").mkdir()
     folder = copy_repository(tmp_path / "repository")
-    arguments = overlay(tmp_path, {"protect_pretrains": True})
-    pretrain = RESULTS / "pretrain/base/seed0"
+    arguments = overlay(tmp_path, {"protect_pretrained": True})
+    checkpoint = RESULTS / "pretrain/base/seed0"
 
     def run(*more):
         return subprocess.run(
-            [*UNPRIVILEGED, *command(str(pretrain), *arguments, *more)],
+            [*UNPRIVILEGED, *command(str(checkpoint), *arguments, *more)],
             cwd=folder,
             env=environment(),
             capture_output=True,
@@ -166,11 +166,11 @@ def test_a_protected_pretrain_is_not_thrown_away(tmp_path):
 
     done = run()
     assert done.returncode == 0, done.stderr
-    weights = (folder / pretrain / "model.safetensors").read_bytes()
+    weights = (folder / checkpoint / "model.safetensors").read_bytes()
     done = run("--forcerun", "pretrain")
     assert done.returncode != 0
-    assert "protected" in done.stderr and str(pretrain) in done.stderr
-    assert (folder / pretrain / "model.safetensors").read_bytes() == weights
+    assert "protected" in done.stderr and str(checkpoint) in done.stderr
+    assert (folder / checkpoint / "model.safetensors").read_bytes() == weights
 
 
 def test_a_training_of_two_processes_is_started_by_its_rule(tmp_path):
@@ -178,10 +178,10 @@ def test_a_training_of_two_processes_is_started_by_its_rule(tmp_path):
     (tmp_path / "repository").mkdir()
     folder = copy_repository(tmp_path / "repository")
     arguments = overlay(tmp_path, {"compute": {"pretrain": {"base": {"gpus": 2}}}})
-    pretrain = RESULTS / "pretrain/base/seed0"
-    done = snakemake(folder, str(pretrain), *arguments, "--printshellcmds")
+    checkpoint = RESULTS / "pretrain/base/seed0"
+    done = snakemake(folder, str(checkpoint), *arguments, "--printshellcmds")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / pretrain / "model.safetensors").exists()
+    assert (folder / checkpoint / "model.safetensors").exists()
     assert "torch.distributed.run" in done.stderr + done.stdout
 
 

@@ -1,4 +1,4 @@
-"""An experiment that starts from pretrains that exist already: dry runs, and one real import."""
+"""An experiment that starts from existing pretrained checkpoints: dry runs, and one real import."""
 
 import json
 from pathlib import Path
@@ -17,18 +17,18 @@ RESULTS = Path("results/smoke")
 def from_elsewhere(folder, checkpoints=None):
     """Arguments for the smoke experiment on T5X checkpoints in `folder`."""
     scales = ("base", "large", "xxl")
-    places = {scale: {"path": f"{folder}/{scale}-{{seed}}"} for scale in scales}
-    section = {"source": "released", "checkpoints": checkpoints or places}
+    paths = {scale: {"path": f"{folder}/{scale}-{{seed}}"} for scale in scales}
+    section = {"source": "released", "checkpoints": checkpoints or paths}
     return overlay(folder, {"pretrain": section})
 
 
 def test_nothing_is_pretrained(tmp_path):
     rules = scheduled(REPOSITORY, *from_elsewhere(tmp_path), "--forceall", "all")
-    assert rules >= {"import_pretrain", "reward_model", "policy", "tokenizer"}
+    assert rules >= {"import_checkpoint", "reward_model", "policy", "tokenizer"}
     assert not rules & {"pretrain", "tokens"}
 
 
-def test_a_pretrain_without_a_place_ends_before_any_job(tmp_path):
+def test_a_checkpoint_without_a_path_ends_before_any_job(tmp_path):
     arguments = from_elsewhere(tmp_path, {"base": {"path": "/models/{seed}"}})
     done = snakemake(REPOSITORY, "--dry-run", *arguments)
     output = done.stdout + done.stderr

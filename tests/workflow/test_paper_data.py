@@ -35,7 +35,7 @@ def test_the_data_stages_of_the_paper(tmp_path):
     assert not list(data.glob("pretraining/*.txt"))  # several shards: the text goes
     assert "1 of news (CNN/DM)" in (folder / "results/smoke/logs/posts.log").read_text()
     assert scheduled(folder, *DATA, *options) == set()
-    pretrain = "results/smoke/pretrain/base/seed0"
-    done = snakemake(folder, pretrain, *options)
+    checkpoint = "results/smoke/pretrain/base/seed0"
+    done = snakemake(folder, checkpoint, *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / pretrain / "model.safetensors").is_file()
+    assert (folder / checkpoint / "model.safetensors").is_file()

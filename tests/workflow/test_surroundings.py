@@ -65,9 +65,9 @@ def test_a_home_with_settings_of_its_own(checkout, expected, tmp_path):
     kernel.mkdir(parents=True)
     broken = {"argv": ["no-such-python"], "display_name": "Python 3", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(broken))
-    for place in (home / ".config/matplotlib", tmp_path):
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "matplotlibrc").write_text(SETTINGS)
+    for folder in (home / ".config/matplotlib", tmp_path):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "matplotlibrc").write_text(SETTINGS)
     draw(checkout, tmp_path, home)
     assert (tmp_path / FIGURE).read_bytes() == expected
 

@@ -4,7 +4,7 @@ The nested bootstrap draws pretraining seeds with replacement, each with all its
 posts, the same posts for every ranker and scale (paired); or one of the two alone. Reward models
 are not drawn again within their pretraining seed: its mean varies by them already, so that would
 count their part twice (Davison and Hinkley, 1997, section 3.8). The exception is the workshop grid,
-where what only the finetunes of one checkpoint show would otherwise not vary at all. Ours: the
+where what only the reward models of one checkpoint show would otherwise not vary at all. Ours: the
 paper's intervals are over posts alone.
 """
 
@@ -78,18 +78,18 @@ class Resamples(Weights):
     """Resamples of posts and seeds, in single precision; the first resample is the data.
 
     models: (models, 2, resamples), the reward models as they are and as drawn; drawn: (resamples,
-    pretrains, finetunes) int, the reward models in the order in which they were drawn, each row of
-    one pretrain, -1 where that has fewer than others; pretrain: (models,) the index of a model's
-    pretrain.
+    pretraining seeds, models of each) int, the reward models in the order in which they were drawn,
+    -1 where a seed has fewer than others; seed_of_model: (models,) the index of each model's
+    pretraining seed.
     """
 
     drawn: np.ndarray
-    pretrain: np.ndarray
+    seed_of_model: np.ndarray
 
     @property
-    def pretrains(self) -> np.ndarray:
-        """(resamples, pretrains) the index of each pretrain that was drawn, in that order."""
-        return self.pretrain[self.drawn.max(axis=2)]
+    def drawn_seeds(self) -> np.ndarray:
+        """(resamples, pretraining seeds) the index of each seed that was drawn, in that order."""
+        return self.seed_of_model[self.drawn.max(axis=2)]
 
     def seeds_alone(self) -> "Resamples":
         """The first resamples, with the seeds drawn and the posts as they are; SEEDS_ALONE of them
@@ -105,8 +105,8 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
     Posts are drawn alike for every scale and seeds independently, as they were trained.
     """
     names = list(dict.fromkeys(model.pretrain_seed for model in models))
-    pretrain = np.array([names.index(model.pretrain_seed) for model in models])
-    members = pretrain == np.arange(len(names))[:, None]
+    seed_of_model = np.array([names.index(model.pretrain_seed) for model in models])
+    members = seed_of_model == np.arange(len(names))[:, None]
     generator = np.random.default_rng(list(scale.encode()))
     which = generator.integers(len(names), size=(resamples, len(names)))
     sizes = members.sum(axis=1)
@@ -123,7 +123,7 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
         posts=_after_the_data(posts, resamples).astype(np.float32),
         models=np.stack([np.ones_like(counts), counts], axis=1, dtype=np.float32),
         drawn=drawn,
-        pretrain=pretrain,
+        seed_of_model=seed_of_model,
     )
 
 
@@ -136,9 +136,9 @@ def _in_rows(counts: np.ndarray) -> np.ndarray:
     return rows
 
 
-def distinct(pretrains: int) -> int:
-    """How many distinct resamples of so many pretrains there are: 126 of five."""
-    return math.comb(2 * pretrains - 1, pretrains)
+def distinct(seeds: int) -> int:
+    """How many distinct resamples of so many pretraining seeds there are: 126 of five."""
+    return math.comb(2 * seeds - 1, seeds)
 
 
 def _after_the_data(posts: int, resamples: int) -> np.ndarray:

@@ -85,7 +85,7 @@ class Found:
 
     evidence: Mapping[str, Mapping[Quantity, np.ndarray]]
     ns: list[int]
-    pretrains: int
+    pretraining_seeds: int
     grid: str
     ensemble_size: int
     world: str
@@ -159,9 +159,9 @@ def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
 
     kind: direction or number; more, less: the two sides; estimate: their difference (of a number:
     ours); low, high: its interval over posts and seeds, which decides the verdict (none with one
-    post, one pretrain, or a difference that no resample changes: then undecided); posts_low,
-    posts_high: that over posts alone, as in the paper; these_models: its verdict, on the reward
-    models at hand; distinct_resamples: of the pretraining seeds, so few that the number is stated;
+    post, one pretraining seed, or a difference that no resample changes: then undecided);
+    posts_low, posts_high: that over posts alone, as in the paper; these_models: its verdict, on the
+    reward models at hand; distinct_resamples: how many there are of the pretraining seeds;
     chosen_by_recipe: whether the recipe of this world was chosen so that the claim holds;
     pretraining_seeds_needed: of an undecided direction, how many would decide it (see
     `seeds_needed`), where that can be said (see `shrinks_with_seeds`).
@@ -196,7 +196,7 @@ def _direction(claim: Claim, scale: str, found: Found) -> dict:
     measured = _measured(more - less, found, size, sets)
     verdict = _side_of_0(measured["low"], measured["high"])
     if verdict == "undecided" and not math.isnan(measured["low"]):
-        variance = variance_of(*(more - less), found.pretrains, size, sets)
+        variance = variance_of(*(more - less), found.pretraining_seeds, size, sets)
         needed = _seeds_needed(claim, measured["estimate"], variance, found)
         measured["pretraining_seeds_needed"] = needed
     where = {"supported": "lies above 0", "contradicted": "lies below 0", "undecided": "holds 0"}
@@ -248,11 +248,12 @@ def _number(claim: Claim, scale: str, found: Found) -> dict:
 def _measured(values: np.ndarray, found: Found, size: float = 0.0, sets: float = 1.0) -> dict:
     """`size`: of the numbers that `values` are differences of; sets: of seeds."""
     posts = over_posts(values[0], size)
-    both = over_posts_and_seeds(*values, found.pretrains, size, sets)
+    both = over_posts_and_seeds(*values, found.pretraining_seeds, size, sets)
     bounds = {"low": both.low, "high": both.high, "posts_low": posts.low, "posts_high": posts.high}
     if found.posts < 2:  # drawn again and again it is the same
         bounds = dict.fromkeys(bounds, math.nan)
-    return {"estimate": both.estimate, "distinct_resamples": distinct(found.pretrains)} | bounds
+    resamples = distinct(found.pretraining_seeds)
+    return {"estimate": both.estimate, "distinct_resamples": resamples} | bounds
 
 
 def _seeds_needed(claim: Claim, estimate: float, variance: Variance, found: Found) -> float:
@@ -270,7 +271,7 @@ def _no_interval(low: float, found: Found) -> str | None:
         return None
     if found.posts < 2:
         return "no interval: one post says nothing about others"
-    if found.pretrains < 2:
+    if found.pretraining_seeds < 2:
         return "no interval: one pretraining seed says nothing about others"
     return "no interval: no resample differs from the data"
 

@@ -1,4 +1,4 @@
-"""What a further member brings: ensembles of 1, 2, ... reward models by the mean (ours).
+"""What a further member adds: ensembles of 1, 2, ... reward models by the mean (ours).
 
 An ensemble of k has k reward models of one finetuning seed (pretrain ensembles) or of one
 pretrained checkpoint (finetune ensembles). Its value is a mean over all such subsets of the grid.
@@ -108,7 +108,7 @@ def _curves(
 
 def _seeds(results: ScaleResults, groups: list[Members]) -> dict[int, int]:
     """The seed by which each reward model varies: its pretraining seed, unless all have the same
-    (the finetunes of one checkpoint, on the workshop grid)."""
+    (those of one checkpoint, on the workshop grid)."""
     models = {i: results.models[i] for members in groups for i in members}
     if len({model.pretrain_seed for model in models.values()}) > 1:
         return {i: model.pretrain_seed for i, model in models.items()}

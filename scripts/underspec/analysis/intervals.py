@@ -107,7 +107,7 @@ def variance_of(
     posts: np.ndarray,
     both: np.ndarray,
     seeds: np.ndarray,
-    pretrains: int,
+    pretraining_seeds: int,
     size: float = 0.0,
     sets: float = 1.0,
 ) -> Variance | None:
@@ -120,37 +120,37 @@ def variance_of(
     statistic that is the same in every resample but for rounding (see `_varies`); and where fewer
     than two resamples of the seeds have it.
     """
-    if pretrains < 2 or np.isfinite(seeds[1:]).sum() < 2:
+    if pretraining_seeds < 2 or np.isfinite(seeds[1:]).sum() < 2:
         return None
-    scale = pretrains / (pretrains - 1)
+    scale = pretraining_seeds / (pretraining_seeds - 1)
     of_posts, of_both, of_seeds = (_variance(each[1:]) for each in (posts, both, seeds))
     together = scale * (of_both - of_posts - of_seeds)
     of_seeds *= scale
     if not _varies(math.sqrt(of_posts + of_seeds), float(both[0]), size):
         return None
     together = min(max(together, 0.0), of_posts)
-    return Variance(of_posts - together, of_seeds, pretrains, sets)
+    return Variance(of_posts - together, of_seeds, pretraining_seeds, sets)
 
 
 def over_posts_and_seeds(
     posts: np.ndarray,
     both: np.ndarray,
     seeds: np.ndarray,
-    pretrains: int,
+    pretraining_seeds: int,
     size: float = 0.0,
     sets: float = 1.0,
 ) -> Interval:
     """A t interval around the estimate with the variance of the nested bootstrap.
 
     posts, both, seeds: the statistic in each resample (resamples,), the data first, with posts
-    alone, both, or seeds alone drawn; pretrains: how many pretraining seeds there are, in each of
-    `sets` (two, say, if it compares two scales). The variance is that of `variance_of`, with
+    alone, both, or seeds alone drawn; pretraining_seeds: how many there are, in each of `sets`
+    (two, say, if it compares two scales). The variance is that of `variance_of`, with
     Satterthwaite's degrees of freedom. Percentiles would be too narrow with five pretraining seeds,
     and shifted for an ensemble, which is poorer in every resample than it is. Resamples in which
     the statistic does not exist (NaN: say, no second pretraining seed was drawn) are left out. The
     bounds are NaN where there is no variance.
     """
-    variance = variance_of(posts, both, seeds, pretrains, size, sets)
+    variance = variance_of(posts, both, seeds, pretraining_seeds, size, sets)
     reach = variance.quantile * variance.error if variance else math.nan
     return _around(float(both[0]), reach)
 

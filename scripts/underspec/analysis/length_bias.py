@@ -1,7 +1,7 @@
-"""What a reward pays for a word: a bias that all labels share, as reward models learned it.
+"""The length coefficient of a reward: a bias that all labels share, as reward models learned it.
 
-Within posts, reward = a gold + b words + error. b / a is the gold utility that a word is worth to
-that reward: 0 to the gold rater, the planted bias to the labels. The share of variance that both
+Within posts, reward = a gold + b words + error. The coefficient, b / a, is in gold utility per
+word: 0 for the gold rater, the planted bias for the labels. The share of variance that both
 leave unexplained is the reward's error of its own. Averaging reward models shrinks that and not b.
 """
 

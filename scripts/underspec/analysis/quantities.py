@@ -89,7 +89,7 @@ def evaluator_length_coefficient(
     coefficient, _ = length_coefficient(drawn)
     alone = np.full((1, SEEDS_ALONE + 1), coefficient[0])[:, : len(coefficient)]
     values = _stacked(np.stack([coefficient] * 2), alone)
-    return {("price of a word, evaluator", 0): values}
+    return {("length coefficient of the evaluator", 0): values}
 
 
 def shrinks_with_seeds(name: str, grid: str) -> bool:
@@ -99,7 +99,7 @@ def shrinks_with_seeds(name: str, grid: str) -> bool:
     workshop grid, of what only the reward models of one checkpoint have: the finetune ensemble,
     and what compares them with others of their own pretraining seed.
     """
-    of_one_checkpoint = " by " in name or "same pretrain" in name or " of finetune " in name
+    of_one_checkpoint = " by " in name or "same pretraining seed" in name or " of finetune " in name
     return name not in EXTREMES and not (grid == "workshop" and of_one_checkpoint)
 
 
@@ -231,8 +231,8 @@ def _redrawn(
     size) the reward models of each.
 
     The sequence of seeds that a resample drew is cut into ensembles as that of the data is (see
-    `grid.rankers`): for each finetuning seed that has pretrain ensembles, the drawn pretrains; for
-    each drawn pretrain that has finetune ensembles, the finetunes drawn within.
+    `grid.rankers`): for each finetuning seed that has pretrain ensembles, the drawn pretraining
+    seeds; for each of these that has finetune ensembles, the reward models drawn within.
     """
     first = rankers[0]
     size = len(first.members)
@@ -242,7 +242,7 @@ def _redrawn(
             [i for i, model in enumerate(results.models) if model.finetune_seed == seed]
             for seed in seeds
         ]
-        sequences = np.array(of_seed)[:, weights.pretrains].swapaxes(0, 1)
+        sequences = np.array(of_seed)[:, weights.drawn_seeds].swapaxes(0, 1)
     else:
         sequences = weights.drawn
     rows, slots = np.nonzero((sequences >= 0).all(axis=2))

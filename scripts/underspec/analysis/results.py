@@ -1,4 +1,4 @@
-"""What the workflow left under results/<experiment>/, read as the tables need it."""
+"""The reward matrix and what every ranker picks, read as the tables need it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from underspec import grid
 from underspec.analysis.bootstrap import Weights, each_post
 from underspec.analysis.ensembles import aggregate
 from underspec.analysis.rerank import from_table, rerank
@@ -15,7 +16,7 @@ from underspec.analysis.statistics import win_probability
 from underspec.artifacts import RERANK, read_table
 from underspec.cheaper_ensembles import Multihead, Warm
 from underspec.cheaper_ensembles import rankers as cheaper_rankers
-from underspec.grid import Ranker, RewardModel, rankers, reward_models
+from underspec.grid import Ranker, RewardModel
 
 
 @dataclass(frozen=True)
@@ -66,40 +67,57 @@ class Results:
     """All scales, and the metrics they share.
 
     layout: which samples. metrics: of every sample (posts, samples), its `reward` by the
-    evaluator, its `win_rate` under the evaluator, and its `gold` score where the world has one.
-    evaluator: what its training reported. Both are empty if the design names no evaluator.
+    evaluator, its `win_rate` under the evaluator, and its `gold` score where the world has one;
+    none if choices are not evaluated.
     """
 
     scales: list[ScaleResults]
     layout: Layout
     metrics: dict[str, np.ndarray]
-    evaluator: dict
 
 
-def read_results(results: Path, design: Mapping) -> Results:
+def read_results(
+    samples: Path,
+    scores: Path,
+    choices: Path,
+    reward_models: Path,
+    design: Mapping,
+    evaluator_scores: Path | None = None,
+    gold_scores: Path | None = None,
+) -> Results:
     """Read everything the tables need.
 
+    samples, evaluator_scores, gold_scores: tables, the last two if choices are evaluated; scores,
+    choices, reward_models: folders that have {scale}/{name} of every reward model or ranker.
     design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size and
-    best_of_n of the config; if choices are evaluated, also `evaluator`, its path below
-    reward_models/ and scores/, and whether there is a `gold` rater. Raises ArtifactError, naming
-    the file, if one is missing, damaged, or about other samples than samples/best_of_n.parquet.
+    best_of_n of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
+    about other samples than `samples`.
     """
-    layout, texts = read_samples(results / "samples" / "best_of_n.parquet")
-    scales = [_read_scale(results, scale, design, layout, texts) for scale in design["scales"]]
-    if not (path := design.get("evaluator")):
-        return Results(scales, layout, {}, {})
-    names = [path, "gold"] if design["gold"] else [path]
-    paths = [results / "scores" / f"{name}.parquet" for name in names]
-    _, (reward, *gold) = read_rewards(paths, layout)
+    layout, texts = read_samples(samples)
+    models = grid.reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
+    rankers = grid.rankers(models, design["aggregators"], design["ensemble_size"])
+    ns, scales = design["best_of_n"], []
+    for scale in design["scales"]:
+        paths = [scores / scale / f"{model.name}.parquet" for model in models]
+        _, rewards = read_rewards(paths, layout)
+        picked = _read_choices(choices / scale, rankers, layout, ns)
+        paths = [reward_models / scale / model.name / "metrics.json" for model in models]
+        training = [read_metrics(path, scale) for path in paths]
+        parameters = training[0]["parameters"]
+        scales.append(
+            ScaleResults(scale, parameters, models, rankers, ns, rewards, texts, picked, training)
+        )
+    judges = [path for path in (evaluator_scores, gold_scores) if path]
+    return Results(scales, layout, _metrics(*read_rewards(judges, layout)[1]) if judges else {})
+
+
+def _metrics(reward: np.ndarray, gold: np.ndarray | None = None) -> dict[str, np.ndarray]:
     metrics = {"reward": reward, "win_rate": win_probability(reward)}
-    if gold:
-        metrics["gold"] = gold[0]
-    evaluator = read_metrics(results / "reward_models" / path / "metrics.json")
-    return Results(scales, layout, metrics, evaluator)
+    return metrics if gold is None else metrics | {"gold": gold}
 
 
 def read_cheaper(
-    results: Path,
+    scores: Path,
     of_grid: ScaleResults,
     layout: Layout,
     ensembles: list[Warm | Multihead],
@@ -107,12 +125,12 @@ def read_cheaper(
 ) -> ScaleResults:
     """Cheaper ensembles of one scale, apart from the grid's reward models, which they do not judge.
 
-    Raises ArtifactError as `read_results` does.
+    scores: the folder that has {scale}/{name}. Raises ArtifactError as `read_results` does.
     """
     every_ranker = cheaper_rankers(ensembles, aggregators)
     models = list(dict.fromkeys(model for ranker in every_ranker for model in ranker.members))
-    scores = results / "scores" / of_grid.scale
-    _, rewards = read_rewards([scores / f"{model.name}.parquet" for model in models], layout)
+    paths = [scores / of_grid.scale / f"{model.name}.parquet" for model in models]
+    _, rewards = read_rewards(paths, layout)
     by_name = dict(zip((model.name for model in models), rewards, strict=True))
     choices = rerank(by_name, every_ranker, of_grid.ns)
     return replace(
@@ -125,23 +143,12 @@ def read_cheaper(
     )
 
 
-def _read_scale(
-    results: Path, scale: str, design: Mapping, layout: Layout, texts: np.ndarray
-) -> ScaleResults:
-    models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
-    every_ranker = rankers(models, design["aggregators"], design["ensemble_size"])
-    ns = design["best_of_n"]
-    _, rewards = read_rewards(
-        [results / "scores" / scale / f"{model.name}.parquet" for model in models], layout
-    )
+def _read_choices(
+    folder: Path, rankers: list[Ranker], layout: Layout, ns: list[int]
+) -> dict[str, np.ndarray]:
     choices = {}
-    for ranker in every_ranker:
-        path = results / "rerank" / scale / f"{ranker.name}.parquet"
+    for ranker in rankers:
+        path = folder / f"{ranker.name}.parquet"
         table = read_table(path, RERANK)
         choices[ranker.name] = from_table(table, path, layout.post_ids, ns).sample_index
-    folder = results / "reward_models" / scale
-    training = [read_metrics(folder / model.name / "metrics.json", scale) for model in models]
-    parameters = training[0]["parameters"]
-    return ScaleResults(
-        scale, parameters, models, every_ranker, ns, rewards, texts, choices, training
-    )
+    return choices

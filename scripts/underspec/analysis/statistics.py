@@ -14,8 +14,8 @@ import numpy as np
 from underspec.analysis.bootstrap import Weights, over_models
 from underspec.grid import RewardModel
 
-JUDGES = ("itself", "same pretrain", "other pretrain")
-PAIRS = ("same pretrain", "other pretrain")
+PAIRS = ("same pretraining seed", "other pretraining seed")
+JUDGES = ("itself", *PAIRS)
 
 
 def kl_bound(n: int) -> float:
@@ -40,9 +40,9 @@ def in_policy_units(values: np.ndarray) -> np.ndarray:
 
 def relations(models: list[RewardModel]) -> np.ndarray:
     """(models, judges, models) bool: is the last model this judge (JUDGES) of the first?"""
-    pretrain = np.array([model.pretrain_seed for model in models])
+    seeds = np.array([model.pretrain_seed for model in models])
     itself = np.eye(len(models), dtype=bool)
-    same = pretrain[:, None] == pretrain
+    same = seeds[:, None] == seeds
     return np.stack([itself, same & ~itself, ~same], axis=1)
 
 
@@ -63,8 +63,8 @@ def agreement(texts: np.ndarray, relation: np.ndarray, weights: Weights) -> np.n
     """Figure 2: the share of pairs of reward models whose best-of-n texts coincide.
 
     texts: (models, ns, posts) int, the text that each reward model picks; relation: (models,
-    judges, models) bool. A pair counts as often as both were drawn; one of the same pretrain as
-    often as that was, and not as its square, for two draws of a pretrain are no pair of one.
+    judges, models) bool. A pair counts as often as both were drawn; one of the same pretraining
+    seed as often as that was, and not as its square, for two draws of a seed are no pair of one.
     Returns (PAIRS, draws, ns, resamples), NaN where there is no such pair.
     """
     models, draws, resamples = weights.models.shape
@@ -73,8 +73,8 @@ def agreement(texts: np.ndarray, relation: np.ndarray, weights: Weights) -> np.n
     for model in range(models - 1):
         equal = weights.mean(texts[model + 1 :] == texts[model])
         pairs = weights.models[model] * weights.models[model + 1 :]
-        pretrain = weights.models[relation[model, :2].any(axis=0)].mean(axis=0)
-        same = np.divide(pairs, pretrain, out=np.zeros_like(pairs), where=pretrain > 0)
+        own_seed = weights.models[relation[model, :2].any(axis=0)].mean(axis=0)
+        same = np.divide(pairs, own_seed, out=np.zeros_like(pairs), where=own_seed > 0)
         of_kinds = zip((same, pairs), relation[model, 1:, model + 1 :], strict=True)
         for kind, (of_kind, mask) in enumerate(of_kinds):
             agreeing[kind] += over_models(of_kind[mask], equal[mask])
@@ -129,7 +129,7 @@ def over_rankers(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     values: (rankers, kinds, draws, ns, resamples), NaN where a ranker lacks a kind; counts:
     (rankers, draws, resamples). Returns (kinds, draws, ns, resamples), so that all kinds compare
-    the same choices (in the workshop grid: those of the pretrain finetuned many times).
+    the same choices (in the workshop grid: those of the checkpoint finetuned many times).
     """
     has = ~np.isnan(values[:, :, :, 0])
     counts = (counts * has[:, has.any(axis=(0, 2, 3))].all(axis=1))[:, None, :, None]
@@ -167,16 +167,17 @@ def win_probability(rewards: np.ndarray) -> np.ndarray:
     return (below + up_to) / 2 / rewards.shape[1]
 
 
-def variance_components(rewards: np.ndarray, pretrain: np.ndarray) -> dict[str, np.ndarray]:
-    """Where the variance of X[m, i] lies: pretrain, finetune within pretrain, post, and the
-    residual.
+def variance_components(rewards: np.ndarray, seeds: np.ndarray) -> dict[str, np.ndarray]:
+    """Where the variance of X[m, i] lies: pretraining seed, finetuning seed within that, post, and
+    the residual.
 
-    rewards: (models, ns, posts) of one ranker's choices; pretrain: (models,) which pretrain a
-    model has. Returns four of (ns,), in squared units of reward, unbiased and so perhaps below 0:
-    the analysis-of-variance estimators of a nested random-effects model with a random post,
-    X = mean + pretrain + finetune + post + residual (Searle, Casella and McCulloch, 1992, chapters
-    3 and 4); the numbers of finetunes may differ. NaN where a grid cannot tell (one pretrain, or
-    none finetuned twice). Ours: the paper's share (Figure 3) is one-way.
+    rewards: (models, ns, posts) of one ranker's choices; seeds: (models,) the pretraining
+    seed of each model. Returns four of (ns,), in squared units of reward, unbiased and so perhaps
+    below 0: the analysis-of-variance estimators of a nested random-effects model with a random
+    post, X = mean + pretraining + finetuning + post + residual (Searle, Casella and McCulloch,
+    1992, chapters 3 and 4); pretraining seeds may have different numbers of finetuning seeds. NaN
+    where a grid cannot tell (one pretraining seed, or none finetuned twice). Ours: the paper's
+    share (Figure 3) is one-way.
     """
     models, _, posts = rewards.shape
     rewards = rewards.astype(np.float64)
@@ -186,7 +187,7 @@ def variance_components(rewards: np.ndarray, pretrain: np.ndarray) -> dict[str, 
     residual = _ratio_or_nan((residual**2).sum(axis=(0, 2)), (models - 1) * (posts - 1))
     between_posts = ((by_post - grand[:, None]) ** 2).sum(axis=1)
     between_posts = _ratio_or_nan(models * between_posts, posts - 1)
-    groups = [by_model[pretrain == group] for group in np.unique(pretrain)]
+    groups = [by_model[seeds == seed] for seed in np.unique(seeds)]
     sizes = np.array([len(group) for group in groups])
     within = sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in groups)
     within = _ratio_or_nan(within, models - len(groups))
@@ -195,10 +196,10 @@ def variance_components(rewards: np.ndarray, pretrain: np.ndarray) -> dict[str, 
     between = _ratio_or_nan(between, len(groups) - 1)
     typical_size = _ratio_or_nan(models - (sizes**2).sum() / models, len(groups) - 1)
     return {
-        "pretrain": (between - within) / typical_size,
-        "finetune": within - residual / posts,
+        "pretraining seed": (between - within) / typical_size,
+        "finetuning seed": within - residual / posts,
         "post": (between_posts - residual) / models,
-        "rest": residual,
+        "residual": residual,
     }
 
 

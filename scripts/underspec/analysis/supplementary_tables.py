@@ -33,9 +33,9 @@ def exact(results: ScaleResults, metrics: dict[str, np.ndarray]) -> pd.DataFrame
     """The paper's first n samples beside the mean over all orders of the samples.
 
     Columns statistic, n, first and exact, each with its standard error over posts, and
-    posts_worth: the variance over posts of the first over that of the exact, which is how many
-    times as many posts the first would need. Agreement and the share of variance are means over
-    ORDERS orders.
+    relative_efficiency: the variance over posts of the first over that of the exact, which is how
+    many times as many posts the first would need. Agreement and the share of variance are means
+    over ORDERS orders.
     """
     weights = results.each_post
     by_judge, by_metric = _expected(results, metrics)
@@ -64,7 +64,7 @@ def _compared(names: list[str], first: np.ndarray, exact: np.ndarray, ns: list[i
         first_standard_error=error,
         exact=exact_mean,
         exact_standard_error=exact_error,
-        posts_worth=np.divide(
+        relative_efficiency=np.divide(
             error, exact_error, out=np.full_like(error, np.nan), where=exact_error > 0
         )
         ** 2,
@@ -135,9 +135,9 @@ def components(results: ScaleResults) -> pd.DataFrame:
     Columns component, n, variance and share (of the sum of all four); the component `one-way` is
     the paper's share, which per-model offsets explain.
     """
-    pretrain = np.array([model.pretrain_seed for model in results.models])
+    seeds = np.array([model.pretrain_seed for model in results.models])
     found = [
-        variance_components(pick(results.rewards, choices), pretrain) for choices in results.singles
+        variance_components(pick(results.rewards, choices), seeds) for choices in results.singles
     ]
     names = list(found[0])
     variance = np.stack([np.mean([each[name] for each in found], axis=0) for name in names])
@@ -154,11 +154,11 @@ def paired(
     results: ScaleResults,
     evidence: dict[Quantity, np.ndarray],
     metrics: dict[str, np.ndarray],
-    pretrains: int,
+    pretraining_seeds: int,
 ) -> pd.DataFrame:
     """Kinds of rankers against each other at the largest n, post by post.
 
-    Columns yardstick (the metric), aggregator, better, worse, difference, standard_error, t and
+    Columns by (the metric), aggregator, better, worse, difference, standard_error, t and
     wilcoxon (the two-sided p-values over posts, of the paired t test and of Wilcoxon's signed
     ranks), t_holm (over all rows of the scale), and low and high: the 95% interval over posts and
     seeds.
@@ -178,13 +178,13 @@ def paired(
             first, second = (values[kind] for kind in kinds)
             sides = [evidence[f"{name} of {kind_name(*kind)}", n] for kind in kinds]
             size = max(abs(side[0, 0]) for side in sides)
-            interval = over_posts_and_seeds(*np.subtract(*sides), pretrains, size)
+            interval = over_posts_and_seeds(*np.subtract(*sides), pretraining_seeds, size)
             p_values = {"t": 1.0, "wilcoxon": 1.0}
             if (first != second).any():
                 p_values["t"] = stats.ttest_rel(first, second).pvalue
                 p_values["wilcoxon"] = stats.wilcoxon(first, second, method="asymptotic").pvalue
             rows.append(
-                {"yardstick": name, "aggregator": aggregator, "better": pair[0], "worse": pair[1]}
+                {"by": name, "aggregator": aggregator, "better": pair[0], "worse": pair[1]}
                 | {"difference": (first - second).mean()}
                 | {"standard_error": stats.sem(first - second)}
                 | p_values
@@ -210,7 +210,7 @@ def bias(
 ) -> pd.DataFrame:
     """How rewards depend on length, and how much of them is error (see `length_bias`).
 
-    Columns ensemble, aggregator, ranker, price (the reward's length coefficient) and planted (the
+    Columns ensemble, aggregator, ranker, length_coefficient (the reward's) and planted (the
     labels'), both in gold utility per word, and unexplained (share of the variance within posts).
     """
     rewards = {("evaluator", "single", "evaluator"): metrics["reward"]}
@@ -223,6 +223,7 @@ def bias(
         coefficient, unexplained = length_coefficient(products)
         rows.append(
             {"ensemble": ensemble, "aggregator": aggregator, "ranker": name}
-            | {"price": float(coefficient), "planted": planted, "unexplained": float(unexplained)}
+            | {"length_coefficient": float(coefficient), "planted": planted}
+            | {"unexplained": float(unexplained)}
         )
     return of_scale(pd.DataFrame(rows), results, [])

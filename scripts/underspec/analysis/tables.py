@@ -2,11 +2,11 @@
 
 Every column that is a mean over posts has its standard error beside it; low and high bound the
 95% interval. Rows for what a grid does not have (a finetune ensemble, a reward model of the same
-pretrain) are absent.
+pretraining seed) are absent.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from underspec.analysis.bootstrap import resampled_posts
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.intervals import NORMAL_95, mean_and_error, percentile_interval
 from underspec.analysis.published import KIND, METRICS
-from underspec.analysis.results import Results, ScaleResults
+from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import (
     JUDGES,
     PAIRS,
@@ -28,19 +28,21 @@ from underspec.analysis.statistics import (
 RESAMPLES = 1000  # of the posts, for Figure 3
 
 
-def accuracy(results: Results) -> pd.DataFrame:
-    """Held-out pairwise accuracy of every reward model and the evaluator (section 2.2)."""
+def accuracy(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
+    """Held-out pairwise accuracy of every reward model and the evaluator (section 2.2).
+
+    of_evaluator: what its training reported.
+    """
     rows = [
         {"scale": scale.scale, "role": "reward model", "reward_model": model.name}
         | {"pretrain_seed": model.pretrain_seed, "finetune_seed": model.finetune_seed}
         | _training(training)
-        for scale in results.scales
+        for scale in scales
         for model, training in zip(scale.models, scale.training, strict=True)
     ]
-    training = results.evaluator
-    seeds = {key: training.get(key) for key in ("pretrain_seed", "finetune_seed")}
-    evaluator = {"scale": training["scale"], "role": "evaluator", "reward_model": "evaluator"}
-    table = pd.DataFrame([*rows, evaluator | seeds | _training(training)])
+    seeds = {key: of_evaluator.get(key) for key in ("pretrain_seed", "finetune_seed")}
+    evaluator = {"scale": of_evaluator["scale"], "role": "evaluator", "reward_model": "evaluator"}
+    table = pd.DataFrame([*rows, evaluator | seeds | _training(of_evaluator)])
     return table.astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
 
 
@@ -112,7 +114,7 @@ def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return ours[["parameters", *KIND, *METRICS]].merge(theirs, how="left", on=KIND)
 
 
-def _training(reported: dict) -> dict:
+def _training(reported: Mapping) -> dict:
     return {key: reported[key] for key in ("parameters", "accuracy", "pairs")}
 
 

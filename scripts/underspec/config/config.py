@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from underspec.config.sections import Config, Need, Recipe
-from underspec.config.sources import checkpoint_of, pretrains
+from underspec.config.sources import checkpoint_of, pretrained_checkpoints
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
 from underspec.grid import rankers, reward_models
@@ -15,7 +15,9 @@ from underspec.provenance.bundle import bundled_config
 from underspec.schema import Text, checked, one_line, or_null
 from underspec.yaml_map import read_map
 
-NOT_BUNDLED = ("compute", "estimate")  # keys about this machine, which a bundle does not set
+# Keys about this machine, which a bundle does not set. protect_pretrains: protect_pretrained as it
+# was called before.
+NOT_BUNDLED = ("compute", "estimate", "protect_pretrained", "protect_pretrains")
 # Stages that may use GPUs.
 STAGES = ("pretrain", "policy", "sample", "reward_model", "score", "rlhf")
 
@@ -230,7 +232,7 @@ def _shared_checkpoints(config: Config):
         )
     first: dict[tuple, str] = {}
     plain = config.model_dump()
-    for scale, seed in pretrains(plain):
+    for scale, seed in pretrained_checkpoints(plain):
         source = checkpoint_of(plain["pretrain"], scale, seed)
         if source is None:
             continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.config.config import recipe
-from underspec.config.sources import checkpoint_of, pretrains
+from underspec.config.sources import checkpoint_of, pretrained_checkpoints
 from underspec.grid import rankers, reward_models
 from underspec.models.operations import corrupted, forward, parameters
 
@@ -58,7 +58,7 @@ def stages(
     }
     trained = Counter(
         scale
-        for scale, seed in pretrains(config)
+        for scale, seed in pretrained_checkpoints(config)
         if checkpoint_of(config["pretrain"], scale, seed) is None
     )
     if trained and pretraining_tokens:
@@ -95,8 +95,8 @@ def stages(
         config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
     )
     averages = [each for each in cheaper if isinstance(each, Warm)]
-    finetunes = models + sum(len(each.folders) for each in cheaper) - len(averages)
-    finetuned = Counter({scale: finetunes for scale in config["scales"]})
+    trainings = models + sum(len(each.folders) for each in cheaper) - len(averages)
+    finetuned = Counter({scale: trainings for scale in config["scales"]})
     scored = Counter({scale: models + len(cheaper) for scale in config["scales"]})
     for counts in (finetuned, scored):
         counts[config["evaluator"]["scale"]] += 1
@@ -106,7 +106,7 @@ def stages(
         yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, "pairs")
     samples = config["sampling"]["samples"]["best_of_n"]
     for scale in config["scales"] if averages else []:
-        weights = f"weights of {len(averages[0].members)} finetunes, read once"
+        weights = f"weights of {len(averages[0].members)} reward models, read once"
         yield Stage("warm", scale, len(averages), 0.0, "scoring", BYTES * size[scale], 0, weights)
     for scale, count in scored.items():
         each = forward(config["models"][scale]["shape"], 0, *lengths, samples)

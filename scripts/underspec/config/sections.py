@@ -336,7 +336,7 @@ class Config(Section):
     newer_rankers: NewerRankers
     cheaper_ensembles: CheaperEnsembles
     rlhf: Rlhf
-    protect_pretrains: Flag
+    protect_pretrained: Flag
     resamples: Resamples
     checkpoint_seconds: Count
     compute: Compute
@@ -353,15 +353,6 @@ class Experiment(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
-
-
-class Evaluated(Experiment):
-    """And what judges the choices: the path of the evaluator (`grid.evaluator`), and whether there
-    is a gold rater.
-    """
-
-    evaluator: Text
-    gold: Flag
 
 
 class Imported(Section):

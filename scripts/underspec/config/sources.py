@@ -3,7 +3,7 @@
 from underspec.errors import ConfigError
 
 
-def pretrains(config: dict) -> list[tuple[str, int]]:
+def pretrained_checkpoints(config: dict) -> list[tuple[str, int]]:
     """(scale, pretraining seed) of each pretrained checkpoint: rankers', policy's, evaluator's."""
     rankers = [(scale, seed) for scale in config["scales"] for seed in config["pretrain_seeds"]]
     others = [

@@ -84,10 +84,10 @@ class RewardModel(T5PreTrainedModel):
 
 
 def new_reward_model(
-    pretrain: Path, shape: dict, vocabulary: int, seed: int, heads: int = 1
+    pretrained: Path, shape: dict, vocabulary: int, seed: int, heads: int = 1
 ) -> RewardModel:
-    """The pretrained checkpoint `pretrain` with reward heads drawn by `seed`."""
-    encoder_decoder = load(T5ForConditionalGeneration, pretrain, shape, vocabulary)
+    """The checkpoint `pretrained` with reward heads drawn by `seed`."""
+    encoder_decoder = load(T5ForConditionalGeneration, pretrained, shape, vocabulary)
     torch.manual_seed(seed)
     config = t5_config(shape, vocabulary)
     config.reward_heads = heads

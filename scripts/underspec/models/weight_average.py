@@ -1,4 +1,4 @@
-"""The average of the weights of finetunes: WARM (Ramé et al., 2401.12187)."""
+"""The average of the weights of several reward models: WARM (Ramé et al., 2401.12187)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from underspec.models.t5 import load
 
 
 class Start(BaseModel):
-    """The provenance of a finetune's initial weights, among other things."""
+    """What of a reward model's provenance says which weights it started from."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     scale: str

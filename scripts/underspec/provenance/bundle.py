@@ -9,8 +9,6 @@ All later stages can be run from a bundle, without models and without torch. It 
     scores.parquet   the reward matrix: one column per reward model
     reward_models/{scale}/{name}/   metrics, provenance and training log
 
-In older bundles the evaluator is not named as the other reward models are, but `evaluator`.
-
 Rewards are restored bit for bit. The same results, packed by the same commit with the same
 packages, give the same bytes.
 """
@@ -27,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from underspec import cheaper_ensembles, grid
+from underspec import cheaper_ensembles
 from underspec.analysis.reward_matrix import Metrics, check_keys, layout, read_rewards
 from underspec.artifacts import POSTS, SAMPLES, SCORES, Schema, read_table, table_in, write_table
 from underspec.checksums import sha256
@@ -89,7 +87,8 @@ def unpack(bundle: Path, scores: list[str], results: Path) -> None:
     damaged, tampered with, of another format, or lacks one of `scores`. Raises UserError, and
     leaves no file behind, if `results` cannot be written.
     """
-    posts, samples, matrix, members = _verified(bundle, read_archive(bundle))
+    members = read_archive(bundle)
+    posts, samples, matrix = _verified(bundle, members)
     if missing := [name for name in scores if name not in matrix]:
         raise ArtifactError(
             f"{bundle / MATRIX}: has no rewards of {missing[0]}, which the config asks for; it has "
@@ -204,24 +203,17 @@ def _content(path: Path) -> bytes:
 
 def _verified(
     bundle: Path, members: dict[str, bytes]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, bytes]]:
-    """Posts, samples, the reward matrix and all members, after checking that they are consistent.
-
-    The evaluator of an older bundle is renamed.
-    """
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Posts, samples and the reward matrix, after checking that all members are consistent."""
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
     posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
     samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
     matrix = table_in(io.BytesIO(members[MATRIX]), bundle / MATRIX, None, CURE)
-    if "evaluator" in matrix:
-        name = _evaluator(from_json(members[CONFIG], bundle / CONFIG), bundle / CONFIG)
-        matrix = matrix.rename(columns={"evaluator": name})
-        members = {
-            re.sub("^evaluator/", f"reward_models/{name}/", member): content
-            for member, content in members.items()
-        }
     if odd := [name for name in matrix if not SCORE_NAME.fullmatch(name)]:
-        raise ArtifactError(f"{bundle / MATRIX}: column {odd[0]} is not a reward model; {CURE}")
+        raise ArtifactError(
+            f"{bundle / MATRIX}: column {odd[0]} is not named as a reward model is, such as "
+            f"base/pretrain0-finetune0; {CURE}"
+        )
     layout(samples, bundle / SAMPLES_TABLE)
     if _rows(samples, len(matrix)) is None:
         raise ArtifactError(
@@ -235,14 +227,7 @@ def _verified(
     for name in beside:
         if name.endswith("metrics.json"):
             check_keys(from_json(members[name], bundle / name), Metrics, bundle / name)
-    return posts, samples, matrix, members
-
-
-def _evaluator(config: dict, path: Path) -> str:
-    try:
-        return grid.evaluator(**config["evaluator"])
-    except (KeyError, TypeError):
-        raise ArtifactError(f"{path}: does not say which model is the evaluator; {CURE}") from None
+    return posts, samples, matrix
 
 
 def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:

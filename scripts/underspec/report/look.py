@@ -15,9 +15,9 @@ GREY = "#767676"
 COLOURS = {
     "itself": "#D55E00",
     "single": "#D55E00",
-    "same pretrain": "#0072B2",
+    "same pretraining seed": "#0072B2",
     "finetune": "#0072B2",
-    "other pretrain": "#009E73",
+    "other pretraining seed": "#009E73",
     "pretrain": "#009E73",
     "best possible": GREY,
     "gold rater": GREY,
@@ -33,9 +33,9 @@ COLOURS = {
 MARKERS = {
     "itself": "s",
     "single": "s",
-    "same pretrain": "o",
+    "same pretraining seed": "o",
     "finetune": "o",
-    "other pretrain": "^",
+    "other pretraining seed": "^",
     "pretrain": "^",
     "best possible": "",
     "gold rater": "",

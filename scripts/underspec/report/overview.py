@@ -14,7 +14,7 @@ from underspec.errors import ArtifactError
 
 VERDICTS = ("supported", "contradicted", "undecided")
 CHOSEN = "chosen by the recipe"
-MANY_SEEDS = 1000  # above this, the number of seeds that would decide is not worth knowing
+MANY_SEEDS = 1000  # above this, the number of seeds that would decide is not given
 
 
 def sizes(accuracy: pd.DataFrame) -> list[dict]:

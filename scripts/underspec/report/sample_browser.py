@@ -1,5 +1,8 @@
 """What the sample browser shows: the texts that rankers pick, and what each reward model says."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +13,7 @@ from underspec.report.look import LABELS
 
 SHOWN_N = (1, 4, 16, 64)
 MOST_POSTS = 300
-SHOWN_CHANCE = 5  # per cent: texts that newer rankers take less often are not listed
+SHOWN_CHANCE = 5  # per cent: texts that rankers beside the paper's take less often are not listed
 
 
 def browsable(
@@ -18,12 +21,14 @@ def browsable(
     samples: np.ndarray,
     posts: pd.DataFrame,
     newer: Newer,
+    cheaper: Sequence[ScaleResults] = (),
     most: int = MOST_POSTS,
 ) -> dict:
     """Posts, their candidates and every reward of these, as JSON can hold them.
 
-    samples: the texts (posts, samples); posts: post_id, post and reference in the same order.
-    A candidate is a text that some ranker picks at one of the n shown, that newer rankers of some
+    samples: the texts (posts, samples); posts: post_id, post and reference in the same order;
+    cheaper: the cheaper ensembles of each scale, if there are any. A candidate is a text that some
+    ranker of the grid picks at one of the n shown, that newer rankers or cheaper ensembles of some
     kind take with at least SHOWN_CHANCE, or the policy's own sample (the first one). Rewards are
     those above the mean of the post's samples, for reward models, evaluator and gold rater alike.
     Of more than `most` posts, half are those on which reward models part most at the largest n, on
@@ -40,11 +45,16 @@ def browsable(
     rewards = [above_mean(scale.rewards) for scale in results.scales]
     first = first_of_text(results.scales[0].texts)
     picks = [_picks(scale, ns, first) for scale in results.scales]
-    names = list(newer.parameters)
-    taken = [_taken(scale, ns, newer, names, kept, first) for scale in results.scales]
+    by_sample = [chances(scale, newer, ns, kept) for scale in results.scales]
+    for of_scale, ensembles in zip(by_sample, cheaper, strict=bool(cheaper)):
+        of_scale |= _best_of_n(ensembles, newer, ns, kept)
+    of_grid, of_cheaper = (_kinds(scales[:1]) for scales in (results.scales, cheaper))
+    names, kinds = [*newer.parameters, *of_cheaper], of_grid + of_cheaper
+    taken = [_taken(each, names, kinds, len(ns), first[kept]) for each in by_sample]
     return {
         "ns": ns,
         "newer": [LABELS.get(name, name) for name in names],
+        "kinds": kinds,
         "shown_chance": SHOWN_CHANCE,
         "posts_in_all": len(posts),
         "scales": [_about(scale) for scale in results.scales],
@@ -115,30 +125,38 @@ def _picks(scale: ScaleResults, ns: list[int], first: np.ndarray) -> np.ndarray:
     return np.stack([pick(first, each) for each in choices], axis=1)
 
 
+def _best_of_n(
+    cheaper: ScaleResults, newer: Newer, ns: list[int], posts: np.ndarray
+) -> dict[tuple[str, str], np.ndarray]:
+    """What share of the cheaper ensembles of each kind pick each sample, as `chances` has it."""
+    found = chances(cheaper, replace(newer, parameters={"best_of_n": {}}), ns, posts)
+    return {(kind, kind): share for (_, kind), share in found.items()}
+
+
 def _taken(
-    scale: ScaleResults,
-    ns: list[int],
-    newer: Newer,
+    by_sample: Mapping[tuple[str, str], np.ndarray],
     names: list[str],
-    posts: np.ndarray,
+    kinds: list[str],
+    ns: int,
     first: np.ndarray,
 ) -> np.ndarray:
-    """(ns, newer rankers, kinds of ensembles, posts, samples) in how many per cent of cases each
-    text is taken, at its first sample; NaN where a newer ranker is not for that kind."""
-    by_sample = chances(scale, newer, ns, posts)
-    kinds = _kinds(scale)
-    found = np.full((len(names), len(kinds), len(ns), *first[posts].shape), np.nan)
-    rows = np.arange(len(posts))[:, None]
+    """(ns, names, kinds, posts, samples) in how many per cent of cases each text is taken, at its
+    first sample; NaN where a name is not for that kind.
+
+    by_sample: by name and kind, as `chances` has it; first: (posts, samples).
+    """
+    found = np.full((len(names), len(kinds), ns, *first.shape), np.nan)
+    rows = np.arange(len(first))[:, None]
     for (name, kind), each in by_sample.items():
         texts = np.zeros_like(each)
         for of_text, of_sample in zip(texts, each, strict=True):
-            np.add.at(of_text, (rows, first[posts]), of_sample)
+            np.add.at(of_text, (rows, first), of_sample)
         found[names.index(name), kinds.index(kind)] = 100 * texts
     return np.moveaxis(found, 2, 0)
 
 
-def _kinds(scale: ScaleResults) -> list[str]:
-    return list(dict.fromkeys(ranker.ensemble for ranker in scale.rankers))
+def _kinds(scales: Sequence[ScaleResults]) -> list[str]:
+    return list(dict.fromkeys(ranker.ensemble for scale in scales for ranker in scale.rankers))
 
 
 def _about(scale: ScaleResults) -> dict:
@@ -152,7 +170,7 @@ def _about(scale: ScaleResults) -> dict:
         for ranker in scale.rankers
     ]
     about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds}
-    return about | {"rankers": rankers, "kinds": _kinds(scale)}
+    return about | {"rankers": rankers}
 
 
 def _post(

@@ -33,7 +33,7 @@ def found(
     scales=("base",),
     paper=False,
     posts=200,
-    pretrains=5,
+    pretraining_seeds=5,
     grid="full",
     world="debian",
 ):
@@ -44,7 +44,7 @@ def found(
         | {quantity: around(value) for quantity, value in quantities.items()}
         for scale in scales
     }
-    return claims.Found(evidence, [1, 2, 16, 64], pretrains, grid, 5, world)
+    return claims.Found(evidence, [1, 2, 16, 64], pretraining_seeds, grid, 5, world)
 
 
 def claim(**keys) -> claims.Claim:
@@ -106,7 +106,7 @@ def test_the_shipped_claims_that_a_recipe_chose():
     """What docs/regime.md asks for: agreement, and accuracy that rises with scale."""
     chosen = {entry.id for entry in claims.read_claims(CLAIMS_FILE) if entry.chosen_by_recipe}
     accuracy = {"accuracy, large above base", "accuracy, xl above large"}
-    assert chosen == accuracy | {"pretrains agree less"}
+    assert chosen == accuracy | {"different pretraining seeds agree less"}
 
 
 @pytest.mark.parametrize(("other", "freedom"), [(1.0, 8), (1e-3, 4), (0.0, 4)])
@@ -139,7 +139,7 @@ def test_a_claim_may_compare_a_scale_with_several_others():
 SEEDS_NEEDED = {
     "decided": ("x", 0.5, {}, False),
     "undecided": ("x", 0.005, {}, True),
-    "no interval": ("x", 0.005, {"pretrains": 1}, False),
+    "no interval": ("x", 0.005, {"pretraining_seeds": 1}, False),
     "an extreme": ("accuracy range", 0.005, {}, False),
     "every checkpoint finetuned": ("reward of finetune mean", 0.005, {}, True),
     "one checkpoint finetuned": ("reward of finetune mean", 0.005, {"grid": "workshop"}, False),
@@ -211,7 +211,7 @@ def test_numbers_are_tested_at_the_published_sizes_alone(paper, value, verdict):
 ONE = {
     "post": ({"posts": 1}, "no interval: one post says nothing about others", "undecided"),
     "pretraining seed": (
-        {"pretrains": 1},
+        {"pretraining_seeds": 1},
         "no interval: one pretraining seed says nothing about others",
         "supported",
     ),
@@ -220,7 +220,7 @@ ONE = {
 
 @pytest.mark.parametrize(("few", "reason", "these_models"), ONE.values(), ids=ONE)
 def test_one_of_a_kind_decides_nothing(few, reason, these_models):
-    """With one pretrain the posts still say something about the reward models at hand."""
+    """With one pretraining seed the posts still say something about the reward models at hand."""
     row = judge(claim(more="x", less=0.1), found({("x", 0): 0.5}, **few))
     assert row["verdict"] == "undecided" and row["reason"].startswith(reason)
     assert row["these_models"] == these_models
@@ -274,15 +274,14 @@ def test_every_number_of_table1_is_a_claim():
 
 def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever."""
-    from fake_results import DESIGN, make_results
+    from fake_results import DESIGN, make_results, read_made
 
     from underspec.analysis.bootstrap import draw
     from underspec.analysis.quantities import evaluator_length_coefficient, evidence
-    from underspec.analysis.results import read_results
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
-    read = read_results(tmp_path, design)
+    read = read_made(tmp_path, design)
     metrics = read.metrics | {
         name: read.metrics["gold"] for name in ("biased_words", "label_utility")
     }

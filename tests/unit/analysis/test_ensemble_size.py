@@ -6,7 +6,7 @@ from itertools import chain, combinations, product
 
 import numpy as np
 import pytest
-from fake_results import DESIGN, make_results
+from fake_results import DESIGN, make_results, read_made
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from underspec.analysis import ensemble_size
 from underspec.analysis.ensembles import AGGREGATORS, standardise
 from underspec.analysis.intervals import mean_and_error
-from underspec.analysis.results import ScaleResults, read_results
+from underspec.analysis.results import ScaleResults
 from underspec.analysis.tables import by_kind
 from underspec.grid import reward_models
 
@@ -25,12 +25,12 @@ VALUES = arrays(np.float64, (2, 3, 4), elements=st.integers(-5, 5).map(float))
 MEMBERS = [(i, k) for k in range(1, 5) for i in combinations(range(4), k)]
 
 
-def grid(pretrains, finetunes, kind="full", posts=POSTS, seed=0):
+def grid(checkpoints, finetuning_seeds, kind="full", posts=POSTS, seed=0):
     """Results whose reward models share a quality and, of one checkpoint, an error; its metrics."""
     generator = np.random.default_rng(seed)
-    models = reward_models(kind, list(range(pretrains)), list(range(finetunes)))
+    models = reward_models(kind, list(range(checkpoints)), list(range(finetuning_seeds)))
     shape = (posts, SAMPLES)
-    quality, errors = generator.normal(size=shape), generator.normal(size=(pretrains, *shape))
+    quality, errors = generator.normal(size=shape), generator.normal(size=(checkpoints, *shape))
     rewards = [quality + errors[m.pretrain_seed] + generator.normal(size=shape) for m in models]
     rewards = np.array(rewards, np.float32)
     results = ScaleResults("small", 100, models, [], [1, 4, SAMPLES], rewards, None, {}, [])
@@ -91,7 +91,7 @@ def test_is_the_mean_over_all_ensembles_of_a_size(shape):
 
 def test_ends_are_the_single_reward_models_and_the_ensembles_of_the_paper(tmp_path):
     make_results(tmp_path, DESIGN | {"grid": "full"})
-    read = read_results(tmp_path, DESIGN | {"grid": "full"})
+    read = read_made(tmp_path, DESIGN | {"grid": "full"})
     table = ensemble_size.table(read.scales[0], read.metrics)
     for by, metric in read.metrics.items():
         values = dict(zip(*(part for part in _at_largest(read.scales[0], metric)), strict=True))
@@ -166,29 +166,31 @@ def test_where_subsets_are_too_many_the_ends_are_still_all_of_them():
     np.testing.assert_allclose(curve(again, "pretrain"), curve(table, "pretrain"))
 
 
-@pytest.mark.parametrize("pretrains", [4, 11])
-def test_intervals_are_those_of_leaving_out_each_pretraining_seed(pretrains):
+@pytest.mark.parametrize("checkpoints", [4, 11])
+def test_intervals_are_those_of_leaving_out_each_pretraining_seed(checkpoints):
     """Around the mean over posts and pretraining seeds; the variances are put together by hand."""
-    finetunes = 2
-    results, metrics = grid(pretrains, finetunes)
+    finetuning_seeds = 2
+    results, metrics = grid(checkpoints, finetuning_seeds)
     table = ensemble_size.table(results, metrics)
-    values = np.zeros((pretrains, POSTS))  # of finetune ensembles of both: a plain mean over seeds
+    values = np.zeros(
+        (checkpoints, POSTS)
+    )  # of finetune ensembles of both: a plain mean over seeds
     for i, members in enumerate(groups(results, "pretrain", "finetune")):
         values[i] = value_of(results, members, metrics["gold"])
     _, of_posts = mean_and_error(values.mean(axis=0))
-    of_seeds = values.mean(axis=1).var(ddof=1) / pretrains
-    _check(table, "finetune", finetunes, values.mean(), of_posts**2, of_seeds, pretrains)
+    of_seeds = values.mean(axis=1).var(ddof=1) / checkpoints
+    _check(table, "finetune", finetuning_seeds, values.mean(), of_posts**2, of_seeds, checkpoints)
 
-    if pretrains > 10:
+    if checkpoints > 10:
         return  # circles without a seed are not those of a grid without it
     of_posts = ensemble_means(results, metrics["gold"], 2)
     without = [
         ensemble_means(_without(results, seed), metrics["gold"], 2).mean()
-        for seed in range(pretrains)
+        for seed in range(checkpoints)
     ]
-    of_seeds = (pretrains - 1) * np.var(without)
+    of_seeds = (checkpoints - 1) * np.var(without)
     error = mean_and_error(of_posts)[1]
-    _check(table, "pretrain", 2, of_posts.mean(), error**2, of_seeds, pretrains)
+    _check(table, "pretrain", 2, of_posts.mean(), error**2, of_seeds, checkpoints)
 
 
 def ensemble_means(results, metric, size):
@@ -216,7 +218,7 @@ def _check(table, ensemble, size, mean, of_posts, of_seeds, seeds):
         assert curve(table, ensemble, column=column)[size] == pytest.approx(bound)
 
 
-def test_finetunes_of_a_single_checkpoint_vary_over_finetuning_seeds():
+def test_reward_models_of_a_single_checkpoint_vary_over_finetuning_seeds():
     results, metrics = grid(3, 4, "workshop", posts=40)
     table = ensemble_size.table(results, metrics)
     (members,) = groups(results, "pretrain", "finetune")

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from fake_results import DESIGN, MODELS, NEWER, make_results, run
+from fake_results import DESIGN, MODELS, NEWER, make_results, read_made, run
 
 from underspec.analysis import bootstrap, newer_rankers, quantities
 from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
 from underspec.analysis.published import kind_name
 from underspec.analysis.rerank import best_of_n
-from underspec.analysis.results import read_results
 from underspec.analysis.selection_rules import RULES, Candidates
 from underspec.analysis.statistics import in_policy_units, pick
 from underspec.artifacts import EVIDENCE, read_table, write_table
@@ -17,7 +16,7 @@ from underspec.grid import RewardModel
 GRIDS = {
     "workshop": {},
     "full": {"grid": "full"},
-    # Seeds that do not rise, two disjoint ensembles of each kind, a pretrain that is in none.
+    # Seeds that do not rise, two disjoint ensembles of each kind, a checkpoint that is in none.
     "groups": {
         "grid": "full",
         "pretrain_seeds": [2, 0, 5, 1, 3],
@@ -36,7 +35,7 @@ def found(tmp_path_factory, request):
     design = DESIGN | GRIDS[request.param]
     make_results(folder, design)
     tables = run(folder, design)
-    read = read_results(folder, design)
+    read = read_made(folder, design)
     scale = read.scales[0]
     drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
     newer = newer_rankers.read(NEWER, SIMILARITY)
@@ -85,13 +84,13 @@ def test_posts_alone_leave_the_reward_models_as_they_are(found):
     _, read, scale, drawn, quantities = found
     for kind, aggregator in ("pretrain", "min"), ("finetune", "mean"):
         of_kind = [scale.choices[ranker.name][-1] for ranker in scale.kinds[kind, aggregator]]
-        worth = [np.take_along_axis(read.metrics["reward"], c[:, None], axis=1) for c in of_kind]
+        values = [np.take_along_axis(read.metrics["reward"], c[:, None], axis=1) for c in of_kind]
         np.testing.assert_allclose(
             quantities[f"reward of {kind} {aggregator}", 16][0],
-            drawn.posts @ np.mean(worth, axis=0)[:, 0] / 12,
+            drawn.posts @ np.mean(values, axis=0)[:, 0] / 12,
             rtol=1e-4,
         )
-    agreement = quantities["agreement, other pretrain", 4][0]
+    agreement = quantities["agreement, other pretraining seed", 4][0]
     assert not np.isnan(agreement).any()
 
 
@@ -127,8 +126,8 @@ def test_what_only_one_checkpoint_has_does_not_shrink_with_seeds(found):
     drawn; on the full grid every checkpoint has all."""
     _, read, scale, drawn, evidence = found
     workshop = len(scale.models) < 6
-    several = (np.diff(drawn.pretrains) != 0).any(axis=1)
-    without_first = several & (drawn.pretrains != 0).all(axis=1)
+    several = (np.diff(drawn.drawn_seeds) != 0).any(axis=1)
+    without_first = several & (drawn.drawn_seeds != 0).all(axis=1)
     assert without_first.any()
     for (name, _), (_, *with_seeds) in evidence.items():
         if name not in quantities.EXTREMES:
@@ -142,13 +141,13 @@ def by_hand(read, scale, drawn, resample, kind, aggregator, rule="best_of_n"):
     """The evaluator's reward of ensembles of the reward models that one resample drew, as loops."""
     seeds = list(dict.fromkeys(model.pretrain_seed for model in scale.models))
     weights = drawn.posts[resample]
-    worth = []
+    values = []
     if kind == "pretrain":
-        pretrains = [seeds[pretrain] for pretrain in drawn.pretrains[resample]]
+        drawn_seeds = [seeds[seed] for seed in drawn.drawn_seeds[resample]]
         sequences = [
-            [RewardModel(pretrain, finetune) for pretrain in pretrains]
-            for finetune in {model.finetune_seed for model in scale.models}
-            if all(RewardModel(pretrain, finetune) in scale.models for pretrain in seeds)
+            [RewardModel(seed, finetuning) for seed in drawn_seeds]
+            for finetuning in {model.finetune_seed for model in scale.models}
+            if all(RewardModel(seed, finetuning) in scale.models for seed in seeds)
         ]
     else:
         sequences = [
@@ -165,8 +164,8 @@ def by_hand(read, scale, drawn, resample, kind, aggregator, rule="best_of_n"):
     for members in ensembles:
         rewards = scale.rewards[[scale.models.index(model) for model in members]]
         chosen = chances_by_hand(rewards, aggregator, rule)
-        worth.append((read.metrics["reward"] * chosen).sum(axis=1) @ weights / len(weights))
-    return np.mean(worth) if worth else np.nan
+        values.append((read.metrics["reward"] * chosen).sum(axis=1) @ weights / len(weights))
+    return np.mean(values) if values else np.nan
 
 
 def chances_by_hand(rewards, aggregator, rule):
@@ -187,7 +186,7 @@ NEWER_WAYS = [("uwo", "best_of_n"), *(("mean", rule) for rule in NEWER if rule !
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 @pytest.mark.parametrize("way", NEWER_WAYS, ids="-".join)
-def test_newer_rankers_are_put_together_anew_in_every_resample(found, kind, way):
+def test_newer_rankers_are_put_together_again_in_every_resample(found, kind, way):
     _, read, scale, drawn, quantities = found
     values = quantities[f"reward of {kind_name(kind, *way)}", 16][1]
     expected = [by_hand(read, scale, drawn, i, kind, *way) for i in range(31)]
@@ -217,7 +216,7 @@ def test_without_newer_rankers_the_paper_s_are_the_same(found):
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 @pytest.mark.parametrize("aggregator", ["mean", "min"])
-def test_ensembles_are_put_together_anew_in_every_resample(found, kind, aggregator):
+def test_ensembles_are_put_together_again_in_every_resample(found, kind, aggregator):
     _, read, scale, drawn, quantities = found
     values = quantities[f"reward of {kind} {aggregator}", 16][1]
     expected = [by_hand(read, scale, drawn, i, kind, aggregator) for i in range(31)]
@@ -235,13 +234,13 @@ def test_pairs_count_as_often_as_both_were_drawn(found):
             for model in scale.models
         ]
     )
-    values = quantities["agreement, same pretrain", 4][1]
+    values = quantities["agreement, same pretraining seed", 4][1]
     for resample in range(31):
         weights, total, number = drawn.models[:, 1, resample], 0.0, 0
         for i, first in enumerate(scale.models):
             for j, second in enumerate(scale.models[:i]):
                 if first.pretrain_seed == second.pretrain_seed:
-                    times = (drawn.pretrains[resample] == drawn.pretrain[i]).sum()
+                    times = (drawn.drawn_seeds[resample] == drawn.seed_of_model[i]).sum()
                     pairs = weights[i] * weights[j] / max(times, 1)
                     total += pairs * (texts[i] == texts[j]) @ drawn.posts[resample] / 12
                     number += pairs
@@ -250,10 +249,10 @@ def test_pairs_count_as_often_as_both_were_drawn(found):
 
 
 def test_a_judge_is_not_its_own_copy(found):
-    """A reward model drawn twice is no second judge of its own pretrain."""
+    """A reward model drawn twice is no second judge of its own pretraining seed."""
     _, _, scale, drawn, quantities = found
     seeds = np.array([model.pretrain_seed for model in scale.models])
-    for resample, value in enumerate(quantities["reward by same pretrain", 4][1]):
+    for resample, value in enumerate(quantities["reward by same pretraining seed", 4][1]):
         weights = drawn.models[:, 1, resample] > 0
         distinct = [weights[seeds == seed].sum() for seed in set(seeds)]
         exists = max(distinct) > 1 and sum(count > 0 for count in distinct) > 1

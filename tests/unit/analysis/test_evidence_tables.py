@@ -10,18 +10,21 @@ import pytest
 import scipy.stats
 from fake_results import (
     DESIGN,
+    EVALUATOR,
     NEWER,
     NO_CHEAPER,
     POSTS,
     PUBLISHED,
     SAMPLES_A_POST,
+    judges,
     make_results,
+    of_grid,
+    read_made,
     score_cheaper,
 )
 
 from claims import claims
 from evidence import evidence
-from underspec.analysis.results import read_results
 from underspec.analysis.statistics import variance_components
 from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
@@ -41,12 +44,19 @@ def diagnose(folder):
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 
-def run_evidence(folder, design, length_bias=0.0, newer=NEWER, cheaper=NO_CHEAPER):
-    make_results(folder, design)
+def inputs(folder, gold=True):
+    """Options of the adapter: paths."""
+    others = {"diagnostics": "diagnostics.parquet", "evaluator": f"reward_models/{EVALUATOR}"}
+    others = {name: folder / path for name, path in others.items()}
+    return of_grid(folder) | judges(folder, gold) | others
+
+
+def run_evidence(folder, design, length_bias=0.0, newer=NEWER, cheaper=NO_CHEAPER, gold=True):
+    make_results(folder, design, gold)
     diagnose(folder)
     for scale in design["scales"]:
         evidence(
-            results=folder,
+            **inputs(folder, gold),
             scale=scale,
             design=design,
             newer=newer,
@@ -69,7 +79,7 @@ def test_cheaper_ensembles_add_rankers_and_change_nothing_else(folder, tmp_path)
     cheaper = score_cheaper(tmp_path / "results", "small")
     output = tmp_path / "again"
     evidence(
-        results=tmp_path / "results",
+        **inputs(tmp_path / "results"),
         scale="small",
         design=DESIGN,
         newer=NEWER,
@@ -108,15 +118,16 @@ def read(folder, name, scale="small"):
 )
 def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
     design = DESIGN | changes
-    run_evidence(tmp_path, design)
-    names = TABLES + OF_GOLD * design["gold"]
+    gold = design.pop("gold", True)
+    run_evidence(tmp_path, design, gold=gold)
+    names = TABLES + OF_GOLD * gold
     claims(
         claims_file=CLAIMS_FILE,
         published=PUBLISHED,
         evidence=[tmp_path / "evidence" / scale for scale in design["scales"]],
         tables=[tmp_path / "tables" / f"{name}.csv" for name in names],
         best_of_n=design["best_of_n"],
-        pretrains=len(design["pretrain_seeds"]),
+        pretraining_seeds=len(design["pretrain_seeds"]),
         grid=design["grid"],
         ensemble_size=design["ensemble_size"],
         world="debian",
@@ -136,14 +147,14 @@ def test_exact_and_first_meet_where_all_samples_are_in(folder):
     table = read(folder, "exact")
     last = table[table.n == SAMPLES_A_POST]
     np.testing.assert_allclose(last["first"], last.exact, rtol=1e-4)
-    np.testing.assert_allclose(last.posts_worth.dropna(), 1, rtol=1e-3)
+    np.testing.assert_allclose(last.relative_efficiency.dropna(), 1, rtol=1e-3)
     first = table[(table.n == 1) & table.statistic.str.startswith("win_rate")]
     np.testing.assert_allclose(first.exact, 0.5, rtol=1e-5)  # any sample against any other
     assert (first["first"] != 0.5).all()
 
 
 def test_exact_of_the_evaluators_reward_by_brute_force(folder):
-    results = read_results(folder, DESIGN)
+    results = read_made(folder)
     scale, reward = results.scales[0], results.metrics["reward"]
     generator = np.random.default_rng(0)
     drawn = []
@@ -174,30 +185,24 @@ def test_shift_is_the_mean_over_choices(folder):
 
 
 def test_paired_tests_are_scipys(folder):
-    results = read_results(folder, DESIGN)
+    results = read_made(folder)
     scale, reward = results.scales[0], results.metrics["reward"]
 
-    def worth(name):
+    def of_choices(name):
         return reward[np.arange(POSTS), scale.choices[name][-1]].astype(float)
 
-    singles = np.mean([worth(f"single-{model.name}") for model in scale.models], axis=0)
-    pretrain = worth("pretrain-finetune0-min")
-    (row,) = (
-        read(folder, "paired")
-        .query(
-            "yardstick == 'reward' and aggregator == 'min' and better == 'pretrain'"
-            " and worse == 'single'"
-        )
-        .itertuples()
-    )
-    assert row.difference == pytest.approx((pretrain - singles).mean(), rel=1e-4)
-    assert row.t == pytest.approx(scipy.stats.ttest_rel(pretrain, singles).pvalue, rel=1e-3)
+    singles = np.mean([of_choices(f"single-{model.name}") for model in scale.models], axis=0)
+    ensemble = of_choices("pretrain-finetune0-min")
+    asked = "by == 'reward' and aggregator == 'min' and better == 'pretrain' and worse == 'single'"
+    (row,) = read(folder, "paired").query(asked).itertuples()
+    assert row.difference == pytest.approx((ensemble - singles).mean(), rel=1e-4)
+    assert row.t == pytest.approx(scipy.stats.ttest_rel(ensemble, singles).pvalue, rel=1e-3)
     assert row.wilcoxon == pytest.approx(
-        scipy.stats.wilcoxon(pretrain, singles, method="asymptotic").pvalue, rel=1e-3
+        scipy.stats.wilcoxon(ensemble, singles, method="asymptotic").pvalue, rel=1e-3
     )
     assert row.low < row.difference < row.high
     assert row.t <= row.t_holm <= 1
-    assert {"biased_words", "label_utility"} < set(read(folder, "paired").yardstick)
+    assert {"biased_words", "label_utility"} < set(read(folder, "paired").by)
 
 
 def test_holm_by_its_definition():
@@ -208,22 +213,27 @@ def test_holm_by_its_definition():
 def test_the_length_coefficient_is_that_of_the_evaluator(folder):
     table = read(folder, "bias").set_index("ensemble")
     resamples = pd.read_parquet(folder / "evidence/small/resamples.parquet")
-    price = resamples[resamples.quantity == "price of a word, evaluator"].iloc[0]["value"]
-    assert table.loc["evaluator", "price"] == pytest.approx(price, rel=1e-4)
+    of_evaluator = resamples.quantity == "length coefficient of the evaluator"
+    coefficient = resamples[of_evaluator].iloc[0]["value"]
+    assert table.loc["evaluator", "length_coefficient"] == pytest.approx(coefficient, rel=1e-4)
     assert (table.planted == 0.05).all()
 
 
 def test_components_add_up_and_find_what_was_planted():
     """100 grids of 5 x 3 reward models with known variances: within 4 standard errors."""
     generator = np.random.default_rng(1)
-    pretrain = np.repeat(np.arange(5), 3)
-    truth = {"pretrain": 0.5, "finetune": 0.2, "post": 1.0, "rest": 0.3}
+    seeds = np.repeat(np.arange(5), 3)
+    truth = {"pretraining seed": 0.5, "finetuning seed": 0.2, "post": 1.0, "residual": 0.3}
     found = {name: [] for name in truth}
     for _ in range(100):
         draw = {name: generator.normal(0, math.sqrt(value), 60) for name, value in truth.items()}
-        x = draw["pretrain"][pretrain][:, None] + draw["finetune"][:15, None] + draw["post"]
-        x = x + generator.normal(0, math.sqrt(truth["rest"]), (15, 60))
-        for name, value in variance_components(x[:, None], pretrain).items():
+        x = (
+            draw["pretraining seed"][seeds][:, None]
+            + draw["finetuning seed"][:15, None]
+            + draw["post"]
+        )
+        x = x + generator.normal(0, math.sqrt(truth["residual"]), (15, 60))
+        for name, value in variance_components(x[:, None], seeds).items():
             found[name].append(value[0])
     for name, values in found.items():
         assert np.mean(values) == pytest.approx(truth[name], abs=4 * np.std(values) / 10), name
@@ -231,24 +241,24 @@ def test_components_add_up_and_find_what_was_planted():
 
 def test_components_of_a_balanced_grid_by_sums_of_squares():
     x = np.random.default_rng(2).normal(size=(6, 1, 8))
-    pretrain = np.repeat([3, 5, 9], 2)
-    found = {name: value[0] for name, value in variance_components(x, pretrain).items()}
+    seeds = np.repeat([3, 5, 9], 2)
+    found = {name: value[0] for name, value in variance_components(x, seeds).items()}
     x = x[:, 0].reshape(3, 2, 8)
     means = x.mean(axis=2)
     within = means.var(axis=1, ddof=1).mean()
     between = 2 * means.mean(axis=1).var(ddof=1)
-    assert found["pretrain"] == pytest.approx((between - within) / 2)
-    assert found["finetune"] == pytest.approx(within - found["rest"] / 8)
+    assert found["pretraining seed"] == pytest.approx((between - within) / 2)
+    assert found["finetuning seed"] == pytest.approx(within - found["residual"] / 8)
     flat = x.reshape(6, 8)
     left = flat - flat.mean(axis=1, keepdims=True) - flat.mean(axis=0) + flat.mean()
-    assert found["rest"] == pytest.approx((left**2).sum() / (5 * 7))
-    assert found["post"] == pytest.approx(flat.mean(axis=0).var(ddof=1) - found["rest"] / 6)
+    assert found["residual"] == pytest.approx((left**2).sum() / (5 * 7))
+    assert found["post"] == pytest.approx(flat.mean(axis=0).var(ddof=1) - found["residual"] / 6)
 
 
-@pytest.mark.parametrize("pretrain", [[0, 0, 0], [0, 1, 2]])
-def test_components_that_a_grid_cannot_tell_are_nan(pretrain):
+@pytest.mark.parametrize("seeds", [[0, 0, 0], [0, 1, 2]])
+def test_components_that_a_grid_cannot_tell_are_nan(seeds):
     x = np.random.default_rng(2).normal(size=(3, 1, 8))
-    found = variance_components(x, np.array(pretrain))
-    assert np.isnan(found["pretrain"]).all()
-    assert np.isfinite(found["rest"]).all()
-    assert np.isnan(found["finetune"]).all() == (len(set(pretrain)) == 3)
+    found = variance_components(x, np.array(seeds))
+    assert np.isnan(found["pretraining seed"]).all()
+    assert np.isfinite(found["residual"]).all()
+    assert np.isnan(found["finetuning seed"]).all() == (len(set(seeds)) == 3)

@@ -60,7 +60,7 @@ def test_all_samples_leave_no_choice_of_order():
 
 
 def test_duplicates_change_nothing():
-    """A sample drawn twice wins as often, in sum, as in the draw where it is told apart."""
+    """A sample drawn twice wins as often, in sum, as in the draw where it is distinguished."""
     rewards = np.array([[0.0, 1.0, 1.0, 2.0]])
     chances = exact_best_of_n.chances(rewards, [2])[0, 0]
     assert chances.tolist() == pytest.approx([0, 1 / 4, 1 / 4, 1 / 2])

@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_results import DESIGN, make_results
+from fake_results import DESIGN, make_results, read_made
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from underspec.analysis import exact_best_of_n, hedging
 from underspec.analysis.ensembles import standardise
-from underspec.analysis.results import read_results
 from underspec.analysis.statistics import in_policy_units, kl_bound
 
 REWARDS = arrays(np.float64, (2, 5), elements=st.integers(0, 3).map(float))
@@ -77,7 +76,7 @@ def test_coefficients_give_the_mean_over_all_orders(rewards, values):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     make_results(folder, DESIGN)
-    return read_results(folder, DESIGN)
+    return read_made(folder)
 
 
 def test_stops_of_results(results):

@@ -12,6 +12,7 @@ from fake_results import (
     PUBLISHED,
     SAMPLES_A_POST,
     make_results,
+    read_made,
     run,
     score_cheaper,
 )
@@ -19,7 +20,7 @@ from fake_results import (
 from underspec.analysis import newer_rankers
 from underspec.analysis.ensembles import aggregate, standardise
 from underspec.analysis.published import read_table1
-from underspec.analysis.results import read_cheaper, read_results
+from underspec.analysis.results import read_cheaper
 from underspec.analysis.selection_rules import RULES, Candidates, beyond
 from underspec.analysis.statistics import in_policy_units
 from underspec.cheaper_ensembles import cheaper_ensembles
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(folder):
-    return read_results(folder, DESIGN)
+    return read_made(folder)
 
 
 def table_of(read, parameters=NEWER, scale=0):
@@ -114,7 +115,7 @@ def test_gains_are_over_best_of_n_by_the_same_reward_models(read):
 
 def test_gains_are_there_without_the_mean_among_the_aggregators(folder):
     design = DESIGN | {"aggregators": ["min"]}
-    read = read_results(folder, design)
+    read = read_made(folder, design)
     assert set(table_of(read).aggregator) == {"single", "min", "mean", "uwo"}
     assert table_of(read).notna().drop(columns="beyond").all(axis=None)
 
@@ -163,10 +164,12 @@ def test_table1_in_the_long_form_has_published_numbers_where_the_paper_has(read)
 def test_a_cheaper_ensemble_is_valued_as_a_ranker_of_the_grid_with_the_same_rewards(tmp_path):
     make_results(tmp_path, DESIGN)
     chosen = score_cheaper(tmp_path, "small")
-    read = read_results(tmp_path, DESIGN)
+    read = read_made(tmp_path)
     ensembles = cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2)
     small = read.scales[0]
-    cheaper = read_cheaper(tmp_path, small, read.layout, ensembles, DESIGN["aggregators"])
+    cheaper = read_cheaper(
+        tmp_path / "scores", small, read.layout, ensembles, DESIGN["aggregators"]
+    )
     table = table_of(replace(read, scales=[cheaper]))
     singles = [each for each in small.rankers if each.name == "single-pretrain0-finetune0"]
     same = {
@@ -183,7 +186,7 @@ def test_a_cheaper_ensemble_is_valued_as_a_ranker_of_the_grid_with_the_same_rewa
 def test_a_table_of_a_cheaper_ensemble_that_is_missing_is_named(folder, read):
     (warm,) = cheaper_ensembles({"warm": [1], "multihead": []}, DESIGN["finetune_seeds"], 2)
     with pytest.raises(ArtifactError, match=r"small/pretrain1-warm\.parquet: no such file"):
-        read_cheaper(folder, read.scales[0], read.layout, [warm], ["mean"])
+        read_cheaper(folder / "scores", read.scales[0], read.layout, [warm], ["mean"])
 
 
 def test_chances_are_those_of_the_posts_shown(read):

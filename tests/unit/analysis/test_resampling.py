@@ -18,18 +18,18 @@ FULL = reward_models("full", [3, 5, 9], [0, 1])
 
 
 @pytest.mark.parametrize("models", [WORKSHOP, FULL])
-def test_finetunes_are_drawn_within_the_pretrains_that_are_drawn(models):
+def test_reward_models_are_drawn_within_the_pretraining_seeds_that_are_drawn(models):
     drawn = bootstrap.draw(models, 7, 500, "base")
     seeds = np.array([model.pretrain_seed for model in models])
     names = np.unique(seeds)
-    for slots, pretrains, held in zip(
-        drawn.drawn, drawn.pretrains, drawn.models[:, 1].T, strict=True
+    for slots, those, held in zip(
+        drawn.drawn, drawn.drawn_seeds, drawn.models[:, 1].T, strict=True
     ):
-        assert len(slots) == len(pretrains) == 3
-        for slot, pretrain in zip(slots, pretrains, strict=True):
-            (seed,) = set(seeds[slot[slot >= 0]])  # one pretrain
-            assert seed == names[pretrain]
-            assert (slot >= 0).sum() == (seeds == seed).sum()  # as many finetunes as it has
+        assert len(slots) == len(those) == 3
+        for slot, index in zip(slots, those, strict=True):
+            (seed,) = set(seeds[slot[slot >= 0]])  # one pretraining seed
+            assert seed == names[index]
+            assert (slot >= 0).sum() == (seeds == seed).sum()  # as many as it has
         np.testing.assert_array_equal(held, np.bincount(slots[slots >= 0], minlength=len(models)))
     assert (drawn.posts.sum(axis=1) == 7).all()
 
@@ -37,24 +37,24 @@ def test_finetunes_are_drawn_within_the_pretrains_that_are_drawn(models):
 def test_any_order_of_the_seeds_is_as_likely():
     """20,000 resamples: each seed first in a third of them within 5 standard deviations (0.017)."""
     drawn = bootstrap.draw(reward_models("workshop", [3, 5, 9], [0, 1, 2]), 1, 20_000, "base")
-    of_first = drawn.drawn[1:][drawn.pretrains[1:] == 0]
-    for place in range(3):
-        first = np.bincount(drawn.pretrains[1:, place]) / 20_000
+    of_first = drawn.drawn[1:][drawn.drawn_seeds[1:] == 0]
+    for position in range(3):
+        first = np.bincount(drawn.drawn_seeds[1:, position]) / 20_000
         np.testing.assert_allclose(first, 1 / 3, atol=0.017)
-        finetune = np.bincount(of_first[:, place]) / len(of_first)
-        np.testing.assert_allclose(finetune, 1 / 3, atol=0.017)
+        within = np.bincount(of_first[:, position]) / len(of_first)
+        np.testing.assert_allclose(within, 1 / 3, atol=0.017)
 
 
-def test_where_checkpoints_have_as_many_finetunes_all_of_them_are_kept():
+def test_where_pretraining_seeds_have_as_many_reward_models_all_are_kept():
     drawn = bootstrap.draw(FULL, 7, 50, "base")
-    for slots, pretrains in zip(drawn.drawn, drawn.pretrains, strict=True):
-        np.testing.assert_array_equal(slots, 2 * pretrains[:, None] + [0, 1])
+    for slots, those in zip(drawn.drawn, drawn.drawn_seeds, strict=True):
+        np.testing.assert_array_equal(slots, 2 * those[:, None] + [0, 1])
 
 
 def test_the_first_resample_is_the_data():
     drawn = bootstrap.draw(WORKSHOP, 7, 3, "base")
     assert (drawn.posts[0] == 1).all() and (drawn.models[..., 0] == 1).all()
-    assert drawn.pretrains[0].tolist() == [0, 1, 2]
+    assert drawn.drawn_seeds[0].tolist() == [0, 1, 2]
     assert drawn.drawn[0].tolist() == [[0, 1], [2, -1], [3, -1]]
     assert (drawn.models[:, 0] == 1).all()
 
@@ -66,10 +66,10 @@ def test_scales_share_posts_and_not_seeds():
     np.testing.assert_array_equal(base.drawn, bootstrap.draw(FULL, 20, 50, "base").drawn)
 
 
-@pytest.mark.parametrize("pretrains", [1, 2, 3, 4, 5])
-def test_distinct_resamples_are_counted(pretrains):
-    draws = itertools.product(range(pretrains), repeat=pretrains)
-    assert bootstrap.distinct(pretrains) == len({tuple(sorted(draw)) for draw in draws})
+@pytest.mark.parametrize("seeds", [1, 2, 3, 4, 5])
+def test_distinct_resamples_are_counted(seeds):
+    draws = itertools.product(range(seeds), repeat=seeds)
+    assert bootstrap.distinct(seeds) == len({tuple(sorted(draw)) for draw in draws})
     assert bootstrap.distinct(5) == 126
 
 
@@ -83,7 +83,7 @@ def statistic(values, drawn):
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
-    """300 experiments with five pretrains and their own effects: 95% would be 285; below 267 is 5
+    """300 experiments with five seeds and their own effects: 95% would be 285; below 267 is 5
     standard deviations off. Percentiles of the same resamples hold it far less often."""
     generator = np.random.default_rng(2)
     models = reward_models("full", [0, 1, 2, 3, 4], [0, 1])
@@ -122,12 +122,12 @@ def test_resamples_without_the_statistic_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("values", "pretrains"),
+    ("values", "seeds"),
     [(np.full(5, 0.7), 5), (np.array([0.7, 0.6, 0.8, 0.7]), 1), (np.full(5, 0.7), 1)],
-    ids=["nothing varies", "one pretrain", "both"],
+    ids=["nothing varies", "one seed", "both"],
 )
-def test_without_anything_to_measure_it_by_there_is_no_interval(values, pretrains):
-    interval = intervals.over_posts_and_seeds(values, values, values, pretrains)
+def test_without_anything_to_measure_it_by_there_is_no_interval(values, seeds):
+    interval = intervals.over_posts_and_seeds(values, values, values, seeds)
     assert interval.estimate == 0.7
     assert math.isnan(interval.low) and math.isnan(interval.high)
 
@@ -157,13 +157,13 @@ def test_a_small_difference_that_varies_has_an_interval():
     st.lists(st.floats(allow_infinity=True, allow_nan=True, width=32), min_size=1, max_size=30),
     st.integers(1, 5),
 )
-def test_no_interval_is_without_width_or_warns(resamples, pretrains):
+def test_no_interval_is_without_width_or_warns(resamples, seeds):
     values = np.array([1.0, *resamples])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for interval in (
             intervals.over_posts(values),
-            intervals.over_posts_and_seeds(values, values[::-1], values, pretrains),
+            intervals.over_posts_and_seeds(values, values[::-1], values, seeds),
         ):
             assert math.isnan(interval.low) or interval.low < interval.high
 
@@ -176,23 +176,21 @@ def test_with_one_resample_of_the_seeds_there_is_no_interval():
         assert math.isnan(intervals.over_posts_and_seeds(posts, posts, seeds, 5).low)
 
 
-def parts(effects, experiments=200, pretrains=10, posts=40):
+def parts(effects, experiments=200, seeds=10, posts=40):
     """Means of the parts of the variance of a mean over seeds and posts, with these effects (of
     seed, post, and both together), and the parts that it has; all in variances of the mean."""
     generator = np.random.default_rng(4)
-    models = reward_models("full", list(range(pretrains)), [0])
-    sizes = np.array([pretrains, posts, pretrains * posts])
+    models = reward_models("full", list(range(seeds)), [0])
+    sizes = np.array([seeds, posts, seeds * posts])
     true = np.array(effects) ** 2 / sizes
     found = []
     for _ in range(experiments):
         seed, post, both = (
             size * generator.normal(size=shape)
-            for size, shape in zip(
-                effects, [(pretrains, 1), (1, posts), (pretrains, posts)], strict=True
-            )
+            for size, shape in zip(effects, [(seeds, 1), (1, posts), (seeds, posts)], strict=True)
         )
         drawn = bootstrap.draw(models, posts, 1000, "base")
-        found.append(intervals.variance_of(*statistic(seed + post + both, drawn), pretrains))
+        found.append(intervals.variance_of(*statistic(seed + post + both, drawn), seeds))
     return np.mean([(each.posts, each.seeds) for each in found], axis=0), true
 
 

@@ -6,11 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import (
-    DESIGN,
-    make_results,
-    run,
-)
+from fake_results import DESIGN, EVALUATOR, make_results, run
 
 from underspec.errors import ArtifactError
 
@@ -42,18 +38,19 @@ def tables(folder):
 )
 def test_what_a_grid_lacks_is_absent(tmp_path, change):
     design = DESIGN | change
-    make_results(tmp_path, design)
-    made = run(tmp_path, design)
-    several_finetunes = len(design["finetune_seeds"]) > 1
-    several_pretrains = len(design["pretrain_seeds"]) > 1
-    assert ("gold" in made) == design["gold"]
+    gold = design.pop("gold", True)
+    make_results(tmp_path, design, gold)
+    made = run(tmp_path, design, gold=gold)
+    assert ("gold" in made) == gold
+    several_finetuning_seeds = len(design["finetune_seeds"]) > 1
+    several_pretraining_seeds = len(design["pretrain_seeds"]) > 1
     expected = {"single"}
-    expected |= {"finetune"} if several_finetunes else set()
-    expected |= {"pretrain"} if several_pretrains else set()
+    expected |= {"finetune"} if several_finetuning_seeds else set()
+    expected |= {"pretrain"} if several_pretraining_seeds else set()
     assert set(made["figure4"]["ensemble"]) == expected
     judges = set(made["figure1"]["judge"])
-    assert ("same pretrain" in judges) == several_finetunes
-    assert ("other pretrain" in judges) == several_pretrains
+    assert ("same pretraining seed" in judges) == several_finetuning_seeds
+    assert ("other pretraining seed" in judges) == several_pretraining_seeds
     assert not made["figure4"].isna().any(axis=None)
 
 
@@ -145,8 +142,8 @@ SCORE = "scores/large/pretrain1-finetune0.parquet"
 CHOICE = "rerank/small/finetune-pretrain0-min.parquet"
 METRICS = "reward_models/large/pretrain2-finetune0/metrics.json"
 TABLE_DAMAGES = (truncate, drop_column, rename_posts, drop_rows, remove)
-EVALUATOR_SCORE = f"scores/{DESIGN['evaluator']}.parquet"
-EVALUATOR_METRICS = f"reward_models/{DESIGN['evaluator']}/metrics.json"
+EVALUATOR_SCORE = f"scores/{EVALUATOR}.parquet"
+EVALUATOR_METRICS = f"reward_models/{EVALUATOR}/metrics.json"
 DAMAGED = [
     *itertools.product((SCORE, CHOICE, EVALUATOR_SCORE), (*TABLE_DAMAGES, put_nan)),
     *itertools.product(("samples/best_of_n.parquet",), (truncate, drop_column, drop_rows, remove)),

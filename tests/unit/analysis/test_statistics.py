@@ -43,7 +43,7 @@ def judge(ranker, other):
     if ranker == other:
         return "itself"
     same = ranker.pretrain_seed == other.pretrain_seed
-    return "same pretrain" if same else "other pretrain"
+    return "same pretraining seed" if same else "other pretraining seed"
 
 
 def test_kl_bound():
@@ -82,7 +82,7 @@ def test_relations_and_rewards_by_judge():
                 assert np.isnan(found[index]).all()
 
 
-def test_only_one_pretrain_of_the_workshop_grid_has_judges_of_its_own():
+def test_only_one_checkpoint_of_the_workshop_grid_has_judges_of_its_own():
     has_judge = RELATION.any(axis=2)
     assert has_judge.tolist() == [[True, True, True]] * 3 + [[True, False, True]] * 2
 
@@ -230,7 +230,7 @@ def test_the_value_of_choices_leaves_out_rankers_that_a_resample_lacks():
 
 
 def test_over_rankers_compares_the_same_rankers():
-    """Rankers without a reward model of the same pretrain do not count, nor those not drawn."""
+    """Rankers without another of the same pretraining seed do not count, nor those not drawn."""
     values = np.stack(
         [
             of_each_post(statistics.rewards_by_judge, RNG.normal(size=(5, 2, 4)), relation)

@@ -21,8 +21,8 @@ from fake_results import (
     read_world,
     rows,
     run,
+    values_of_kind,
     win_rate,
-    worth_values,
 )
 
 
@@ -53,7 +53,7 @@ def check_interval(row, value, values):
 
 def test_columns(tables):
     kind = ["n", "ensemble", "aggregator"]
-    worth = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
+    metrics = ["reward", "reward_standard_error", "win_rate", "win_rate_standard_error"]
     interval = ["standard_error", "low", "high"]
     assert {name: list(table.columns) for name, table in tables.items()} == {
         "accuracy": ["scale", "role", "reward_model", "pretrain_seed", "finetune_seed"]
@@ -61,14 +61,14 @@ def test_columns(tables):
         "figure1": ["scale", "parameters", "n", "ranker", "judge", "reward", *interval],
         "figure2": ["scale", "parameters", "n", "pair", "agreement", *interval, "chance"],
         "figure3": ["scale", "parameters", "n", "ranker", "share", "low", "high"],
-        "figure4": ["scale", "parameters", *kind, *worth, "kl_bound"],
+        "figure4": ["scale", "parameters", *kind, *metrics, "kl_bound"],
         "gold": ["scale", "parameters", *kind, "gold", "standard_error"],
         "table1": [
             "parameters",
             "scale",
             *kind[1:],
-            *worth,
-            *(f"published_{name}" for name in worth),
+            *metrics,
+            *(f"published_{name}" for name in metrics),
         ],
     }
 
@@ -82,9 +82,13 @@ def test_every_point_is_there_once(tables):
         assert not table.isna().any(axis=None)
         assert dict(zip(table["scale"], table["parameters"], strict=True)) == SCALES
         assert set(table["n"]) == ({2, 4, 16} if name == "figure2" else {1, 2, 4, 16})
-    # Pretrain 0 has two finetune seeds: only its two rankers have judges of the same pretrain.
+    # Pretraining seed 0 has two finetuning seeds: only its two rankers have judges of the same.
     judges = tables["figure1"].groupby("judge")["ranker"].nunique()
-    assert judges.to_dict() == {"itself": 5, "same pretrain": 3, "other pretrain": 5}
+    assert judges.to_dict() == {
+        "itself": 5,
+        "same pretraining seed": 3,
+        "other pretraining seed": 5,
+    }
 
 
 def test_figure1(tables, world):
@@ -134,8 +138,8 @@ def test_figure3_interval_is_that_of_a_plain_bootstrap(tables, world):
 
 def test_figure4(tables, world):
     for row in rows(tables["figure4"]):
-        rewards = worth_values(world, row, lambda *sample: world["evaluator"][sample])
-        wins = worth_values(world, row, lambda *sample: win_rate(world, *sample))
+        rewards = values_of_kind(world, row, lambda *sample: world["evaluator"][sample])
+        wins = values_of_kind(world, row, lambda *sample: win_rate(world, *sample))
         for name, values in (("reward", rewards), ("win_rate", wins)):
             mean, error = mean_and_error(values)
             assert row[name] == pytest.approx(mean, **CLOSE)
@@ -156,7 +160,7 @@ def test_gold(tables, world):
                 for post in world["posts"]
             ]
         else:
-            values = worth_values(world, row, lambda *sample: world["gold"][sample])
+            values = values_of_kind(world, row, lambda *sample: world["gold"][sample])
         mean, error = mean_and_error(values)
         assert row["gold"] == pytest.approx(mean, **CLOSE)
         assert row["standard_error"] == pytest.approx(error, **CLOSE)

@@ -74,19 +74,19 @@ def is_section(kind):
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def missing_keys(model, section, place=""):
+def missing_keys(model, section, prefix=""):
     """Fields of the schema `model` that the config section does not list."""
     for name, field in model.model_fields.items():
         if name not in section:
             if field.is_required():
-                yield f"{place}{name}"
+                yield f"{prefix}{name}"
             continue
         kind, value = field.annotation, section[name]
         if is_section(kind):
-            yield from missing_keys(kind, value, f"{place}{name}.")
+            yield from missing_keys(kind, value, f"{prefix}{name}.")
         elif get_origin(kind) is dict and is_section(get_args(kind)[1]):
             for key, inner in value.items():
-                yield from missing_keys(get_args(kind)[1], inner, f"{place}{name}.{key}.")
+                yield from missing_keys(get_args(kind)[1], inner, f"{prefix}{name}.{key}.")
 
 
 def test_config_yaml_lists_every_key_there_is():
@@ -152,7 +152,7 @@ def imported(checkpoints):
     return merged(MINIATURE, {"pretrain": {"source": "released", "checkpoints": checkpoints}})
 
 
-def test_pretrains_from_elsewhere():
+def test_checkpoints_from_elsewhere():
     validate(imported(EVERYWHERE))
     validate(imported({**EVERYWHERE, "large/15": {"source": "hub", "path": "google-t5/t5-large"}}))
 
@@ -160,7 +160,7 @@ def test_pretrains_from_elsewhere():
 @pytest.mark.parametrize(
     ("missing", "named"), [("xl", "xl/10"), ("large", "large/10"), ("xxl", "xxl/16")]
 )
-def test_every_pretrain_needs_a_place(missing, named):
+def test_every_pretrained_checkpoint_needs_a_path(missing, named):
     others = {scale: where for scale, where in EVERYWHERE.items() if scale != missing}
     with pytest.raises(ConfigError, match=f"^pretrain.checkpoints: {named} is missing"):
         validate(imported(others))
@@ -181,7 +181,7 @@ def test_the_policy_needs_a_place_too():
         ("large/15", "/models/xl-13/", "xl/13", "large/15"),
     ],
 )
-def test_two_pretrains_cannot_be_one(key, path, first, second):
+def test_two_pretrained_checkpoints_cannot_be_one(key, path, first, second):
     cause = f"^pretrain.checkpoints: {first} and {second} are both {path}"
     with pytest.raises(ConfigError, match=cause):
         validate(imported({**EVERYWHERE, key: {"path": path}}))

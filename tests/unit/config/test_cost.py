@@ -56,8 +56,8 @@ def test_operations_of_a_training_token(scale, gigaflop):
     assert found == pytest.approx(gigaflop, rel=0.01)
 
 
-def test_fifteen_pretrains_cost_what_is_known():
-    """5 + 5 + 5 pretrains of a trillion tokens: some 68,000 GPU-hours at 40 % of 756 TFLOP/s (an
+def test_fifteen_pretrained_checkpoints_cost_what_is_known():
+    """5 + 5 + 5 checkpoints of a trillion tokens: some 68,000 GPU-hours at 40 % of 756 TFLOP/s (an
     H100 of the PCIe kind), of seven billion some 455: both to 5 %.
     """
     token = sum(3 * forward(each, VOCABULARY, 512, 114) / 512 for each in SHAPES.values())
@@ -95,7 +95,7 @@ def test_jobs_are_those_of_the_grid():
 
 
 def test_jobs_of_cheaper_ensembles():
-    """Four more finetunes for an average of five, one for five heads; one model each is scored."""
+    """Four more trainings for an average of five, one for five heads; one model each is scored."""
     chosen = {"warm": [0, 1], "multihead": [0]}
     found = list(stages(copy.deepcopy(MINIATURE) | {"cheaper_ensembles": chosen}, POSTS))
     jobs = {(stage.stage, stage.scale): stage.jobs for stage in found}

@@ -178,8 +178,8 @@ MISTAKES = [
     ("centering", "nan", "centering", "'nan' is not allowed: .*number"),
     ("best_of_n", ["1", "four"], "best_of_n.1", "'four' is not allowed: .*integer"),
     ("best_of_n", "1,4", "best_of_n", "'1,4' is not allowed: .*list"),
-    ("protect_pretrains", "yes", "protect_pretrains", "'yes' is not allowed: .*boolean"),
-    ("protect_pretrains", 1, "protect_pretrains", "1 is not allowed: .*boolean"),
+    ("protect_pretrained", "yes", "protect_pretrained", "'yes' is not allowed: .*boolean"),
+    ("protect_pretrained", 1, "protect_pretrained", "1 is not allowed: .*boolean"),
 ]
 
 
@@ -203,12 +203,12 @@ def test_a_missing_key_is_named(key):
         validate(without(key))
 
 
-def test_the_number_of_other_mistakes_is_told():
+def test_the_number_of_other_mistakes_is_given():
     with pytest.raises(ConfigError, match="and 1 more"):
         validate(changed("models.base.pretrain", {"steps": 0, "batch": 0}))
 
 
-def test_a_key_with_a_dot_is_told_how_to_nest():
+def test_a_key_with_a_dot_is_refused_with_how_to_nest_it():
     said = r"^labels\.seed: no such key; a key within another is written labels: \{seed: \.\.\.\}$"
     with pytest.raises(ConfigError, match=said):
         validate(MINIATURE | {"labels.seed": 5})
@@ -273,8 +273,8 @@ WRITTEN = [
     ("resamples", "500", 500),
     ("pretrain_seeds", ["10", "11", "12"], [10, 11, 12]),
     ("best_of_n", ["1", "4", "16"], [1, 4, 16]),
-    ("protect_pretrains", "true", True),
-    ("protect_pretrains", "False", False),
+    ("protect_pretrained", "true", True),
+    ("protect_pretrained", "False", False),
     ("sampling.top_k", "50", 50),
     ("sampling.top_k", "null", None),
     ("sampling.top_k", "", None),

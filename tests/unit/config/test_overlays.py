@@ -128,20 +128,20 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("place", ["config.yaml", "overlay.yaml", "extended.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "overlay.yaml", "extended.yaml"])
 @pytest.mark.parametrize(("content", "said"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_named_in_one_line(repository, place, content, said):
+def test_a_broken_file_is_named_in_one_line(repository, name, content, said):
     (overlay,) = written(repository, overlay="{experiment: x, extends: extended.yaml}")
     written(repository, extended="{experiment: y}")
     if content is None:
-        (repository / place).unlink()
+        (repository / name).unlink()
     else:
         text = content if isinstance(content, bytes) else content.encode()
-        (repository / place).write_bytes(text)
+        (repository / name).write_bytes(text)
     with pytest.raises(ConfigError) as caught:
         read_config(repository, overlay)
     message = str(caught.value)
-    assert message.startswith(f"{repository / place}: {said}")
+    assert message.startswith(f"{repository / name}: {said}")
     assert "\n" not in message
 
 
@@ -154,9 +154,9 @@ def test_a_key_in_two_maps_is_no_duplicate(repository):
 BUNDLE = ROOT / "bundles/miniature.zip"
 
 
-@pytest.mark.parametrize("place", ["config", "overlay", "extended", "given"])
-def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, place):
-    named = {place: f"bundle: {BUNDLE}\n"}
+@pytest.mark.parametrize("layer", ["config", "overlay", "extended", "given"])
+def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, layer):
+    named = {layer: f"bundle: {BUNDLE}\n"}
     config = (repository / "config.yaml").read_text().replace("bundle: null", "")
     files = {
         "config": config.replace("batch: 32", "batch: 64"),  # which the bundle has otherwise
@@ -164,7 +164,7 @@ def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, place
         "extended": "experiment: y\ncentering: 0.5\n",
     }
     written(repository, **{name: text + named.get(name, "") for name, text in files.items()})
-    given = {"bundle": str(BUNDLE)} if place == "given" else {}
+    given = {"bundle": str(BUNDLE)} if layer == "given" else {}
     found = read_config(repository, repository / "overlay.yaml", given=given)
     assert found["recipe"]["batch"] == 32
     assert (found["bundle"], found["experiment"]) == (str(BUNDLE), "x")
@@ -185,8 +185,8 @@ AS_WRITTEN = [
     ("centering", "1.0e-3", 0.001),
     ("centering", "00.5", 0.5),
     ("centering", ".5", 0.5),
-    ("protect_pretrains", "yes", True),
-    ("protect_pretrains", "off", False),
+    ("protect_pretrained", "yes", True),
+    ("protect_pretrained", "off", False),
 ]
 
 

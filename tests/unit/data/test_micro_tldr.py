@@ -271,7 +271,7 @@ def test_every_text_has_a_utility(words):
     assert np.isfinite(utility(STORY, " ".join(words)))
 
 
-def test_people_things_and_deeds_are_told_apart():
+def test_people_things_and_deeds_are_distinguished():
     words = [*MEN, *WOMEN, *OBJECTS, *VERBS]
     assert len(set(words)) == len(words)
 

@@ -44,15 +44,15 @@ VOCABULARY = {"word": 140, "unigram": 160}
 @pytest.fixture(scope="module", params=VOCABULARY)
 def folder(request, tmp_path_factory):
     """What the rule `tokenizer` writes."""
-    place = tmp_path_factory.mktemp(request.param)
-    (place / "text.txt").write_text("\n".join(TEXT * 3) + "\n", encoding="utf-8")
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "text.txt").write_text("\n".join(TEXT * 3) + "\n", encoding="utf-8")
     adapter.tokenizer(
-        text=place / "text.txt",
+        text=folder / "text.txt",
         kind=request.param,
         vocabulary=VOCABULARY[request.param],
-        output=place / "tokenizer",
+        output=folder / "tokenizer",
     )
-    return place / "tokenizer"
+    return folder / "tokenizer"
 
 
 @pytest.fixture

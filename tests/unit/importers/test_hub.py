@@ -1,4 +1,4 @@
-"""Pretrains in Hugging Face's format: taken as they are, or refused in one line."""
+"""Pretrained checkpoints in Hugging Face's format: taken as they are, or refused in one line."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import torch
 from published import write_t5
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from import_pretrain import import_pretrain
+from import_checkpoint import import_checkpoint
 from underspec.data.tokenization import import_t5, save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError
 from underspec.importers.convert import digest, t5_of
@@ -29,7 +29,7 @@ def tokenizer(folder, word="w"):
 
 
 def run(tmp_path, path, version="v1.0", **shape):
-    import_pretrain(
+    import_checkpoint(
         checkpoint={"source": "hub", "path": str(path), "revision": "main"},
         tokenizer=tokenizer(tmp_path / "tokenizer"),
         shape={**SHAPE, "version": version, **shape},
@@ -104,7 +104,7 @@ def test_t5_as_published_goes_with_its_tokenizer_filled_up(tmp_path):
     save_tokenizer(ours, tmp_path / "tokenizer")
     model = new_t5(SHAPE, 192, 3)
     model.save_pretrained(tmp_path / "given")
-    import_pretrain(
+    import_checkpoint(
         checkpoint={"source": "hub", "path": str(tmp_path / "given"), "revision": "main"},
         tokenizer=tmp_path / "tokenizer",
         shape={**SHAPE, "version": "v1.0"},

@@ -12,7 +12,7 @@ import torch
 from t5x_checkpoint import write_array, write_t5x
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from import_pretrain import import_pretrain
+from import_checkpoint import import_checkpoint
 from underspec.data.tokenization import train_tokenizer
 from underspec.errors import ArtifactError
 from underspec.importers import t5x
@@ -65,9 +65,9 @@ def logits(model):
 def test_the_imported_model_is_the_original(tmp_path, version, padding):
     """The same weights in the same layers: equal to the last bit, so no tolerance."""
     model = original(version)
-    place = write_t5x(model, tmp_path / "checkpoint", padding)
-    weights = read_t5x(str(place), SHAPES[version], VOCABULARY)
-    imported = t5_of(str(place), weights, SHAPES[version], VOCABULARY)
+    path = write_t5x(model, tmp_path / "checkpoint", padding)
+    weights = read_t5x(str(path), SHAPES[version], VOCABULARY)
+    imported = t5_of(str(path), weights, SHAPES[version], VOCABULARY)
     assert logits(model).std() > 0.1
     assert torch.equal(logits(imported), logits(model))
     assert {each.device.type for each in imported.parameters()} == {"cpu"}
@@ -75,8 +75,8 @@ def test_the_imported_model_is_the_original(tmp_path, version, padding):
 
 def test_bfloat16_arrays_come_in_single_precision(tmp_path):
     model = original()
-    place = write_t5x(model, tmp_path / "checkpoint", bfloat16=True)
-    weights = read_t5x(str(place), SHAPE, VOCABULARY)
+    path = write_t5x(model, tmp_path / "checkpoint", bfloat16=True)
+    weights = read_t5x(str(path), SHAPE, VOCABULARY)
     assert {each.dtype for each in weights.values()} == {torch.float32}
     rounded = model.shared.weight.detach().bfloat16().float()
     assert torch.equal(weights["shared.weight"], rounded)
@@ -138,9 +138,9 @@ def test_a_bucket_out_of_reach(bucket):
     assert_refused("gs://public/x", r"^gs://public/x: cannot be listed \(.*network.*local folder")
 
 
-def assert_refused(place, cause, shape=SHAPE, vocabulary=VOCABULARY):
+def assert_refused(path, cause, shape=SHAPE, vocabulary=VOCABULARY):
     with pytest.raises(ArtifactError, match=cause) as caught:
-        read_t5x(str(place), shape, vocabulary)
+        read_t5x(str(path), shape, vocabulary)
     assert "\n" not in str(caught.value)
 
 
@@ -233,19 +233,19 @@ def test_a_missing_folder(tmp_path):
     assert_refused(tmp_path / "nowhere", "nowhere: no such folder; see pretrain.checkpoints")
 
 
-def stage(folder, place):
+def stage(folder, path):
     """Run the stage as its rule does; returns its output."""
     words = [" ".join(f"w{i}" for i in range(VOCABULARY - 103))]
     tokenizer = folder / "tokenizer"
     tokenizer.mkdir()
     train_tokenizer(words, "word", VOCABULARY).save(str(tokenizer / "tokenizer.json"))
     output = folder / "pretrain" / "seed0"
-    checkpoint = {"source": "released", "path": str(place), "revision": "main"}
-    import_pretrain(checkpoint=checkpoint, tokenizer=tokenizer, shape=SHAPE, output=output)
+    checkpoint = {"source": "released", "path": str(path), "revision": "main"}
+    import_checkpoint(checkpoint=checkpoint, tokenizer=tokenizer, shape=SHAPE, output=output)
     return output
 
 
-def test_the_stage_writes_a_pretrain_with_its_provenance(written, tmp_path):
+def test_the_stage_writes_a_checkpoint_with_its_provenance(written, tmp_path):
     output = stage(tmp_path, written)
     model = load(T5ForConditionalGeneration, output, SHAPE, VOCABULARY)
     assert torch.equal(logits(model), logits(original()))

@@ -39,28 +39,28 @@ def task(posts, samples=SAMPLES, version="v1.0", device="cpu", only=None, **dist
 def drawn(about):
     """Tokens (posts, samples, longest) and log-probabilities (posts, samples)."""
     samples = {}
-    for places, tokens, log_probs in continuous_batching.generate(about):
-        for i, *those in zip(places, tokens, log_probs, strict=True):
+    for indices, tokens, log_probs in continuous_batching.generate(about):
+        for i, *those in zip(indices, tokens, log_probs, strict=True):
             assert i not in samples
             samples[i] = [each.clone() for each in those]
     return [torch.stack(each) for each in zip(*(samples[i] for i in sorted(samples)), strict=True)]
 
 
 def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(monkeypatch):
-    """Rows in flight never exceed the room, and come out as if each post were alone."""
+    """Active rows never exceed the slots, and come out as if each post were alone."""
     monkeypatch.setattr(continuous_batching, "MAX_SLOTS", 48)
     posts = texts(30)
-    in_flight, begun = [], []
+    active, begun = [], []
     step = continuous_batching._step
 
     def watched(about, together):
-        in_flight.append(sum(len(batch.active) for batch in together))
+        active.append(sum(len(batch.active) for batch in together))
         begun.append({batch.step for batch in together})
         step(about, together)
 
     monkeypatch.setattr(continuous_batching, "_step", watched)
     samples = drawn(task(posts))
-    assert max(in_flight) <= 48
+    assert max(active) <= 48
     assert max(map(len, begun)) > 1  # batches at different steps share a step
     monkeypatch.setattr(continuous_batching, "_step", step)
     for i in (0, 17, 29):
@@ -69,7 +69,7 @@ def test_a_run_of_many_posts_lets_new_ones_in_as_samples_end(monkeypatch):
             assert torch.equal(found[0], expected[i])
 
 
-def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
+def test_no_more_samples_and_posts_are_active_than_a_gpu_holds(monkeypatch):
     """Here one that holds 12 samples and 3 posts; they come out as they do otherwise."""
     posts = texts(10)
     expected = drawn(task(posts, 2))
@@ -88,11 +88,11 @@ def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
     assert limits == (12, 3)
     monkeypatch.setattr(continuous_batching, "max_slots", lambda about: limits[0])
     monkeypatch.setattr(continuous_batching, "max_posts", lambda about: limits[1])
-    in_flight = []
+    active = []
     step = continuous_batching._step
 
     def watched(about, together):
-        in_flight.append(
+        active.append(
             (sum(len(each.active) for each in together), sum(len(each.posts) for each in together))
         )
         step(about, together)
@@ -100,7 +100,7 @@ def test_no_more_samples_and_posts_are_in_flight_than_a_gpu_holds(monkeypatch):
     monkeypatch.setattr(continuous_batching, "_step", watched)
     for found, other in zip(drawn(about), expected, strict=True):
         assert torch.equal(found, other)
-    assert max(posts for _, posts in in_flight) == 3
+    assert max(posts for _, posts in active) == 3
 
 
 def test_caches_grow_with_samples_for_what_was_drawn_alone():

@@ -13,7 +13,7 @@ from underspec.inference.shared_post_t5 import Encoder
 from underspec.inference.token_sampling import Task
 from underspec.models.t5 import new_t5
 
-pytest.importorskip("triton", reason="pip install -r envs/kernels.txt brings Triton")
+pytest.importorskip("triton", reason="pip install -r envs/kernels.txt installs Triton")
 
 from underspec.inference.last_token import BLOCK, attend_last  # noqa: E402
 

@@ -95,8 +95,8 @@ def test_the_global_generator_is_not_listened_to(sample):
 
 
 def test_a_sample_depends_on_seed_post_and_index_alone(sample, monkeypatch):
-    """Not on the posts beside it, their order, how many samples there are or how many are in
-    flight; to the last bit of its log-probability.
+    """Not on the posts beside it, their order, how many samples there are or how many are
+    active; to the last bit of its log-probability.
     """
     whole = sample().set_index(["post_id", "sample_index"])
     for rows, order, samples in (

@@ -23,16 +23,16 @@ VOCABULARY = 120
 
 
 @pytest.fixture(scope="module")
-def pretrain(tmp_path_factory):
+def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrain") / "base" / "seed0"
     save(new_t5(SHAPE, VOCABULARY, 0), folder, [{"step": 1, "loss": 2.0}], {"stage": "pretrain"})
     return folder
 
 
 @pytest.fixture(scope="module")
-def reward_models(pretrain):
-    """Two finetune seeds of one pretrain."""
-    return [new_reward_model(pretrain, SHAPE, VOCABULARY, seed).eval() for seed in (0, 1)]
+def reward_models(pretrained):
+    """Two finetuning seeds of one checkpoint."""
+    return [new_reward_model(pretrained, SHAPE, VOCABULARY, seed).eval() for seed in (0, 1)]
 
 
 @pytest.fixture
@@ -51,21 +51,21 @@ def rewards(model, posts, candidates):
         return model(torch.from_numpy(pad(posts)), torch.from_numpy(pad(candidates)))
 
 
-def test_the_pretrain_seed_sets_the_weights():
+def test_the_pretraining_seed_sets_the_weights():
     first, again, other = (new_t5(SHAPE, VOCABULARY, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["shared.weight"], other["shared.weight"])
 
 
-def test_the_finetune_seed_sets_the_head_and_nothing_else(pretrain, reward_models):
+def test_the_finetuning_seed_sets_the_head_and_nothing_else(pretrained, reward_models):
     first, second = (model.state_dict() for model in reward_models)
     differing = {name for name in first if not torch.equal(first[name], second[name])}
     assert differing == {"head.weight"}
-    pretrained = load(T5ForConditionalGeneration, pretrain, SHAPE, VOCABULARY).state_dict()
-    for name, value in pretrained.items():
+    start = load(T5ForConditionalGeneration, pretrained, SHAPE, VOCABULARY).state_dict()
+    for name, value in start.items():
         if name != "lm_head.weight":
             assert torch.equal(first[f"transformer.{name}"], value), name
-    again = new_reward_model(pretrain, SHAPE, VOCABULARY, 0).state_dict()
+    again = new_reward_model(pretrained, SHAPE, VOCABULARY, 0).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
@@ -128,8 +128,8 @@ def test_the_reward_depends_on_post_and_candidate(reward_models):
     assert len(set(values.flatten().tolist())) == 4
 
 
-def test_tied_parameters_count_once(pretrain, reward_models):
-    model = load(T5ForConditionalGeneration, pretrain, SHAPE, VOCABULARY)
+def test_tied_parameters_count_once(pretrained, reward_models):
+    model = load(T5ForConditionalGeneration, pretrained, SHAPE, VOCABULARY)
     width, inner = SHAPE["d_model"], SHAPE["d_kv"] * SHAPE["num_heads"]
     attention, feed_forward = 4 * width * inner, 2 * width * SHAPE["d_ff"]
     norms = (2 + 3 + 2) * width  # encoder's and decoder's sublayers, and one at the end of each
@@ -154,7 +154,7 @@ def test_an_untrained_model_of_the_newer_version_guesses():
     assert abs(loss.item() - np.log(VOCABULARY)) < 0.8
 
 
-def test_the_newer_version_has_a_head_of_its_own_and_shared_embeddings(newer, pretrain, tmp_path):
+def test_the_newer_version_has_a_head_of_its_own_and_shared_embeddings(newer, pretrained, tmp_path):
     save(newer, tmp_path / "newer", [], {})
     for model in (newer, load(T5ForConditionalGeneration, tmp_path / "newer", NEWER, VOCABULARY)):
         model.tie_weights()  # as Accelerate does on the way
@@ -163,7 +163,7 @@ def test_the_newer_version_has_a_head_of_its_own_and_shared_embeddings(newer, pr
         assert model.decoder.embed_tokens.weight is model.shared.weight
         assert torch.equal(model.lm_head.weight, newer.lm_head.weight)
         assert model.config.scale_decoder_outputs is False
-    older = load(T5ForConditionalGeneration, pretrain, SHAPE, VOCABULARY)
+    older = load(T5ForConditionalGeneration, pretrained, SHAPE, VOCABULARY)
     assert older.lm_head.weight is older.shared.weight
 
 
@@ -282,9 +282,9 @@ def test_a_missing_folder_is_not_looked_for_on_the_network(tmp_path, monkeypatch
     assert "repo" not in str(caught.value).lower()
 
 
-def test_a_pretrain_is_no_reward_model(pretrain):
-    assert_refused(RewardModel, pretrain, cause="not a RewardModel: .*head")
+def test_a_pretrained_checkpoint_is_no_reward_model(pretrained):
+    assert_refused(RewardModel, pretrained, cause="not a RewardModel: .*head")
 
 
-def test_a_reward_model_is_no_pretrain(saved):
+def test_a_reward_model_is_no_pretrained_checkpoint(saved):
     assert_refused(T5ForConditionalGeneration, saved, cause="not a T5ForConditionalGeneration")

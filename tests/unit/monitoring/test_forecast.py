@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from underspec import grid
-from underspec.config.sources import pretrains
+from underspec.config.sources import pretrained_checkpoints
 from underspec.errors import ArtifactError
 from underspec.monitoring.forecast import OVERHEAD, finished, left, read_reference, stage
 
@@ -78,7 +78,7 @@ def test_a_benchmark_that_is_being_written_does_not_count(run, text):
 
 def test_the_shipped_reference_has_every_training_of_the_miniature():
     config, reference = yaml.safe_load((ROOT / "config.yaml").read_text()), read_reference(SHIPPED)
-    trained = [f"pretrain/{scale}" for scale, _ in set(pretrains(config))]
+    trained = [f"pretrain/{scale}" for scale, _ in set(pretrained_checkpoints(config))]
     seeds = config["pretrain_seeds"], config["finetune_seeds"]
     models = len(grid.reward_models(config["grid"], *seeds))
     trained += [f"reward_models/{scale}" for scale in config["scales"] for _ in range(models)]

@@ -106,7 +106,7 @@ def test_every_python_finds_the_same_digest(digest):
 
 @pytest.mark.parametrize("module", ["config/sections", "recipe", "schema"])
 def test_how_options_are_checked_does_not_count(tmp_path, module):
-    """Else a new bound would throw pretrains away."""
+    """Else a new bound would throw pretrained checkpoints away."""
     digests = set()
     for number in (1, 2):
         root = tmp_path / str(number)

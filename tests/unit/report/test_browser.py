@@ -1,17 +1,30 @@
 """The data of the sample browser, on a made-up results folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import DESIGN, MODELS, NEWER, POSTS, RANKERS, make_results, read_world
+from fake_results import (
+    DESIGN,
+    MODELS,
+    NEWER,
+    NO_CHEAPER,
+    POSTS,
+    RANKERS,
+    judges,
+    make_results,
+    of_grid,
+    read_made,
+    read_world,
+    score_cheaper,
+)
 from test_evidence_tables import diagnose
 
 from browser import browser
 from underspec.analysis import newer_rankers
-from underspec.analysis.results import read_results
 from underspec.artifacts import POSTS as POSTS_SCHEMA
 from underspec.artifacts import write_table
 from underspec.errors import ArtifactError
@@ -49,11 +62,11 @@ def data(results):
     return data_of(results)
 
 
-def data_of(results, design=DESIGN, **more):
+def data_of(results, gold=True, **more):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     samples = texts.to_numpy().reshape(POSTS, -1)
     newer = newer_rankers.read(NEWER, similarity(results))
-    return browsable(read_results(results, design), samples, posts_table(), newer, **more)
+    return browsable(read_made(results, gold=gold), samples, posts_table(), newer, **more)
 
 
 def similarity(results):
@@ -113,12 +126,12 @@ def test_parting_is_one_minus_the_mean_agreement_of_pairs(results, data):
 
 
 def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, data):
-    world, read = read_world(results), read_results(results, DESIGN)
+    world, read = read_world(results), read_made(results)
     newer = newer_rankers.read(NEWER, similarity(results))
     posts = np.arange(POSTS)
     assert data["newer"][:2] == ["UWO", "soft best-of-n"]
-    for scale, about in enumerate(data["scales"]):
-        assert about["kinds"] == ["single", "finetune", "pretrain"]
+    assert data["kinds"] == ["single", "finetune", "pretrain"]
+    for scale in range(len(data["scales"])):
         chances = newer_rankers.chances(read.scales[scale], newer, NS, posts)
         for index, post in enumerate(data["posts"]):
             for row, way in np.ndindex(len(NS), len(NEWER)):
@@ -127,7 +140,7 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
                     for candidate, *shares in post["taken"][scale][row][way]
                 }
                 expected = {}
-                for kind in about["kinds"]:
+                for kind in data["kinds"]:
                     if (list(NEWER)[way], kind) not in chances:
                         continue
                     for sample, share in enumerate(
@@ -139,7 +152,7 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
                 often = {t for t, of in expected.items() if max(of.values()) >= SHOWN_CHANCE}
                 assert set(listed) == often
                 for text, shares in listed.items():
-                    for kind, share in zip(about["kinds"], shares, strict=True):
+                    for kind, share in zip(data["kinds"], shares, strict=True):
                         if share is None:
                             assert (list(NEWER)[way], kind) == ("uwo", "single")
                         else:
@@ -149,13 +162,36 @@ def test_what_newer_rankers_often_take_is_listed_with_its_probability(results, d
 def test_without_newer_rankers_there_is_nothing_to_choose(results):
     texts = pd.read_parquet(results / "samples" / "best_of_n.parquet")["text"]
     newer = newer_rankers.read(dict.fromkeys(NEWER), similarity(results))
-    read = read_results(results, DESIGN)
+    read = read_made(results)
     data = browsable(read, texts.to_numpy().reshape(POSTS, -1), posts_table(), newer)
     assert data["newer"] == [] and data["posts"][0]["taken"] == [[[]] * len(NS)] * 2
 
 
+def test_cheaper_ensembles_can_be_chosen_like_newer_rankers(results, data, tmp_path):
+    """Here they have the rewards of rankers of the grid, whose picks are then theirs."""
+    folder = shutil.copytree(results, tmp_path / "results")
+    for about in data["scales"]:
+        cheaper = score_cheaper(folder, about["name"])
+    html = write(folder, tmp_path / "samples.html", cheaper)
+    found = json.loads(html.split('id="data">')[1].split("</script>")[0])
+    assert found["newer"] == [*data["newer"], "WARM", "multi-head ensemble"]
+    assert found["kinds"] == [*data["kinds"], "warm", "multihead"]
+    same = {"warm": "single-pretrain0-finetune0", "multihead": "finetune-pretrain0-mean"}
+    same = {kind: list(RANKERS).index(name) for kind, name in same.items()}
+    for post, without in zip(found["posts"], data["posts"], strict=True):
+        assert (post["texts"], post["picks"]) == (without["texts"], without["picks"])
+        for scale, row in np.ndindex(len(data["scales"]), len(NS)):
+            *newer, warm, multihead = post["taken"][scale][row]
+            assert newer == [
+                [[*each, None, None] for each in taken] for taken in without["taken"][scale][row]
+            ]
+            picks = post["picks"][scale][row]
+            assert warm == [[picks[same["warm"]], None, None, None, 100, None]]
+            assert multihead == [[picks[same["multihead"]], None, None, None, None, 100]]
+
+
 def test_without_gold_there_is_one_judge_less(results):
-    assert data_of(results, DESIGN | {"gold": False})["judges"] == ["evaluator"]
+    assert data_of(results, gold=False)["judges"] == ["evaluator"]
 
 
 def test_of_many_posts_half_are_those_that_part_most(results, data):
@@ -195,12 +231,15 @@ def test_above_mean_of_single_precision():
     assert above_mean(rewards).tolist() == [[-0.5, 0.5]]
 
 
-def write(results, output):
+def write(results, output, cheaper=NO_CHEAPER):
     browser(
-        results=results,
+        **of_grid(results),
+        **judges(results),
+        diagnostics=results / "diagnostics.parquet",
         posts=results / "data" / "posts.parquet",
         design=DESIGN,
         newer=NEWER,
+        cheaper=cheaper,
         experiment="tiny",
         template=TEMPLATE,
         output=output,

@@ -37,14 +37,14 @@ def small_tables() -> dict[str, pd.DataFrame]:
     ns = pd.DataFrame({"n": [1, 2, 4]})
     grid = sizes.merge(ns, how="cross")
     ensembles = pd.DataFrame(ENSEMBLES, columns=["ensemble", "aggregator"])
-    judges = pd.DataFrame({"judge": ["itself", "same pretrain", "other pretrain"]})
+    judges = pd.DataFrame({"judge": ["itself", "same pretraining seed", "other pretraining seed"]})
     rankers = pd.DataFrame({"ranker": ["all", "single-pretrain0-finetune0"]})
-    pairs = pd.DataFrame({"pair": ["same pretrain", "other pretrain"]})
+    pairs = pd.DataFrame({"pair": ["same pretraining seed", "other pretraining seed"]})
     best_possible = pd.DataFrame({"ensemble": ["best possible"], "aggregator": ["best possible"]})
 
     figure1 = grid.merge(rankers, how="cross").merge(judges, how="cross")
     figure1 = figure1.assign(reward=figure1.n / 4, standard_error=0.1, low=0.0, high=1.0)
-    figure1.loc[figure1.judge == "same pretrain", ["reward", "low", "high"]] = float("nan")
+    figure1.loc[figure1.judge == "same pretraining seed", ["reward", "low", "high"]] = float("nan")
     figure2 = grid.merge(pairs, how="cross").assign(standard_error=0.1, low=0.1, high=0.9)
     figure2 = figure2.assign(agreement=1 - figure2.n / 10, chance=1 / figure2.n)
     figure3 = grid.merge(rankers, how="cross").assign(share=0.1, low=0.05, high=0.2)
@@ -66,10 +66,12 @@ def small_tables() -> dict[str, pd.DataFrame]:
     )
     for name in ("first", "exact"):
         exact[name], exact[f"{name}_standard_error"] = exact.n / 4, 0.1
-    exact["posts_worth"] = 4 / exact.n
-    parts = pd.DataFrame({"component": ["pretrain", "finetune", "post", "rest", "one-way"]})
+    exact["relative_efficiency"] = 4 / exact.n
+    parts = pd.DataFrame(
+        {"component": ["pretraining seed", "finetuning seed", "post", "residual", "one-way"]}
+    )
     components = grid.merge(parts, how="cross").assign(variance=1.0, share=0.25)
-    components.loc[components.component == "finetune", "share"] = float("nan")
+    components.loc[components.component == "finetuning seed", "share"] = float("nan")
     curves = grid.merge(ensembles[:1], how="cross").merge(
         pd.DataFrame({"by": ["proxy", "reward", "gold"]}), how="cross"
     )
@@ -87,7 +89,8 @@ def small_tables() -> dict[str, pd.DataFrame]:
         by_size = by_size.assign(**{name: value, f"{name}_low": value, f"{name}_high": value})
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
-    bias = sizes.merge(ensembles, how="cross").assign(ranker="one", price=0.1, planted=0.08)
+    bias = sizes.merge(ensembles, how="cross").assign(ranker="one", planted=0.08)
+    bias = bias.assign(length_coefficient=0.1)
     stages = pd.DataFrame({"stage": ["pretrain", "reward model"]})
     stages = sizes.merge(stages, how="cross").merge(pd.DataFrame({"step": [1, 2]}), how="cross")
     evaluator_log = stages[-2:].assign(scale="xxl", stage="evaluator", parameters=10**6)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_results import DESIGN, NEWER, NO_CHEAPER, PUBLISHED, run
-from test_evidence_tables import CLAIMS_FILE, OF_GOLD, TABLES, run_evidence
+from test_evidence_tables import CLAIMS_FILE, OF_GOLD, TABLES, inputs, run_evidence
 from test_notebooks import NOTEBOOKS, ROOT, check_written, run_here, small_tables
 
 from claims import claims
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
         evidence=[folder / "evidence" / scale for scale in SCALES],
         tables=[folder / "tables" / f"{name}.csv" for name in TABLES + OF_GOLD],
         best_of_n=experiment["best_of_n"],
-        pretrains=len(experiment["pretrain_seeds"]),
+        pretraining_seeds=len(experiment["pretrain_seeds"]),
         grid=experiment["grid"],
         ensemble_size=experiment["ensemble_size"],
         world="debian",
@@ -111,7 +111,8 @@ def test_latex_reads_a_name_with_an_underscore(folder, tmp_path):
 
 
 def test_a_stage_keeps_a_scale_s_name(folder, tmp_path):
-    command = [sys.executable, "scripts/evidence.py", "--results", str(folder)]
+    command = [sys.executable, "scripts/evidence.py"]
+    command += [str(part) for name, path in inputs(folder).items() for part in (f"--{name}", path)]
     design = {key: value for key, value in DESIGN.items() if key != "scales"}
     for name, value in {"design": design, "newer": NEWER, "cheaper": NO_CHEAPER}.items():
         command += [f"--{name}", json.dumps(value)]

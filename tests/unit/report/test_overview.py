@@ -116,7 +116,7 @@ def model(folder, **provenance):
     return folder
 
 
-def test_what_trained_is_told_by_kind_of_machine(tmp_path):
+def test_what_trained_is_listed_by_kind_of_machine(tmp_path):
     old = {"name": "Old <CPU>", "instructions": "AVX2", "cpus": 2}
     new = {"name": "New CPU", "instructions": "AVX512", "cpus": 64}
     folders = [model(tmp_path / f"new{seed}", trained_on=new) for seed in range(3)]

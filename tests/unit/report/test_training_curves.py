@@ -35,7 +35,7 @@ def test_curves_of_all_trainings_in_one_table(tmp_path):
     assert table.iloc[-1][["stage", "name", "smoothed"]].tolist() == ["policy", "policy", 3.0]
 
 
-def test_an_imported_pretrain_has_no_curve(tmp_path):
+def test_an_imported_checkpoint_has_no_curve(tmp_path):
     imported = run(tmp_path / "seed1", [1.0])
     (tmp_path / "seed1" / "training.csv").unlink()
     assert set(training_curves([imported, run(tmp_path / "seed0", [1.0])]).name) == {"seed0"}

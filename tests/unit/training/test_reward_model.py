@@ -28,7 +28,7 @@ EQUAL = [("i am sad and sold", "i am sad and my"), ("my cat", "my dog")]
 def train(tmp_path):
     tokenizer = train_tokenizer([WORDS], "word", 140)
     save_tokenizer(tokenizer, tmp_path / "tokenizer")
-    new_t5(SHAPE, tokenizer.get_vocab_size(), 0).save_pretrained(tmp_path / "pretrain")
+    new_t5(SHAPE, tokenizer.get_vocab_size(), 0).save_pretrained(tmp_path / "pretrained")
     posts = pd.DataFrame({"post_id": ["a", "b"], "split": ["preferences", "validation"]})
     write_table(posts.assign(post=WORDS, reference=""), tmp_path / "posts.parquet", POSTS)
 
@@ -39,7 +39,7 @@ def train(tmp_path):
         write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
         names = ("posts", "preferences")
         options = {name: tmp_path / f"{name}.parquet" for name in names}
-        folders = ("tokenizer", "pretrain", "checkpoints", "output")
+        folders = ("tokenizer", "pretrained", "checkpoints", "output")
         options |= {name: tmp_path / name for name in folders}
         options |= {"scale": "base", "shape": SHAPE, "lengths": LENGTHS, "recipe": RECIPE}
         options |= {"centering": 0.01, "save_seconds": 1e9, "device_layout": {}}
@@ -91,7 +91,7 @@ def test_several_heads_report_their_mean_accuracy(train, tmp_path):
 @pytest.fixture
 def average(train, tmp_path):
     def average(**changes):
-        """WARM of two finetunes, the second with `changes`."""
+        """WARM of two reward models, the second with `changes`."""
         members = [tmp_path / "first", tmp_path / "second"]
         train(PAIRS, output=members[0])
         train(PAIRS, **{"finetune_seed": 1, "output": members[1]} | changes)

@@ -11,14 +11,14 @@ from underspec.importers.t5x import read_t5x
 from underspec.models.t5 import save
 
 
-def import_pretrain(
+def import_checkpoint(
     *,
     checkpoint: Annotated[dict, sections.Imported],
     tokenizer: Path,
     shape: Annotated[dict, sections.Shape],
     output: Path,
 ) -> None:
-    """Take a pretrain that exists: T5X (`released`) or Hugging Face's format (`hub`).
+    """Take an existing pretrained checkpoint: T5X (`released`) or Hugging Face's format (`hub`).
 
     `checkpoint` says where it is: source, path, revision. What is written is what the stage
     pretrain writes, without a training log.
@@ -38,4 +38,4 @@ def import_pretrain(
 
 
 if __name__ == "__main__":
-    command(import_pretrain)
+    command(import_checkpoint)
