@@ -60,6 +60,8 @@ CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )
 CHEAPER_TABLES = [f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables]
+ALIGNED_TO = "{scale}/{ranker}"
+ALIGNED = f"{ALIGNED_TO}/kl{{kl}}-seed{{seed}}"
 ALIGNMENTS = grid.alignments(
     *(config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds"))
 )
@@ -213,6 +215,17 @@ def compared_samples():
     """The samples that the simulated rater compares, in a world without human preferences."""
     splits = [] if WORLD.has_preferences else ["preferences", "validation"]
     return expand(made("samples/{split}.parquet"), split=splits)
+
+
+def of_ranker(folder, suffix=".parquet"):
+    """The artifacts in `folder` of all policies that are aligned to the ranker in the wildcards."""
+    rlhf = config["rlhf"]
+    return expand(
+        made(f"{folder}/{ALIGNED_TO}/kl{{kl:g}}-seed{{seed}}{suffix}"),
+        kl=rlhf["kl_coefficients"],
+        seed=rlhf["seeds"],
+        allow_missing=True,
+    )
 
 
 def figure(name):

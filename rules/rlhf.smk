@@ -4,25 +4,11 @@
 # rewards by every reward model of the scale and the evaluator), diagnostics/aligned/ (what they look
 # like, and their gold reward).
 
-RANKER = "{scale}/{ranker}"
-ALIGNED = "{scale}/{ranker}/kl{kl}-seed{seed}"
-# Paths below, of one ranker: {scale} and {ranker} stay wildcards.
-OF_RANKER = [
-    f"kl{each:g}-seed{seed}"
-    for each in config["rlhf"]["kl_coefficients"]
-    for seed in config["rlhf"]["seeds"]
-]
-
 
 wildcard_constraints:
     ranker="|".join(map(re.escape, BY_NAME)),
     kl=r"[\d.e+-]+",
     seed=r"\d+",
-
-
-def of_ranker(folder, suffix=".parquet"):
-    """The artifacts in `folder` of all policies that are aligned to one ranker."""
-    return [made(f"{folder}/{RANKER}/{name}{suffix}") for name in OF_RANKER]
 
 
 rule align:
@@ -81,9 +67,9 @@ rule sample_aligned:
     output:
         tables=of_ranker("samples/aligned"),
     log:
-        made(f"logs/sample_aligned/{RANKER}.log"),
+        made(f"logs/sample_aligned/{ALIGNED_TO}.log"),
     benchmark:
-        made(f"benchmarks/sample_aligned/{RANKER}.tsv")
+        made(f"benchmarks/sample_aligned/{ALIGNED_TO}.tsv")
     conda:
         TRAIN
     threads: cpus("sample", config["policy"]["scale"])
@@ -114,9 +100,9 @@ rule score_aligned:
     output:
         scores=of_ranker("scores/aligned"),
     log:
-        made(f"logs/score_aligned/{RANKER}.log"),
+        made(f"logs/score_aligned/{ALIGNED_TO}.log"),
     benchmark:
-        made(f"benchmarks/score_aligned/{RANKER}.tsv")
+        made(f"benchmarks/score_aligned/{ALIGNED_TO}.tsv")
     conda:
         TRAIN
     threads: cpus("score")
@@ -142,9 +128,9 @@ rule measure_aligned:
     output:
         diagnostics=of_ranker("diagnostics/aligned"),
     log:
-        made(f"logs/measure_aligned/{RANKER}.log"),
+        made(f"logs/measure_aligned/{ALIGNED_TO}.log"),
     benchmark:
-        made(f"benchmarks/measure_aligned/{RANKER}.tsv")
+        made(f"benchmarks/measure_aligned/{ALIGNED_TO}.tsv")
     localrule: True
     conda:
         ANALYSIS
