@@ -100,11 +100,12 @@ lint: .venv/ready ## ruff, snakefmt and Snakemake's own lint
 estimate: .venv/ready ## what EXPERIMENT would cost: jobs, GPU-hours, disk, by stage
 	@$(BIN)/python scripts/estimate.py $(CONFIGFILE)
 
-bench: .venv/ready ## sampling and scoring against generate, CTranslate2 and per-pair scoring, on one core
+bench: .venv/ready ## sampling, scoring and a step of RLHF against the standard tools, on one core
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/bench.txt -c envs/constraints.txt
 	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks
 	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks --instructions avx2 \
 		--sizes d64 d128 --repeats 5
+	$(BIN)/python tests/benchmarks/rlhf_step.py --output docs/benchmarks
 
 bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)

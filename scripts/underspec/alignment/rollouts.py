@@ -32,10 +32,10 @@ def draw(
     task = Task(encoder, policy_decoder(policy), names, posts, samples, longest[1], seed)
     drawn: Samples = [[]] * len(posts)
     log_probs = np.empty((len(posts), samples), np.float32)
-    for places, tokens, values in continuous_batching.generate(task):
-        for i, of_post in zip(places, tokens.cpu().numpy(), strict=True):
+    for rows, tokens, values in continuous_batching.generate(task):
+        for i, of_post in zip(rows, tokens.cpu().numpy(), strict=True):
             drawn[i] = [until_eos(ids) for ids in of_post]
-        log_probs[places] = values.float().cpu()
+        log_probs[rows] = values.float().cpu()
     if not np.isfinite(log_probs).all():
         raise ArtifactError(
             "the policy's logits are not finite: the training diverged; lower the learning rate"

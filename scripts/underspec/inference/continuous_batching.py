@@ -21,6 +21,7 @@ from underspec.inference.shared_post_t5 import (
     attend,
 )
 from underspec.inference.token_sampling import Task
+from underspec.models.compiler import need_compiler
 
 MAX_SLOTS = 1024  # enough for large matrix products on a CPU
 MAX_SLOTS_ON_GPU = 4096  # enough for kernels to run longer than they take to launch
@@ -31,8 +32,11 @@ CACHE_BLOCK = 32  # a cache grows by this many tokens at a time
 
 def generate(task: Task) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Yield the samples of all posts, some posts at a time: the posts' indices, tokens (posts,
-    samples, longest) and log-probabilities (posts, samples).
+    samples, longest) and log-probabilities (posts, samples). Raises ConfigError if a GPU needs a C
+    compiler and there is none.
     """
+    if uses_triton(task.decoder.device):
+        need_compiler("sampling on a GPU")
     waiting, batches = task.by_length(), []
     slots, posts = max_slots(task), max_posts(task)
     while waiting or batches:

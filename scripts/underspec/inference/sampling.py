@@ -18,7 +18,6 @@ from underspec.errors import ArtifactError
 from underspec.inference import continuous_batching
 from underspec.inference.shared_post_t5 import Decoder, Encoder
 from underspec.inference.token_sampling import Task
-from underspec.models.compiler import need_compiler
 from underspec.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -73,8 +72,6 @@ def draw_tokens(
     log_probs = np.empty((len(posts), samples), dtype=np.float32)
     encoder = Encoder(policy.encoder, max(map(len, posts)))
     decoder = policy_decoder(policy, temperature)
-    if continuous_batching.uses_triton(decoder.device):
-        need_compiler("sampling on a GPU")
     task = Task(
         encoder, decoder, post_ids, posts, samples, max_length, seed, top_k=top_k, top_p=top_p
     )
