@@ -21,9 +21,11 @@ COMPUTING = (
 log = logging.getLogger("underspec.bundle")
 
 
-def bundle(*, results: Path, scores: list[str], config: dict, output: Path) -> None:
+def bundle(
+    *, results: Path, scores: list[str], aligned: list[str], config: dict, output: Path
+) -> None:
     """Write the reward matrix of an experiment, and where it comes from, to one file."""
-    pack(results, scores, config, commit(REPOSITORY), packages(), output)
+    pack(results, scores, aligned, config, commit(REPOSITORY), packages(), output)
     log.info("%s: %.2f MB", output, output.stat().st_size / 1e6)
 
 

@@ -8,6 +8,7 @@ All later stages can be run from a bundle, without models and without torch. It 
     samples.parquet  samples/best_of_n.parquet
     scores.parquet   the reward matrix: one column per reward model
     reward_models/{scale}/{name}/   metrics, provenance and training log
+    {samples,scores,diagnostics}/aligned/...   those of aligned policies, if it has any
 
 Rewards are restored bit for bit. The same results, packed by the same commit with the same
 packages, give the same bytes.
@@ -27,7 +28,18 @@ import pyarrow.parquet as pq
 
 from underspec import cheaper_ensembles
 from underspec.analysis.reward_matrix import Metrics, check_keys, layout, read_rewards
-from underspec.artifacts import POSTS, SAMPLES, SCORES, Schema, read_table, table_in, write_table
+from underspec.artifacts import (
+    ALIGNED_DIAGNOSTICS,
+    ALIGNED_SAMPLES,
+    POSTS,
+    SAMPLES,
+    SCORES,
+    Schema,
+    aligned_scores,
+    read_table,
+    table_in,
+    write_table,
+)
 from underspec.checksums import sha256
 from underspec.errors import ArtifactError, UserError
 from underspec.provenance.archive import (
@@ -44,12 +56,19 @@ CONFIG, MATRIX = "config.json", "scores.parquet"
 POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
 LOG = "training.csv"
 BESIDE_WEIGHTS = ("metrics.json", "provenance.json", LOG)
+OF_ALIGNED = {
+    "samples": ALIGNED_SAMPLES,
+    "scores": aligned_scores([]),
+    "diagnostics": ALIGNED_DIAGNOSTICS,
+}
+ALIGNED_TABLE = re.compile(rf"({'|'.join(OF_ALIGNED)})/aligned/{NAME}/{NAME}/{NAME}\.parquet")
 SCORE_NAME = re.compile(rf"gold|{NAME}/(pretrain\d+-finetune\d+|{cheaper_ensembles.TABLES})")
 
 
 def pack(
     results: Path,
     scores: list[str],
+    aligned: list[str],
     config: dict,
     commit: str | None,
     packages: dict[str, str],
@@ -58,8 +77,8 @@ def pack(
     """Write the bundle of the experiment with artifacts in `results`, atomically.
 
     `scores` are the paths of the score tables below scores/, such as base/pretrain0-finetune0 or
-    gold. Raises ArtifactError, naming the file, if an artifact is missing, damaged, or
-    about other samples.
+    gold; `aligned` are the names of aligned policies (`grid.Alignment.name`). Raises ArtifactError,
+    naming the file, if an artifact is missing, damaged, or about other samples.
     """
     posts = read_table(results / "data/posts.parquet", POSTS)
     samples = read_table(results / "samples/best_of_n.parquet", SAMPLES)
@@ -69,6 +88,10 @@ def pack(
         SAMPLES_TABLE: _parquet(samples),
         MATRIX: _parquet(_matrix(results, scores, samples)),
         **{name: _content(results / name) for name in _beside_weights(scores)},
+        **{
+            name: _parquet(read_table(results / name, schema))
+            for name, schema in _of_aligned(aligned).items()
+        },
     }
     provenance = {
         "experiment": config["experiment"],
@@ -79,20 +102,25 @@ def pack(
     write_archive(members, provenance, bundle)
 
 
-def unpack(bundle: Path, scores: list[str], results: Path) -> None:
+def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -> None:
     """Restore the artifacts in a bundle to the folder `results`.
 
-    `scores` are the score tables that are needed, named as in `pack`. Everything is verified before
+    `scores` and `aligned` are what is needed, named as in `pack`. Everything is verified before
     anything is written. Raises ArtifactError, naming the bundle and the member, if the bundle is
     damaged, tampered with, of another format, or lacks one of `scores`. Raises UserError, and
     leaves no file behind, if `results` cannot be written.
     """
     members = read_archive(bundle)
-    posts, samples, matrix = _verified(bundle, members)
+    posts, samples, matrix, of_aligned = _verified(bundle, members)
     if missing := [name for name in scores if name not in matrix]:
         raise ArtifactError(
             f"{bundle / MATRIX}: has no rewards of {missing[0]}, which the config asks for; it has "
             f"{', '.join(matrix)}"
+        )
+    if missing := [name for name in _of_aligned(aligned) if name not in of_aligned]:
+        raise ArtifactError(
+            f"{bundle}: has no {missing[0]}, which the config asks for; for no RLHF, give "
+            "rlhf.rankers {}"
         )
     keys, rows = samples[["post_id", "sample_index"]], _rows(samples, len(matrix))
     tables = {
@@ -102,6 +130,7 @@ def unpack(bundle: Path, scores: list[str], results: Path) -> None:
             f"scores/{name}.parquet": (keys.assign(reward=rewards.to_numpy()[rows]), SCORES)
             for name, rewards in matrix.items()
         },
+        **of_aligned,
     }
     files = {name: members[name] for name in (MANIFEST, CONFIG, *_beside_weights(matrix))}
     try:
@@ -136,6 +165,15 @@ def _beside_weights(scores: Iterable[str]) -> list[str]:
         for name in BESIDE_WEIGHTS
         if name != LOG or cheaper_ensembles.has_log(folder)
     ]
+
+
+def _of_aligned(aligned: Iterable[str]) -> dict[str, Schema]:
+    """The tables of aligned policies, below a folder of results, and their schemas."""
+    return {
+        f"{kind}/aligned/{name}.parquet": schema
+        for kind, schema in OF_ALIGNED.items()
+        for name in aligned
+    }
 
 
 def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataFrame:
@@ -203,8 +241,9 @@ def _content(path: Path) -> bytes:
 
 def _verified(
     bundle: Path, members: dict[str, bytes]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Posts, samples and the reward matrix, after checking that all members are consistent."""
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, tuple[pd.DataFrame, Schema]]]:
+    """Posts, samples, the reward matrix, and the tables of aligned policies with their schemas,
+    after checking that all members are consistent."""
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
     posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
     samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
@@ -221,13 +260,19 @@ def _verified(
         )
     beside = _beside_weights(matrix)
     _require(bundle, members, beside)
-    known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *beside}
+    of_aligned = {
+        name: (table_in(io.BytesIO(members[name]), bundle / name, schema, CURE), schema)
+        for name in members
+        if ALIGNED_TABLE.fullmatch(name)
+        for schema in [OF_ALIGNED[name.split("/")[0]]]
+    }
+    known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *beside, *of_aligned}
     if foreign := sorted(members.keys() - known):
         raise ArtifactError(f"{bundle / foreign[0]}: unexpected member; {CURE}")
     for name in beside:
         if name.endswith("metrics.json"):
             check_keys(from_json(members[name], bundle / name), Metrics, bundle / name)
-    return posts, samples, matrix
+    return posts, samples, matrix, of_aligned
 
 
 def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:
