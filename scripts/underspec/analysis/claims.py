@@ -20,7 +20,13 @@ from underspec.analysis.intervals import (
     variance_of,
 )
 from underspec.analysis.published import at_paper_scale, kind_name
-from underspec.analysis.quantities import DRAWS, Quantity, shrinks_with_seeds
+from underspec.analysis.quantities import (
+    DRAWS,
+    OF_RLHF,
+    SEEDS_OF_RLHF,
+    Quantity,
+    shrinks_with_seeds,
+)
 from underspec.analysis.seeds_needed import seeds_needed
 from underspec.data import worlds
 from underspec.errors import ArtifactError, ConfigError
@@ -112,6 +118,15 @@ class Found:
             return values
         return np.broadcast_to(values[:, :1], values.shape)
 
+    def about(self, claim: Claim, scale: str) -> "Found":
+        """The same with as many pretraining seeds as a claim rests on: RLHF may have fewer. Raises
+        Missing if it is about RLHF, and there is none."""
+        if not any(name.startswith(OF_RLHF) for name in quantity_names(claim)):
+            return self
+        if (SEEDS_OF_RLHF, 0) not in self.evidence.get(scale, {}):
+            raise Missing(f"no RLHF at {scale}")
+        return replace(self, pretrains=int(self.quantity(SEEDS_OF_RLHF, None, scale)[0, 0]))
+
     def _n(self, n: int | str | None) -> int:
         above_one = [each for each in self.ns if each > 1] or self.ns
         return {None: 0, "largest": above_one[-1], "smallest": above_one[0]}.get(n, n)
@@ -178,9 +193,8 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
         about |= {"ours": claim.ours, "chosen_by_recipe": found.world in claim.chosen_by_recipe}
         about |= {"scale": scale, "published": _text(published, scale)}
         try:
-            outcome = (
-                _number(claim, scale, found) if claim.equals else _direction(claim, scale, found)
-            )
+            judge = _number if claim.equals else _direction
+            outcome = judge(claim, scale, found.about(claim, scale))
         except Missing as missing:
             if claim.ours:
                 continue
