@@ -41,7 +41,7 @@ def rlhf_tables(
             results, every, of_scale, names, aligned["kl_coefficients"], aligned["seeds"], drawn
         )
         write_table(to_table(find(found)), path, EVIDENCE)
-        made.append(tables_of.tables(found))
+        made.append(tables_of.tables(found, every.metrics))
     for path in tables:
         parts = [each[path.stem.removeprefix("rlhf_")] for each in made]
         write_csv(pd.concat(parts, ignore_index=True), path)

@@ -6,11 +6,12 @@ and seeds, posts_low and posts_high that over posts alone; empty where the data 
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
+from underspec.analysis import overoptimisation
 from underspec.analysis.frontier import SHARES, Kind, at_equal_kl, courses, pretraining_seeds
 from underspec.analysis.intervals import (
     NORMAL_95,
@@ -30,9 +31,10 @@ NOT_ALONG = ("raw_reward", "raw_gold")
 BETTER = [("pretrain", "finetune"), ("pretrain", "single"), ("finetune", "single")]
 
 
-def tables(rlhf: Rlhf) -> dict[str, pd.DataFrame]:
+def tables(rlhf: Rlhf, metrics: Mapping[str, np.ndarray]) -> dict[str, pd.DataFrame]:
+    """metrics: of the SFT policy's samples, (posts, samples) by name."""
     made = {
-        "frontier": _frontier(rlhf),
+        "frontier": [*_frontier(rlhf), *_best_of_n(rlhf, metrics)],
         "equal_kl": _equal_kl(rlhf),
         "turning": _turning(rlhf),
         "correlation": _correlation(rlhf),
@@ -84,6 +86,24 @@ def _frontier(rlhf: Rlhf) -> Iterator[dict]:
                 reach = NORMAL_95 * error
                 bounds = {"posts_low": value - reach, "posts_high": value + reach}
                 yield about | own | {"value": value} | bounds
+
+
+def _best_of_n(rlhf: Rlhf, metrics: Mapping[str, np.ndarray]) -> Iterator[dict]:
+    """The same columns, with the upper bound on the KL: best-of-n by single reward models and by
+    the mean of ensembles (see `overoptimisation`)."""
+    judged = {name: metrics[name] for name in rlhf.turning}
+    curves = overoptimisation.curves(rlhf.of_scale, judged)
+    curves = curves.rename(columns={"kl_bound": "kl", "gain": "value"})
+    for (ensemble, n), of_n in curves.groupby(["ensemble", "n"], sort=False):
+        aggregator = "single" if ensemble == "single" else overoptimisation.AGGREGATOR
+        about = {"ensemble": ensemble, "aggregator": aggregator, "ranker": f"best of {n}"}
+        for row in of_n.itertuples():
+            reach = NORMAL_95 * row.standard_error
+            bounds = {"posts_low": row.value - reach, "posts_high": row.value + reach}
+            yield about | {"by": row.by, "kl": row.kl, "value": row.value} | bounds
+        gains = of_n.set_index("by")["value"]
+        hacked = gains["proxy"] - gains["reward"]
+        yield about | {"by": "hacked", "kl": of_n["kl"].iloc[0], "value": hacked}
 
 
 def _equal_kl(rlhf: Rlhf) -> Iterator[dict]:
