@@ -142,7 +142,7 @@ def win_rate(rewards: np.ndarray, others: np.ndarray) -> np.ndarray:
     """How likely each sample (posts, samples) beats a random one of `others` (posts, others) of the
     same post; ties count one half."""
     rewards, others = rewards[:, :, None], others[:, None]
-    return ((rewards > others) + (rewards >= others)).mean(axis=2) / 2
+    return ((rewards > others).mean(axis=2) + (rewards >= others).mean(axis=2)) / 2
 
 
 def values(
