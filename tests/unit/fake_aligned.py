@@ -1,7 +1,7 @@
 """Aligned policies made up in a moment, beside the results of `fake_results`.
 
-A ranker's policy gains quality, and more and more of what only reward models of its pretraining seeds
-like; the fewer these are, the more. Nothing is fitted to anything: the shapes are those of the paper.
+A ranker's policy gains quality, and more and more of what only reward models of its pretraining
+seeds like; the fewer these are, the more.
 """
 
 import numpy as np

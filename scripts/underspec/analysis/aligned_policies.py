@@ -1,7 +1,7 @@
 """Samples of the SFT policy and of aligned policies, judged: read, checked, and a mean per post.
 
-An aligned policy is judged by fresh samples for the posts of best-of-n, the SFT policy by those that
-best-of-n chooses among.
+An aligned policy is judged by fresh samples for the posts of best-of-n, the SFT policy by those
+that best-of-n chooses among.
 """
 
 from collections.abc import Mapping
@@ -130,7 +130,9 @@ def _features(table: pd.DataFrame, texts: np.ndarray, samples: Layout) -> dict[s
     return found | {name: measure(texts) for name, measure in OF_TEXTS.items()}
 
 
-def own_reward(ranker: Ranker, of_scale: ScaleResults, judged: Judged, sft_policy: Judged):
+def own_reward(
+    ranker: Ranker, of_scale: ScaleResults, judged: Judged, sft_policy: Judged
+) -> np.ndarray:
     """The ranker's reward of samples (posts, samples), as RLHF has it: each member less its mean
     over all samples of the SFT policy, one constant, then aggregated."""
     members = [of_scale.models.index(model) for model in ranker.members]
@@ -172,8 +174,8 @@ def _gain(rewards: np.ndarray, of_sft_policy: np.ndarray) -> np.ndarray:
 
 
 def looks(judged: Judged, samples: int) -> dict[str, np.ndarray]:
-    """What the texts of each post look like, a mean over samples (posts,), by name: the features and
-    the share of distinct texts among all samples of the policy.
+    """What the texts of each post look like, a mean over samples (posts,), by name: the features
+    and the share of distinct texts among all samples of the policy.
 
     How many texts are distinct depends on their number, so they are counted among `samples` of each
     post: a mean over as many disjoint sets as there are.

@@ -5,7 +5,7 @@ each coefficient. Two rankers that have the same coefficient go differently far,
 are compared at equal KL: each path is joined linearly from the SFT policy on, in order of KL, and
 read at shares of the largest KL that all paths reach. Ours.
 
-All statistics are in every resample, of posts and of seeds (see `quantities.DRAWS`), the data first.
+All statistics are in every resample of posts and seeds (see `quantities.DRAWS`), the data first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -77,10 +77,11 @@ def draws(rankers: list[Ranker], models: list[RewardModel], weights: Resamples) 
 
     A resample holds the path of a reward model, or of a finetune ensemble, as often as it drew that
     pretraining seed. A pretrain ensemble cannot be put together again from the seeds that were
-    drawn, because no policy was aligned to that: it weighs what its members were drawn on average,
-    spread by the square root of their number, as disjoint ensembles drawn themselves are. A kind all
-    of whose rankers have the same pretraining seeds keeps them, and its paths are drawn instead,
-    which vary by finetuning seed and seed of RLHF.
+    drawn, because no policy was aligned to that one. It counts as often as its members were drawn
+    on average; the difference to 1 is multiplied by the square root of their number, which gives
+    disjoint ensembles the variance of ensembles that are drawn themselves. Where all rankers of a
+    kind have the same pretraining seeds, these stay, and its paths are drawn instead, which vary by
+    finetuning seed and seed of RLHF.
     """
     index = {model: i for i, model in enumerate(models)}
     counts = np.empty((len(rankers), *weights.models.shape[1:]))
@@ -90,7 +91,9 @@ def draws(rankers: list[Ranker], models: list[RewardModel], weights: Resamples) 
         counts[path] = 1 + np.sqrt(seeds) * (held - 1)
     for kind, paths in kinds(rankers).items():
         if len(_sets(rankers, paths)) == 1:
-            counts[paths, 1] = _redrawn(len(paths), counts.shape[2], pretraining_seeds(rankers), kind)
+            counts[paths, 1] = _redrawn(
+                len(paths), counts.shape[2], pretraining_seeds(rankers), kind
+            )
     return Draws(weights, _with_seeds_alone(weights.models), _with_seeds_alone(counts))
 
 

@@ -1,11 +1,12 @@
 """Spearman's rank correlation of the rewards that two reward models give to samples of a policy.
 
-Over posts: one sample of each post, and how two reward models order the posts; a mean over sample
-indices. Over samples: how they order the samples of one post; a mean over posts. The first mixes what
-the reward models think of posts with what they think of samples, as a correlation over a set of
-outputs does; the second is what decides within a post. Both are ours in detail.
+Over posts: how they order one sample of each post; a mean over sample indices. Over samples: how
+they order the samples of one post; a mean over posts. The first mixes what reward models think of
+posts with what they think of samples, as a correlation over a set of outputs does; the second is
+what decides within a post. The details are ours.
 """
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Correlations:
         return np.stack([weights.mean(self.over_posts), within])
 
 
-def pairs(models: list[RewardModel]) -> tuple[np.ndarray, np.ndarray]:
+def pairs(models: Sized) -> tuple[np.ndarray, np.ndarray]:
     """(pairs,) the two reward models of each pair, as indices."""
     return np.triu_indices(len(models), 1)
 
@@ -65,7 +66,9 @@ def over_samples(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     units = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
     varies = size[:, :, 0] > 0
     first, second = pairs(rewards)
-    found = np.stack([(units[a] * units[b]).sum(axis=1) for a, b in zip(first, second)])
+    found = np.stack(
+        [(units[a] * units[b]).sum(axis=1) for a, b in zip(first, second, strict=True)]
+    )
     return found, (varies[first] & varies[second]).astype(np.float64)
 
 

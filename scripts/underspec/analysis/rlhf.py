@@ -1,4 +1,4 @@
-"""RLHF at one scale: its aligned policies, and what claims compare, in the data and in resamples."""
+"""RLHF at one scale: its aligned policies, and what claims compare, in the data and resamples."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from underspec.analysis.quantities import SEEDS_OF_RLHF, Quantity
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import PAIRS
 from underspec.errors import ArtifactError
-from underspec.grid import Ranker, alignments
+from underspec.grid import alignments
 
 COMPARED = ("proxy", "reward", "gold", "win_rate")  # at equal KL
 TURNING = ("reward", "gold")

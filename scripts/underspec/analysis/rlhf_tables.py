@@ -70,8 +70,8 @@ def _points(rlhf: Rlhf) -> Iterator[tuple[dict, int, list[int]]]:
 
 
 def _frontier(rlhf: Rlhf) -> Iterator[dict]:
-    """Columns ensemble, aggregator, kl_coefficient, kl (nats, exact), ranker and seed (ALL and empty:
-    a mean over those of the kind), by (see `aligned_policies.values`) and value."""
+    """Columns ensemble, aggregator, kl_coefficient, kl (nats, exact), ranker and seed (ALL and
+    empty: a mean over those of the kind), by (see `aligned_policies.values`) and value."""
     frontier, drawn = rlhf.frontier, rlhf.drawn
     names = [name for name in frontier.values if name not in NOT_ALONG]
     for about, point, paths in _points(rlhf):
@@ -135,11 +135,19 @@ def _turning(rlhf: Rlhf) -> Iterator[dict]:
     paths reach) or `own`; kl_of_highest, highest, kl_at_end, at_end, and value, the fall."""
     frontier, drawn = rlhf.frontier, rlhf.drawn
     course = courses(frontier, drawn, rlhf.turning)
-    ends = {"common": np.broadcast_to(course.limit, course.kl[:, -1].shape), "own": course.kl[:, -1]}
+    ends = {
+        "common": np.broadcast_to(course.limit, course.kl[:, -1].shape),
+        "own": course.kl[:, -1],
+    }
     for name, (end, limit) in itertools.product(rlhf.turning, ends.items()):
         kl, highest, at_end = course.turning(name, limit)
         for kind, paths in frontier.kinds.items():
-            of_data = {"kl_of_highest": kl, "highest": highest, "kl_at_end": limit, "at_end": at_end}
+            of_data = {
+                "kl_of_highest": kl,
+                "highest": highest,
+                "kl_at_end": limit,
+                "at_end": at_end,
+            }
             means = {key: each[paths, 0, 0].mean() for key, each in of_data.items()}
             fall = drawn.over_paths((highest - at_end)[paths], paths)
             yield _of_kind(kind) | {"by": name, "end": end} | means | _interval(rlhf, fall)

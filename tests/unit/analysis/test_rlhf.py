@@ -232,7 +232,9 @@ def test_equal_kl_has_kinds_and_their_differences(results):
         ("pretrain", "mean", "finetune mean"),
     }
     for row in differences.itertuples():
-        less = of_kind[tuple(row.minus.split())] if " " in row.minus else of_kind["single", "single"]
+        less = (
+            of_kind[tuple(row.minus.split())] if " " in row.minus else of_kind["single", "single"]
+        )
         assert row.value == pytest.approx(of_kind[row.ensemble, row.aggregator] - less, **CLOSE)
 
 
@@ -253,9 +255,11 @@ def test_table1_is_the_frontier_at_two_coefficients(results):
     for row in tables["table1"].query("scale == 'small'").itertuples():
         if row.at == "lowest coefficient":
             assert row.kl_coefficient == 0.05
-    (row,) = tables["table1"].query(
-        "scale == 'small' and aggregator == 'min' and at == 'lowest coefficient'"
-    ).itertuples()
+    (row,) = (
+        tables["table1"]
+        .query("scale == 'small' and aggregator == 'min' and at == 'lowest coefficient'")
+        .itertuples()
+    )
     rewards = [
         samples_of(folder, "pretrain-finetune0-min", 0.05, seed).evaluator for seed in (0, 3)
     ]
