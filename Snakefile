@@ -47,6 +47,7 @@ include: "rules/rerank.smk"
 include: "rules/tables.smk"
 include: "rules/evidence.smk"
 
+
 if RLHF_SCALES:
 
     include: "rules/rlhf_tables.smk"

@@ -34,9 +34,7 @@ rule rlhf_tables:
         settings=settings(
             results=RESULTS,
             design={key: value for key, value in EVALUATED.items() if key != "scales"},
-            aligned={
-                key: config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds")
-            },
+            aligned={key: config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds")},
             resamples=config["resamples"],
         ),
         code=code("rlhf_tables"),
