@@ -8,7 +8,7 @@ read at shares of the largest KL that all paths reach. Ours.
 All statistics are in every resample of posts and seeds (see `quantities.DRAWS`), the data first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,15 +29,23 @@ def kinds(rankers: list[Ranker]) -> dict[Kind, list[int]]:
     return found
 
 
-def pretraining_seeds(rankers: list[Ranker]) -> int:
-    """What intervals over seeds rest on: of the kinds of rankers with several pretraining seeds (or
-    several disjoint sets of them), how many the one with the fewest has; 1 if none has several."""
-    several = [len(_sets(rankers, paths)) for paths in kinds(rankers).values()]
-    return min((each for each in several if each > 1), default=1)
+def units(rankers: list[Ranker]) -> int:
+    """How many of the paths of a kind, which have these rankers, differ in what seeds are drawn of:
+    their pretraining seeds, or disjoint sets of them; where they all have the same several, as
+    those of one pretrain ensemble do, the paths themselves."""
+    sets = _sets(rankers)
+    if len(sets) > 1 or len(min(sets)) == 1:
+        return len(sets)
+    return len(rankers)
 
 
-def _sets(rankers: list[Ranker], paths: list[int]) -> set[frozenset[int]]:
-    return {frozenset(each.pretrain_seed for each in rankers[path].members) for path in paths}
+def fewest(numbers: Iterable[int]) -> int:
+    """Of the `units` of kinds that are compared, the fewest that can vary; 1 if none can."""
+    return min((each for each in numbers if each > 1), default=1)
+
+
+def _sets(rankers: list[Ranker]) -> set[frozenset[int]]:
+    return {frozenset(member.pretrain_seed for member in ranker.members) for ranker in rankers}
 
 
 @dataclass(frozen=True)
@@ -89,23 +97,24 @@ def draws(rankers: list[Ranker], models: list[RewardModel], weights: Resamples) 
         held = weights.models[[index[member] for member in ranker.members]].mean(axis=0)
         seeds = len({member.pretrain_seed for member in ranker.members})
         counts[path] = 1 + np.sqrt(seeds) * (held - 1)
+    of_kinds = {kind: [rankers[path] for path in paths] for kind, paths in kinds(rankers).items()}
+    most = max(units(each) for each in of_kinds.values())
     for kind, paths in kinds(rankers).items():
-        if len(_sets(rankers, paths)) == 1:
-            counts[paths, 1] = _redrawn(
-                len(paths), counts.shape[2], pretraining_seeds(rankers), kind
-            )
+        if len(_sets(of_kinds[kind])) == 1:
+            counts[paths, 1] = _redrawn(len(paths), counts.shape[2], most, kind)
     return Draws(weights, _with_seeds_alone(weights.models), _with_seeds_alone(counts))
 
 
-def _redrawn(paths: int, resamples: int, seeds: int, kind: Kind) -> np.ndarray:
+def _redrawn(paths: int, resamples: int, most: int, kind: Kind) -> np.ndarray:
     """(paths, resamples) how often each path was drawn, spread so that the variance is right after
-    `intervals.variance_of` scaled it up for so many pretraining seeds (Rao and Wu, 1988)."""
+    `intervals.variance_of` scaled it up for `most` units (Rao and Wu, 1988), and too large for
+    fewer."""
     if paths == 1:
         return np.ones((1, resamples))
     generator = np.random.default_rng(list("".join(kind).encode()))
     counts = generator.multinomial(paths, [1 / paths] * paths, size=resamples).T
     counts[:, 0] = 1  # the data
-    spread = paths / (paths - 1) * (seeds - 1) / seeds
+    spread = paths / (paths - 1) * (most - 1) / most
     return 1 + np.sqrt(spread) * (counts - 1)
 
 
@@ -129,6 +138,10 @@ class Frontier:
     @cached_property
     def kinds(self) -> dict[Kind, list[int]]:
         return kinds(self.rankers)
+
+    def units(self, *compared: Kind) -> int:
+        """What an interval over seeds rests on, for what compares some kinds (see `units`)."""
+        return fewest(units([self.rankers[path] for path in self.kinds[kind]]) for kind in compared)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from underspec.grid import Ranker
 Quantity = tuple[str, int]
 DRAWS = ("posts", "posts and seeds", "seeds")
 OF_RLHF = "RLHF "  # how the names of its quantities begin (see `rlhf`)
-SEEDS_OF_RLHF = OF_RLHF + "pretraining seeds"
+UNITS_OF_RLHF = OF_RLHF + "units of "  # and a kind of ranker (see `frontier.units`)
 EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 

@@ -16,10 +16,9 @@ from underspec.analysis.frontier import (
     courses,
     draws,
     in_draws,
-    pretraining_seeds,
 )
 from underspec.analysis.published import kind_name
-from underspec.analysis.quantities import SEEDS_OF_RLHF, Quantity
+from underspec.analysis.quantities import UNITS_OF_RLHF, Quantity
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import PAIRS
 from underspec.errors import ArtifactError
@@ -121,7 +120,10 @@ def _by_name(rows: list[list[dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
 def evidence(rlhf: Rlhf) -> dict[Quantity, np.ndarray]:
     """What claims compare, (DRAWS, resamples) each; what the grid lacks is absent."""
     shape = rlhf.drawn.paths.shape[1:]
-    found = {SEEDS_OF_RLHF: np.full(shape, float(pretraining_seeds(rlhf.frontier.rankers)))}
+    found = {
+        UNITS_OF_RLHF + kind_name(*kind): np.full(shape, float(rlhf.frontier.units(kind)))
+        for kind in rlhf.frontier.kinds
+    }
     found |= dict(_along_the_frontier(rlhf)) | dict(_of_correlations(rlhf))
     return {(name, 0): values for name, values in found.items() if np.isfinite(values[0, 0])}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from underspec.analysis import overoptimisation
-from underspec.analysis.frontier import SHARES, Kind, at_equal_kl, courses, pretraining_seeds
+from underspec.analysis.frontier import SHARES, Kind, at_equal_kl, courses
 from underspec.analysis.intervals import (
     NORMAL_95,
     mean_and_error,
@@ -44,9 +44,9 @@ def tables(rlhf: Rlhf, metrics: Mapping[str, np.ndarray]) -> dict[str, pd.DataFr
     return {name: of_scale(pd.DataFrame(rows), rlhf.of_scale, []) for name, rows in made.items()}
 
 
-def _interval(rlhf: Rlhf, values: np.ndarray) -> dict[str, float]:
-    """From resamples (DRAWS, resamples)."""
-    both = over_posts_and_seeds(*values, pretraining_seeds(rlhf.frontier.rankers))
+def _interval(rlhf: Rlhf, values: np.ndarray, *kinds: Kind) -> dict[str, float]:
+    """From resamples (DRAWS, resamples) of what compares these kinds."""
+    both = over_posts_and_seeds(*values, rlhf.frontier.units(*kinds))
     posts = over_posts(values[0])
     return {
         "value": both.estimate,
@@ -59,14 +59,14 @@ def _of_kind(kind: Kind) -> dict[str, str]:
     return dict(zip(("ensemble", "aggregator"), kind, strict=True))
 
 
-def _points(rlhf: Rlhf) -> Iterator[tuple[dict, int, list[int]]]:
-    """Every kind and coefficient: the columns that say so, with the mean KL, the index of the
-    coefficient, and the paths."""
+def _points(rlhf: Rlhf) -> Iterator[tuple[dict, int, Kind]]:
+    """Every kind and coefficient: the columns that say so, with the mean KL, and the index of the
+    coefficient."""
     for kind, paths in rlhf.frontier.kinds.items():
         kl = rlhf.frontier.values["kl"][paths].mean(axis=(0, 2))
         for point, coefficient in enumerate(rlhf.frontier.coefficients):
             columns = {"kl_coefficient": coefficient, "kl": kl[point]}
-            yield _of_kind(kind) | columns, point, paths
+            yield _of_kind(kind) | columns, point, kind
 
 
 def _frontier(rlhf: Rlhf) -> Iterator[dict]:
@@ -74,12 +74,13 @@ def _frontier(rlhf: Rlhf) -> Iterator[dict]:
     empty: a mean over those of the kind), by (see `aligned_policies.values`) and value."""
     frontier, drawn = rlhf.frontier, rlhf.drawn
     names = [name for name in frontier.values if name not in NOT_ALONG]
-    for about, point, paths in _points(rlhf):
+    for about, point, kind in _points(rlhf):
+        paths = frontier.kinds[kind]
         for name in names:
             values = frontier.values[name][paths, point]
             mean = drawn.over_paths(drawn.over_posts(values), paths)
             every = {"ranker": ALL, "seed": math.nan, "by": name}
-            yield about | every | _interval(rlhf, mean)
+            yield about | every | _interval(rlhf, mean, kind)
             for path, value, error in zip(paths, *mean_and_error(values), strict=True):
                 own = {"ranker": frontier.rankers[path].name, "seed": frontier.seeds[path]}
                 own |= {"by": name, "kl": frontier.values["kl"][path, point].mean()}
@@ -116,9 +117,9 @@ def _equal_kl(rlhf: Rlhf) -> Iterator[dict]:
         for i, share in enumerate(SHARES):
             at = {"by": name, "share": share, "kl": share * limit}
             for kind, values in found.items():
-                yield at | _of_kind(kind) | {"minus": ""} | _interval(rlhf, values[i])
+                yield at | _of_kind(kind) | {"minus": ""} | _interval(rlhf, values[i], kind)
             for first, second in _comparisons(found):
-                difference = _interval(rlhf, found[first][i] - found[second][i])
+                difference = _interval(rlhf, found[first][i] - found[second][i], first, second)
                 yield at | _of_kind(first) | {"minus": kind_name(*second)} | difference
 
 
@@ -150,7 +151,7 @@ def _turning(rlhf: Rlhf) -> Iterator[dict]:
             }
             means = {key: each[paths, 0, 0].mean() for key, each in of_data.items()}
             fall = drawn.over_paths((highest - at_end)[paths], paths)
-            yield _of_kind(kind) | {"by": name, "end": end} | means | _interval(rlhf, fall)
+            yield _of_kind(kind) | {"by": name, "end": end} | means | _interval(rlhf, fall, kind)
 
 
 def _correlation(rlhf: Rlhf) -> Iterator[dict]:
@@ -171,7 +172,7 @@ def _correlation(rlhf: Rlhf) -> Iterator[dict]:
                                 _of_kind(kind)
                                 | {"kl_coefficient": coefficient, "kl": at, "over": over}
                                 | {"pair": pair, "members": members}
-                                | _interval(rlhf, values)
+                                | _interval(rlhf, values, kind)
                             )
 
 
@@ -181,11 +182,12 @@ def _shift(rlhf: Rlhf) -> Iterator[dict]:
     for name, values in rlhf.looks_of_sft_policy.items():
         means = rlhf.drawn.over_posts(values)
         yield SFT_POLICY | {"diagnostic": name} | _interval(rlhf, means)
-    for about, point, paths in _points(rlhf):
+    for about, point, kind in _points(rlhf):
+        paths = rlhf.frontier.kinds[kind]
         for name, values in rlhf.looks.items():
             means = rlhf.drawn.over_posts(values[paths, point])
             mean = rlhf.drawn.over_paths(means, paths)
-            yield about | {"diagnostic": name} | _interval(rlhf, mean)
+            yield about | {"diagnostic": name} | _interval(rlhf, mean, kind)
 
 
 def _table1(rlhf: Rlhf) -> Iterator[dict]:

@@ -234,7 +234,7 @@ def test_one_of_a_kind_decides_nothing(few, reason, these_models):
 @pytest.mark.parametrize(("seeds", "freedom"), [(5, 4), (2, 1)])
 def test_rlhf_has_as_many_pretraining_seeds_as_its_policies(seeds, freedom):
     """The t quantile, of a variance that seeds alone cause."""
-    names = ("RLHF reward of single", "RLHF pretraining seeds")
+    names = ("RLHF reward of single", "RLHF units of single")
     what = found({})
     what.evidence["base"][names[1], 0] = np.full((3, 201), float(seeds))
     noise = np.random.default_rng(0).normal(0, 0.1, 201)
@@ -248,11 +248,11 @@ def test_rlhf_has_as_many_pretraining_seeds_as_its_policies(seeds, freedom):
 
 
 def test_of_one_pretraining_seed_rlhf_decides_nothing():
-    what = found({("RLHF reward of single", 0): 0.5, ("RLHF pretraining seeds", 0): 1.0})
-    what.evidence["base"]["RLHF pretraining seeds", 0][:] = 1
+    what = found({("RLHF reward of single", 0): 0.5})
+    what.evidence["base"]["RLHF units of single", 0] = np.ones((3, 201))
     row = judge(claim(more="RLHF reward of single", less=0.0), what)
     assert row["verdict"] == "undecided"
-    assert row["reason"].startswith("no interval: one pretraining seed")
+    assert row["reason"].startswith("no interval: one aligned ranker says nothing")
 
 
 @pytest.mark.parametrize("ours", [True, False])

@@ -123,8 +123,8 @@ def test_the_variance_over_seeds_is_that_of_a_mean(names):
     values = [3.0, 1, 4, 1.5]
     by_kind, made = values_of(names, [[each] for each in values], 20_000)
     (found,) = by_kind.values()
-    seeds = frontier.pretraining_seeds(made.rankers)
-    variance = variance_of(*found[-1], seeds)
+    (kind,) = made.kinds
+    variance = variance_of(*found[-1], made.units(kind))
     assert variance.seeds == pytest.approx(np.var(values, ddof=1) / 4, rel=0.05)
     assert variance.posts == 0
 
@@ -142,24 +142,36 @@ def test_the_variance_of_paths_that_are_drawn_themselves():
     """Two paths of one set beside four single reward models: half of their variance, to 5 %."""
     names = [*SINGLES, "pretrain-finetune0-mean", "pretrain-finetune1-mean"]
     by_kind, made = values_of(names, [[0]] * 4 + [[1], [2]], 20_000)
-    seeds = frontier.pretraining_seeds(made.rankers)
-    assert seeds == 4
-    variance = variance_of(*by_kind["pretrain", "mean"][-1], seeds)
+    kinds = ("single", "single"), ("pretrain", "mean")
+    assert [made.units(kind) for kind in kinds] == [4, 2]
+    variance = variance_of(*by_kind["pretrain", "mean"][-1], 4)
     assert variance.seeds == pytest.approx(np.var([1, 2], ddof=1) / 2, rel=0.05)
 
 
 @pytest.mark.parametrize(
-    ("names", "seeds"),
+    ("names", "units"),
     [
         (SINGLES[:1], 1),
         (SINGLES[:3], 3),
-        ([*SINGLES, "finetune-pretrain0-mean", "finetune-pretrain1-mean"], 2),
-        ([*SINGLES, "pretrain-finetune0-mean", "pretrain-finetune1-mean"], 4),
         (["single-pretrain0-finetune0", "single-pretrain0-finetune1"], 1),
+        (["finetune-pretrain0-mean", "finetune-pretrain0-mean"], 1),
+        (["finetune-pretrain0-mean", "finetune-pretrain1-mean"], 2),
+        (["pretrain-finetune0-mean"], 1),
+        (["pretrain-finetune0-mean", "pretrain-finetune0-mean", "pretrain-finetune1-mean"], 3),
     ],
 )
-def test_how_many_pretraining_seeds_intervals_rest_on(names, seeds):
-    assert frontier.pretraining_seeds([BY_NAME[name] for name in names]) == seeds
+def test_what_intervals_over_seeds_rest_on(names, units):
+    """Of one pretraining seed nothing varies; one pretrain ensemble has several."""
+    assert frontier.units([BY_NAME[name] for name in names]) == units
+
+
+def test_a_comparison_rests_on_the_kind_with_the_fewest_units():
+    names = [*SINGLES[:3], "pretrain-finetune0-mean", "finetune-pretrain0-mean"]
+    made, _, _ = found([*names, "finetune-pretrain1-mean"], [[1]] * 6, [[1]] * 6)
+    single, pretrain, finetune = made.kinds
+    assert made.units(single, pretrain) == 3  # there is one pretrain ensemble: it cannot vary
+    assert made.units(single, finetune) == made.units(finetune) == 2
+    assert made.units(pretrain) == 1
 
 
 def test_the_data_come_first_in_every_draw():

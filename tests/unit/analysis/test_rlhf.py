@@ -11,7 +11,7 @@ from fake_results import CLOSE, DESIGN, POSTS, SAMPLES_A_POST, make_results
 
 from rlhf_tables import rlhf_tables
 from underspec.analysis import aligned_policies
-from underspec.analysis.quantities import SEEDS_OF_RLHF, from_table
+from underspec.analysis.quantities import UNITS_OF_RLHF, from_table
 from underspec.analysis.rank_correlation import correlations
 from underspec.artifacts import EVIDENCE, read_table
 from underspec.csv_files import read_csv
@@ -272,7 +272,9 @@ def test_table1_is_the_frontier_at_two_coefficients(results):
 def test_the_first_resample_is_what_the_tables_say(results):
     folder, tables = results
     found = from_table(read_table(folder / "evidence/small/rlhf.parquet", EVIDENCE))
-    assert found[SEEDS_OF_RLHF, 0][0, 0] == 3
+    units = {"single": 3, "finetune mean": 1, "pretrain mean": 2, "pretrain min": 2}
+    for kind, number in units.items():
+        assert found[UNITS_OF_RLHF + kind, 0][0, 0] == number
     checked = 0
     close = {"rel": 1e-4, "abs": 1e-5}
     equal = tables["equal_kl"].query("scale == 'small'")
@@ -316,7 +318,7 @@ def test_a_world_without_gold_and_one_coefficient_of_one_ranker(tmp_path):
     assert "gold" not in tables["table1"]
     assert (tables["equal_kl"]["minus"] == "").all()
     found = from_table(read_table(tmp_path / "evidence/small/rlhf.parquet", EVIDENCE))
-    assert found[SEEDS_OF_RLHF, 0][0, 0] == 1
+    assert found[UNITS_OF_RLHF + "single", 0][0, 0] == 1
     assert tables["frontier"].low.isna().all()  # one pretraining seed says nothing of others
     of_kind = tables["frontier"].query("ranker == 'all' and by == 'reward'")
     assert of_kind.posts_low.notna().all()
