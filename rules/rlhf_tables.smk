@@ -4,11 +4,6 @@
 
 rule rlhf_tables:
     input:
-        made("samples/best_of_n.parquet"),
-        made("diagnostics.parquet"),
-        made(f"reward_models/{EVALUATOR}"),
-        made(f"scores/{EVALUATOR}.parquet"),
-        made("scores/gold.parquet") if HAS_GOLD else [],
         expand(made("reward_models/{scale}/{name}"), scale=RLHF_SCALES, name=NAMES),
         expand(made("scores/{scale}/{name}.parquet"), scale=RLHF_SCALES, name=NAMES),
         expand(made("rerank/{scale}/{ranker}.parquet"), scale=RLHF_SCALES, ranker=RANKERS),
@@ -17,6 +12,10 @@ rule rlhf_tables:
             kind=["samples", "scores", "diagnostics"],
             policy=ALIGNMENTS,
         ),
+        samples=made("samples/best_of_n.parquet"),
+        diagnostics=made("diagnostics.parquet"),
+        evaluator_scores=EVALUATOR_SCORES,
+        gold_scores=GOLD_SCORES,
     output:
         evidence=RLHF_EVIDENCE,
         tables=expand(
@@ -32,8 +31,11 @@ rule rlhf_tables:
     params:
         call=call("rlhf_tables"),
         settings=settings(
-            results=RESULTS,
-            design={key: value for key, value in EVALUATED.items() if key != "scales"},
+            **FOLDERS,
+            aligned_samples=made("samples/aligned"),
+            aligned_scores=made("scores/aligned"),
+            aligned_diagnostics=made("diagnostics/aligned"),
+            design={key: value for key, value in DESIGN.items() if key != "scales"},
             aligned={key: config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds")},
             resamples=config["resamples"],
         ),

@@ -12,7 +12,6 @@ from underspec.artifacts import (
     ALIGNED_SAMPLES,
     DIAGNOSTICS,
     SAMPLES,
-    SCORES,
     aligned_scores,
     read_table,
     write_table,
@@ -48,8 +47,9 @@ def _features(rng, keys, distance):
     return found | {"truth": truth, "form": 0.3 * distance + rng.normal(0, 0.3, rows)}
 
 
-def make_aligned(folder, design, aligned=ALIGNED, samples=SAMPLES_OF_ALIGNED):
+def make_aligned(folder, design, aligned=ALIGNED, gold=True):
     """diagnostics.parquet, and the tables of every aligned policy; after `make_results`."""
+    samples = SAMPLES_OF_ALIGNED
     rng = np.random.default_rng(3)
     sft = read_table(folder / "samples" / "best_of_n.parquet", SAMPLES)
     sft_keys = sft[["post_id", "sample_index"]]
@@ -67,7 +67,6 @@ def make_aligned(folder, design, aligned=ALIGNED, samples=SAMPLES_OF_ALIGNED):
     models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
     every = rankers(models, design["aggregators"], design["ensemble_size"])
     by_name = {ranker.name: ranker for ranker in every}
-    gold = read_table(folder / "scores" / "gold.parquet", SCORES) if design["gold"] else None
     for alignment in alignments(*aligned.values()):
         ranker = by_name[alignment.ranker]
         seeds = {member.pretrain_seed for member in ranker.members}
@@ -91,6 +90,13 @@ def make_aligned(folder, design, aligned=ALIGNED, samples=SAMPLES_OF_ALIGNED):
         names = [model.name for model in models]
         _write(folder, "scores", alignment, keys.assign(**scores), aligned_scores(names))
         measured = keys.assign(**_features(rng, keys, distance))
-        if gold is not None:
+        if gold:
             measured["gold"] = 2 * quality - 0.3 * distance**2
         _write(folder, "diagnostics", alignment, measured, ALIGNED_DIAGNOSTICS)
+
+
+def of_aligned(folder):
+    """Options of the adapter that reads what `make_aligned` writes."""
+    kinds = ("samples", "scores", "diagnostics")
+    folders = {f"aligned_{kind}": folder / kind / "aligned" for kind in kinds}
+    return {"diagnostics": folder / "diagnostics.parquet"} | folders

@@ -15,9 +15,9 @@ from underspec.analysis.ensembles import AGGREGATORS
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.reward_matrix import Layout, layout
 from underspec.analysis.statistics import spread_within_posts
+from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import (
     ALIGNED_SAMPLES,
-    DIAGNOSTICS,
     SAMPLES,
     Schema,
     aligned_scores,
@@ -46,26 +46,39 @@ class Judged:
     kl: np.ndarray
 
 
+@dataclass(frozen=True)
+class AlignedTables:
+    """The folders with {name}.parquet of every aligned policy, by its name."""
+
+    samples: Path
+    scores: Path
+    diagnostics: Path
+
+
 def read_sft_policy(
-    results: Path, of_scale: ScaleResults, samples: Layout, metrics: Mapping[str, np.ndarray]
+    path: Path, of_scale: ScaleResults, samples: Layout, metrics: Mapping[str, np.ndarray]
 ) -> Judged:
-    """metrics: (posts, samples) by name, those of `results.Results`. Raises ArtifactError, naming
-    the file, if the diagnostics are damaged or about other samples."""
-    path = results / "diagnostics.parquet"
-    diagnostics = read_table(path, DIAGNOSTICS).drop(columns="similarity")
-    samples.check(diagnostics, path)
+    """path: of the diagnostics of its samples; metrics: (posts, samples) by name, those of
+    `results.Results`. Raises ArtifactError, naming the file, if the diagnostics are damaged or
+    about other samples."""
+    measured = read_diagnostics(path, samples)
+    del measured["similarity"]
     texts = samples.matrix(read_table(samples.path, SAMPLES)["text"])
     return Judged(
         texts=texts,
         rewards=of_scale.rewards,
         metrics={name: metrics[name] for name in JUDGES if name in metrics},
-        features=_features(diagnostics, texts, samples),
+        features=measured | _of_texts(texts),
         kl=np.zeros(texts.shape),
     )
 
 
 def read_aligned(
-    results: Path, of_scale: ScaleResults, alignment: Alignment, sft_policy: Judged, posts: Layout
+    tables: AlignedTables,
+    of_scale: ScaleResults,
+    alignment: Alignment,
+    sft_policy: Judged,
+    posts: Layout,
 ) -> Judged:
     """The samples of an aligned policy of this scale; posts: the layout of the SFT policy's.
 
@@ -73,17 +86,15 @@ def read_aligned(
     the gold reward or a feature that the SFT policy has, is about other posts or samples, or has a
     divergence below zero.
     """
+    file = f"{alignment.name}.parquet"
 
-    def path(kind: str) -> Path:
-        return results / kind / "aligned" / f"{alignment.name}.parquet"
-
-    def read(kind: str, schema: Schema) -> pd.DataFrame:
-        table = read_table(path(kind), schema)
-        samples.check(table, path(kind))
+    def read(folder: Path, schema: Schema) -> pd.DataFrame:
+        table = read_table(folder / file, schema)
+        samples.check(table, folder / file)
         return table
 
-    drawn = read_table(path("samples"), ALIGNED_SAMPLES)
-    samples = layout(drawn, path("samples"))
+    drawn = read_table(tables.samples / file, ALIGNED_SAMPLES)
+    samples = layout(drawn, tables.samples / file)
     if list(samples.post_ids) != list(posts.post_ids):
         raise ArtifactError(
             f"{samples.path}: its posts are not those of {posts.path}; delete the older of the two "
@@ -95,39 +106,33 @@ def read_aligned(
             "log-probabilities of the two policies are not of the same samples"
         )
     names = [model.name for model in of_scale.models]
-    scores = read("scores", aligned_scores(names))
+    scores = read(tables.scores, aligned_scores(names))
     gold = ["gold"] if "gold" in sft_policy.metrics else []
-    measured = [name for name in sft_policy.features if name not in OF_TEXTS]
+    measured = [name for name in sft_policy.features if name != "empty"]
     wanted = KEY | dict.fromkeys([*measured, *gold], "float32")
-    diagnostics = read("diagnostics", Schema(*KEY, **wanted))[list(wanted)]
+    diagnostics = read(tables.diagnostics, Schema(*KEY, **wanted))
     metrics = {"reward": samples.matrix(scores["evaluator"])}
-    metrics |= {name: samples.matrix(diagnostics.pop(name)) for name in gold}
+    metrics |= {name: samples.matrix(diagnostics[name]) for name in gold}
     texts = samples.matrix(drawn["text"])
     return Judged(
         texts=texts,
         rewards=np.stack([samples.matrix(scores[name]) for name in names]),
         metrics=metrics,
-        features=_features(diagnostics, texts, samples),
+        features={name: samples.matrix(diagnostics[name]) for name in measured} | _of_texts(texts),
         kl=samples.matrix(drawn["kl"]),
     )
 
 
-def _empty(texts: np.ndarray) -> np.ndarray:
-    return np.reshape([not text.strip() for text in texts.flat], texts.shape).astype(float)
+def _of_texts(texts: np.ndarray) -> dict[str, np.ndarray]:
+    """The features that no diagnostics have."""
+    empty = np.reshape([not text.strip() for text in texts.flat], texts.shape)
+    return {"empty": empty.astype(np.float64)}
 
 
 def _distinct(texts: np.ndarray) -> np.ndarray:
     """What each sample adds to the number of distinct texts: the mean is their share."""
     code = pd.factorize(texts.ravel())[0]
     return (1 / np.bincount(code))[code].reshape(texts.shape)
-
-
-OF_TEXTS = {"empty": _empty}
-
-
-def _features(table: pd.DataFrame, texts: np.ndarray, samples: Layout) -> dict[str, np.ndarray]:
-    found = {name: samples.matrix(table[name]) for name in table.columns if name not in KEY}
-    return found | {name: measure(texts) for name, measure in OF_TEXTS.items()}
 
 
 def own_reward(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from underspec.analysis import aligned_policies, rank_correlation
-from underspec.analysis.aligned_policies import Judged, read_aligned, read_sft_policy
+from underspec.analysis.aligned_policies import AlignedTables, Judged, read_aligned, read_sft_policy
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.frontier import (
     Draws,
@@ -55,7 +55,8 @@ class Rlhf:
 
 
 def read(
-    results: Path,
+    tables: AlignedTables,
+    diagnostics: Path,
     every: Results,
     of_scale: ScaleResults,
     rankers: list[str],
@@ -65,7 +66,8 @@ def read(
 ) -> Rlhf:
     """The aligned policies of one scale.
 
-    every: the results with this scale; rankers: names. Raises ArtifactError, naming the file, as
+    diagnostics: of the SFT policy's samples; every: the results with this scale; rankers: names.
+    Raises ArtifactError, naming the file, as
     `aligned_policies.read_aligned` does, and if two policies have unequally many samples.
     """
     by_name = {ranker.name: ranker for ranker in of_scale.rankers}
@@ -73,19 +75,19 @@ def read(
     falling = sorted(kl_coefficients, reverse=True)
     drawn = draws([ranker for ranker, _ in paths], of_scale.models, weights)
     pairs = rank_correlation.weighted_pairs(of_scale.models, drawn.models)
-    sft_policy = read_sft_policy(results, of_scale, every.layout, every.metrics)
+    sft_policy = read_sft_policy(diagnostics, of_scale, every.layout, every.metrics)
     samples, before = 0, np.empty(0)
     values, looks, correlations = [], [], []
     for ranker, seed in paths:
         of_path = []
         for alignment in alignments({of_scale.scale: [ranker.name]}, falling, [seed]):
-            judged = read_aligned(results, of_scale, alignment, sft_policy, every.layout)
+            judged = read_aligned(tables, of_scale, alignment, sft_policy, every.layout)
             if not samples:
                 samples = judged.kl.shape[1]
                 before = _correlations(sft_policy, samples, weights)
             elif judged.kl.shape[1] != samples:
                 raise ArtifactError(
-                    f"{results / 'samples/aligned' / alignment.name}.parquet: has "
+                    f"{tables.samples / alignment.name}.parquet: has "
                     f"{judged.kl.shape[1]} samples of each post, where others have {samples}; "
                     "delete it and run Snakemake again"
                 )

@@ -309,6 +309,7 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     from fake_results import DESIGN, make_results, read_made
 
     from underspec.analysis import rlhf
+    from underspec.analysis.aligned_policies import AlignedTables
     from underspec.analysis.bootstrap import draw
     from underspec.analysis.quantities import evaluator_length_coefficient, evidence
 
@@ -324,7 +325,11 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
     make_aligned(tmp_path, design)
     small, *settings = ALIGNED["rankers"]["small"], ALIGNED["kl_coefficients"], [0]
-    aligned = rlhf.read(tmp_path, read, read.scales[0], small, *settings, drawn)
+    kinds = ("samples", "scores", "diagnostics")
+    tables = AlignedTables(*(tmp_path / kind / "aligned" for kind in kinds))
+    aligned = rlhf.read(
+        tables, tmp_path / "diagnostics.parquet", read, read.scales[0], small, *settings, drawn
+    )
     known |= rlhf.evidence(aligned)
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)

@@ -6,8 +6,17 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from fake_aligned import ALIGNED, SAMPLES_OF_ALIGNED, make_aligned
-from fake_results import CLOSE, DESIGN, POSTS, SAMPLES_A_POST, make_results
+from fake_aligned import ALIGNED, SAMPLES_OF_ALIGNED, make_aligned, of_aligned
+from fake_results import (
+    CLOSE,
+    DESIGN,
+    EVALUATOR,
+    POSTS,
+    SAMPLES_A_POST,
+    judges,
+    make_results,
+    of_grid,
+)
 
 from rlhf_tables import rlhf_tables
 from underspec.analysis import aligned_policies
@@ -21,9 +30,11 @@ from underspec.grid import RewardModel
 TABLES = ["frontier", "equal_kl", "turning", "correlation", "shift", "table1"]
 
 
-def run(folder, design=DESIGN, aligned=ALIGNED):
+def run(folder, design=DESIGN, aligned=ALIGNED, gold=True):
     rlhf_tables(
-        results=folder,
+        **of_grid(folder),
+        **judges(folder, gold),
+        **of_aligned(folder),
         design={key: value for key, value in design.items() if key != "scales"},
         aligned=aligned,
         resamples=100,
@@ -98,7 +109,7 @@ def test_the_frontier_of_one_policy_by_hand(results, ranker, coefficient):
     samples = samples_of(folder, ranker, coefficient, 3)
     rows = tables["frontier"].query("scale == 'small' and ranker == @ranker and seed == 3")
     rows = rows[rows.kl_coefficient == coefficient].set_index("by")
-    evaluator, gold = (sft_rewards(folder, name) for name in ("huge/pretrain9-finetune0", "gold"))
+    evaluator, gold = (sft_rewards(folder, name) for name in (EVALUATOR, "gold"))
     expected = {
         "kl": samples["kl"].groupby("post_id", sort=False).mean(),
         "proxy": gain(*own_rewards(folder, samples, *RANKERS[ranker])),
@@ -148,10 +159,10 @@ def test_correlations_by_hand(results):
     """Over posts, of the policies of one coefficient aligned to single reward models, for each pair
     without the ranker; seeds of RLHF count alike."""
     folder, tables = results
-    by_pair = {"same pretrain": [], "other pretrain": []}
+    by_pair = {"same pretraining seed": [], "other pretraining seed": []}
     models = [RewardModel(0, 0), RewardModel(0, 1), RewardModel(1, 0), RewardModel(2, 0)]
     for seed, pretrain in itertools.product((0, 3), (0, 1, 2)):
-        of_ranker = {"same pretrain": [], "other pretrain": []}
+        of_ranker = {"same pretraining seed": [], "other pretraining seed": []}
         samples = samples_of(folder, f"single-pretrain{pretrain}-finetune0", 0.2, seed)
         for first, second in itertools.combinations(models, 2):
             if RewardModel(pretrain, 0) in (first, second):
@@ -162,7 +173,9 @@ def test_correlations_by_hand(results):
                 for _, each in samples.groupby("sample_index")
             ]
             assert len(by_index) == SAMPLES_OF_ALIGNED
-            of_ranker["same pretrain" if same else "other pretrain"].append(np.mean(by_index))
+            of_ranker["same pretraining seed" if same else "other pretraining seed"].append(
+                np.mean(by_index)
+            )
         for pair, values in of_ranker.items():
             if values:  # of pretraining seed 0 there is no pair of others
                 by_pair[pair].append(np.mean(values))
@@ -304,15 +317,15 @@ def test_the_first_resample_is_what_the_tables_say(results):
 
 
 def test_a_world_without_gold_and_one_coefficient_of_one_ranker(tmp_path):
-    design = DESIGN | {"gold": False, "scales": ["small"]}
+    design = DESIGN | {"scales": ["small"]}
     aligned = ALIGNED | {
         "rankers": {"small": ["single-pretrain1-finetune0"]},
         "kl_coefficients": [0.2],
         "seeds": [0],
     }
     make_results(tmp_path, design)
-    make_aligned(tmp_path, design, aligned)
-    tables = run(tmp_path, design, aligned)
+    make_aligned(tmp_path, design, aligned, gold=False)
+    tables = run(tmp_path, design, aligned, gold=False)
     assert set(tables["frontier"].by) == {"kl", "proxy", "reward", "win_rate", "hacked"}
     assert list(tables["table1"]["at"]) == ["highest reward", "lowest coefficient"]
     assert "gold" not in tables["table1"]
