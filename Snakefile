@@ -46,6 +46,13 @@ include: "rules/bundle.smk"
 include: "rules/rerank.smk"
 include: "rules/tables.smk"
 include: "rules/evidence.smk"
+
+
+if RLHF_SCALES:
+
+    include: "rules/rlhf_tables.smk"
+
+
 include: "rules/figures.smk"
 include: "rules/report.smk"
 
@@ -89,7 +96,7 @@ rule table1:
         table1_files(),
 
 
-if ALIGNMENTS and not config["bundle"]:
+if RLHF_SCALES:
 
     rule rlhf:
         input:

@@ -27,7 +27,7 @@ if config["bundle"]:
             report(
                 made("manifest.json"),
                 caption="../reports/captions/bundle.rst",
-                category="6 Data and run",
+                category="7 Data and run",
                 labels={"item": "What this report was drawn from"},
             ),
         log:

@@ -1,10 +1,12 @@
 # In: samples/best_of_n.parquet, scores/, rerank/, metrics, the claims file reports/claims.yaml.
+# With RLHF, evidence/{scale}/rlhf.parquet too.
 # Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
 OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
 OF_EVIDENCE += ["ensemble_size"]
 OF_EVIDENCE += ["overoptimisation_fit", "bias"] * HAS_GOLD
+RLHF_EVIDENCE = expand(made("evidence/{scale}/rlhf.parquet"), scale=RLHF_SCALES)
 
 
 rule diagnostics:
@@ -70,6 +72,7 @@ rule claims:
     input:
         expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
         expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
+        rlhf=RLHF_EVIDENCE,
         claims_file=shipped("reports/claims.yaml"),
         published=shipped("reports/published/table1.csv"),
     output:

@@ -11,13 +11,16 @@ FIGURES_OF = {  # category and title
     "figure3": ("2 Underspecification", "Figure 3: variance explained by the reward model"),
     "figure4": ("3 Ensembles", "Figure 4: reward and win rate by the evaluator"),
     "gold": ("3 Ensembles", "Gold reward of best-of-n"),
-    "exact": ("4 Beside the paper", "Exact best-of-n: all orders of the samples"),
-    "components": ("4 Beside the paper", "Variance components: seeds and posts"),
-    "shift": ("4 Beside the paper", "Shift: what the chosen texts look like"),
-    "overoptimisation": ("4 Beside the paper", "Over-optimisation: reward against the KL"),
-    "ensemble_size": ("4 Beside the paper", "Size of an ensemble: what a further member adds"),
-    "rankers": ("4 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
-    "bias": ("4 Beside the paper", "A shared bias, which ensembles keep"),
+    "rlhf_frontier": ("4 RLHF", "RLHF: reward against the KL"),
+    "rlhf_correlation": ("4 RLHF", "RLHF: rank correlation of reward models"),
+    "rlhf_shift": ("4 RLHF", "RLHF: what the texts look like"),
+    "exact": ("5 Beside the paper", "Exact best-of-n: all orders of the samples"),
+    "components": ("5 Beside the paper", "Variance components: seeds and posts"),
+    "shift": ("5 Beside the paper", "Shift: what the chosen texts look like"),
+    "overoptimisation": ("5 Beside the paper", "Over-optimisation: reward against the KL"),
+    "ensemble_size": ("5 Beside the paper", "Size of an ensemble: what a further member adds"),
+    "rankers": ("5 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
+    "bias": ("5 Beside the paper", "A shared bias, which ensembles keep"),
 }
 ABSENT = {
     "training": config["bundle"],
@@ -25,6 +28,7 @@ ABSENT = {
     "bias": not BIASED,
     "rankers": not any(found is not None for found in config["newer_rankers"].values())
     and not CHEAPER,
+    **dict.fromkeys(["rlhf_frontier", "rlhf_correlation", "rlhf_shift"], not RLHF_SCALES),
 }
 DRAWN = {name: shown for name, shown in FIGURES_OF.items() if not ABSENT.get(name)}
 FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()

@@ -6,9 +6,9 @@ from underspec.report.shipped_verdicts import shipped_verdicts
 
 PAGES = {
     "overview": ("0 Overview", "What came out"),
-    "samples": ("5 Samples", "Samples, and what each ranker picks"),
-    "data_card": ("6 Data and run", "Data card"),
-    "manifest": ("6 Data and run", "Run manifest"),
+    "samples": ("6 Samples", "Samples, and what each ranker picks"),
+    "data_card": ("7 Data and run", "Data card"),
+    "manifest": ("7 Data and run", "Run manifest"),
 }
 OF_THE_RUN = ["data_card", "manifest"]
 REPORT_PAGES = [

@@ -26,11 +26,13 @@ def claims(
     claims: Path,
     tables: list[Path],
     table1_long: Path,
+    rlhf: list[Path] | None = None,
 ) -> None:
     """Write the verdict on every claim of the claims file, each of `tables` over all scales, and
     Table 1 in the long form, with every ranker.
 
-    evidence: a folder for each scale, of the scale's name, with a table of each one's name.
+    evidence: a folder for each scale, of the scale's name, with a table of each one's name; rlhf:
+    what claims about RLHF rest on, in the folders of the scales that have it.
     """
     if not evidence:
         raise ConfigError("--evidence: names no scale; give a folder for each")
@@ -38,6 +40,8 @@ def claims(
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence
     }
+    for path in rlhf or []:
+        found[path.parent.name] |= from_table(read_table(path, EVIDENCE))
     paper = read_table1(published)
     entries = read_claims(claims_file) + numbers_of_table1(paper)
     size = min(ensemble_size, pretraining_seeds)

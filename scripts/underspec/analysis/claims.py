@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import AfterValidator, ValidationError
 
 from underspec.analysis.bootstrap import distinct
+from underspec.analysis.frontier import fewest
 from underspec.analysis.intervals import (
     NORMAL_95,
     Variance,
@@ -20,7 +21,13 @@ from underspec.analysis.intervals import (
     variance_of,
 )
 from underspec.analysis.published import at_paper_scale, kind_name
-from underspec.analysis.quantities import DRAWS, Quantity, shrinks_with_seeds
+from underspec.analysis.quantities import (
+    DRAWS,
+    OF_RLHF,
+    UNITS_OF_RLHF,
+    Quantity,
+    shrinks_with_seeds,
+)
 from underspec.analysis.seeds_needed import seeds_needed
 from underspec.data import worlds
 from underspec.errors import ArtifactError, ConfigError
@@ -89,6 +96,7 @@ class Found:
     grid: str
     ensemble_size: int
     world: str
+    unit: str = "pretraining seed"  # what `pretraining_seeds` counts
     only_seeds_of: str | None = None  # a scale: those of the others are as in the data
 
     @property
@@ -111,6 +119,19 @@ class Found:
         if self.only_seeds_of in (None, scale):
             return values
         return np.broadcast_to(values[:, :1], values.shape)
+
+    def about(self, claim: Claim, scale: str) -> "Found":
+        """The same for a claim about RLHF, which has pretraining seeds, or other units (see
+        `frontier.units`), of its own. What names no kind is of single reward models. Raises Missing
+        if there is no RLHF."""
+        names = [name for name in quantity_names(claim) if name.startswith(OF_RLHF)]
+        if not names:
+            return self
+        if not any(name.startswith(OF_RLHF) for name, _ in self.evidence.get(scale, {})):
+            raise Missing(f"no RLHF at {scale}")
+        kinds = {name.partition(" of ")[2] or "single" for name in names}
+        numbers = [self.quantity(UNITS_OF_RLHF + kind, None, scale)[0, 0] for kind in kinds]
+        return replace(self, pretraining_seeds=int(fewest(numbers)), unit="aligned ranker")
 
     def _n(self, n: int | str | None) -> int:
         above_one = [each for each in self.ns if each > 1] or self.ns
@@ -178,9 +199,8 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
         about |= {"ours": claim.ours, "chosen_by_recipe": found.world in claim.chosen_by_recipe}
         about |= {"scale": scale, "published": _text(published, scale)}
         try:
-            outcome = (
-                _number(claim, scale, found) if claim.equals else _direction(claim, scale, found)
-            )
+            judge = _number if claim.equals else _direction
+            outcome = judge(claim, scale, found.about(claim, scale))
         except Missing as missing:
             if claim.ours:
                 continue
@@ -272,7 +292,7 @@ def _no_interval(low: float, found: Found) -> str | None:
     if found.posts < 2:
         return "no interval: one post says nothing about others"
     if found.pretraining_seeds < 2:
-        return "no interval: one pretraining seed says nothing about others"
+        return f"no interval: one {found.unit} says nothing about others"
     return "no interval: no resample differs from the data"
 
 

@@ -24,6 +24,8 @@ from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
 DRAWS = ("posts", "posts and seeds", "seeds")
+OF_RLHF = "RLHF "  # how the names of its quantities begin (see `rlhf`)
+UNITS_OF_RLHF = OF_RLHF + "units of "  # and a kind of ranker (see `frontier.units`)
 EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
@@ -97,8 +99,11 @@ def shrinks_with_seeds(name: str, grid: str) -> bool:
 
     Not that of an extreme over all reward models, which itself moves with their number; nor, on the
     workshop grid, of what only the reward models of one checkpoint have: the finetune ensemble,
-    and what compares them with others of their own pretraining seed.
+    and what compares them with others of their own pretraining seed; nor that of aligned policies,
+    some of which keep their pretraining seeds (see `frontier.draws`).
     """
+    if name.startswith(OF_RLHF):
+        return False
     of_one_checkpoint = " by " in name or "same pretraining seed" in name or " of finetune " in name
     return name not in EXTREMES and not (grid == "workshop" and of_one_checkpoint)
 

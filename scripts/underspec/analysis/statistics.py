@@ -38,6 +38,11 @@ def in_policy_units(values: np.ndarray) -> np.ndarray:
     return centred / np.where(unit > 0, unit, 1)
 
 
+def spread_within_posts(values: np.ndarray) -> float:
+    """The unit of `in_policy_units` for values (posts, samples)."""
+    return float(np.sqrt(values.var(axis=-1, dtype=np.float64).mean()))
+
+
 def relations(models: list[RewardModel]) -> np.ndarray:
     """(models, judges, models) bool: is the last model this judge (JUDGES) of the first?"""
     seeds = np.array([model.pretrain_seed for model in models])

@@ -295,12 +295,17 @@ def _without_dropout(recipe: Section) -> Section:
     return recipe
 
 
-class Rlhf(Section):
+class Alignments(Section):
     """The aligned policies: one for each ranker, coefficient and seed."""
 
     rankers: dict[Name, Annotated[list[Name], Distinct]]
     kl_coefficients: KlCoefficients
     seeds: Annotated[list[Seed], Field(min_length=1), Distinct]
+
+
+class Rlhf(Alignments):
+    """And how they are trained and judged."""
+
     samples: RlhfSamples
     bounded: Flag
     recipe: Annotated[SomeRecipe, AfterValidator(_without_dropout)]

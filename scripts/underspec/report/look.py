@@ -73,6 +73,14 @@ def read(path: str) -> pd.DataFrame:
     return table
 
 
+def one_aggregator(table: pd.DataFrame) -> pd.DataFrame:
+    """Of every scale and ensemble, the rows of the mean, or if it is not there, of the aggregator
+    that comes first."""
+    first = table.sort_values("aggregator", key=lambda names: names != "mean", kind="stable")
+    chosen = first.groupby(["scale", "ensemble"]).aggregator.transform("first")
+    return table[table.aggregator == chosen[table.index]]
+
+
 def human(count: float) -> str:
     """A count of parameters as people say it: 950, 41k, 1.2M, 220M, 3B."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -231,6 +231,37 @@ def test_one_of_a_kind_decides_nothing(few, reason, these_models):
     assert row["verdict"] == "undecided" and row["reason"].startswith(reason)
 
 
+@pytest.mark.parametrize(("seeds", "freedom"), [(5, 4), (2, 1)])
+def test_rlhf_has_as_many_pretraining_seeds_as_its_policies(seeds, freedom):
+    """The t quantile, of a variance that seeds alone cause."""
+    names = ("RLHF reward of single", "RLHF units of single")
+    what = found({})
+    what.evidence["base"][names[1], 0] = np.full((3, 201), float(seeds))
+    noise = np.random.default_rng(0).normal(0, 0.1, 201)
+    noise[0] = 0
+    what.evidence["base"][names[0], 0] = 0.5 + np.stack([0 * noise, noise, noise])
+    row = judge(claim(more=names[0], less=0.0), what)
+    error = noise[1:].std() * math.sqrt(seeds / (seeds - 1))
+    quantile = scipy.stats.t.ppf(0.975, freedom)
+    assert row["high"] - row["estimate"] == pytest.approx(quantile * error, rel=1e-6)
+    assert math.isnan(row["pretraining_seeds_needed"])
+
+
+def test_of_one_pretraining_seed_rlhf_decides_nothing():
+    what = found({("RLHF reward of single", 0): 0.5})
+    what.evidence["base"]["RLHF units of single", 0] = np.ones((3, 201))
+    row = judge(claim(more="RLHF reward of single", less=0.0), what)
+    assert row["verdict"] == "undecided"
+    assert row["reason"].startswith("no interval: one aligned ranker says nothing")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_claim_about_rlhf_that_was_not_run(ours):
+    entry = claim(more="RLHF reward of single", less=0.0, ours=ours)
+    rows = claims.verdicts([entry], found({("x", 0): 1.0})).to_dict("records")
+    assert [row["reason"] for row in rows] == ["this experiment has no RLHF at base"] * (not ours)
+
+
 def test_a_difference_that_no_resample_changes_decides_nothing():
     what = found({})
     what.evidence["base"]["x", 0] = np.full((3, 201), 0.5)
@@ -274,8 +305,11 @@ def test_every_number_of_table1_is_a_claim():
 
 def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever."""
+    from fake_aligned import ALIGNED, make_aligned
     from fake_results import DESIGN, make_results, read_made
 
+    from underspec.analysis import rlhf
+    from underspec.analysis.aligned_policies import AlignedTables
     from underspec.analysis.bootstrap import draw
     from underspec.analysis.quantities import evaluator_length_coefficient, evidence
 
@@ -289,6 +323,14 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     newer = newer_rankers.read(NEWER, RNG.random(metrics["gold"].shape))
     known = evidence(read.scales[0], metrics, 0.8, drawn, newer)
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
+    make_aligned(tmp_path, design)
+    small, *settings = ALIGNED["rankers"]["small"], ALIGNED["kl_coefficients"], [0]
+    kinds = ("samples", "scores", "diagnostics")
+    tables = AlignedTables(*(tmp_path / kind / "aligned" for kind in kinds))
+    aligned = rlhf.read(
+        tables, tmp_path / "diagnostics.parquet", read, read.scales[0], small, *settings, drawn
+    )
+    known |= rlhf.evidence(aligned)
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
     for entry in entries:

@@ -89,6 +89,17 @@ def small_tables() -> dict[str, pd.DataFrame]:
         by_size = by_size.assign(**{name: value, f"{name}_low": value, f"{name}_high": value})
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
+    points = pd.DataFrame({"kl_coefficient": [0.5, 0.1], "kl": [1.0, 5.0]})
+    aligned = sizes.merge(ensembles, how="cross").merge(points, how="cross")
+    aligned = aligned.assign(value=aligned.kl, posts_low=0.0, posts_high=6.0)
+    paths = pd.DataFrame({"ranker": ["all", "one", "best of 4"], "seed": [float("nan"), 0, None]})
+    by = pd.DataFrame({"by": ["kl", "reward", "gold", "hacked"]})
+    frontier = aligned.merge(paths, how="cross").merge(by, how="cross")
+    of_pairs = aligned.merge(pairs, how="cross").merge(
+        pd.DataFrame({"over": ["posts", "samples"], "members": "without"}), how="cross"
+    )
+    looks = pd.concat([aligned, aligned[::10].assign(ensemble="policy", kl=0.0)])
+    looks = pd.concat([looks.assign(diagnostic=name) for name in ("words", "distinct", "truth")])
     bias = sizes.merge(ensembles, how="cross").assign(ranker="one", planted=0.08)
     bias = bias.assign(length_coefficient=0.1)
     stages = pd.DataFrame({"stage": ["pretrain", "reward model"]})
@@ -113,6 +124,9 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "rankers": grid.merge(newer, how="cross").assign(reward=1.0, win_rate=0.6, gold=0.5),
         "bias": bias.assign(unexplained=0.4),
         "training": training,
+        "rlhf_frontier": frontier,
+        "rlhf_correlation": of_pairs,
+        "rlhf_shift": looks,
     }
 
 
@@ -166,7 +180,7 @@ def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
-    drawn |= {"ensemble_size"}
+    drawn |= {"ensemble_size", "rlhf_frontier", "rlhf_correlation", "rlhf_shift"}
     assert stems == drawn | {"table1"}
     pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {
         "base",

@@ -1,0 +1,44 @@
+# In: samples/aligned/, scores/aligned/ and diagnostics/aligned/, and the same of the SFT policy.
+# Out: tables/rlhf_*.csv, evidence/{scale}/rlhf.parquet (resamples of posts and seeds, for claims).
+
+
+rule rlhf_tables:
+    input:
+        expand(made("reward_models/{scale}/{name}"), scale=RLHF_SCALES, name=NAMES),
+        expand(made("scores/{scale}/{name}.parquet"), scale=RLHF_SCALES, name=NAMES),
+        expand(made("rerank/{scale}/{ranker}.parquet"), scale=RLHF_SCALES, ranker=RANKERS),
+        expand(
+            made("{kind}/aligned/{policy.name}.parquet"),
+            kind=["samples", "scores", "diagnostics"],
+            policy=ALIGNMENTS,
+        ),
+        samples=made("samples/best_of_n.parquet"),
+        diagnostics=made("diagnostics.parquet"),
+        evaluator_scores=EVALUATOR_SCORES,
+        gold_scores=GOLD_SCORES,
+    output:
+        evidence=RLHF_EVIDENCE,
+        tables=expand(
+            made("tables/rlhf_{table}.csv"),
+            table=["frontier", "equal_kl", "turning", "correlation", "shift", "table1"],
+        ),
+    log:
+        made("logs/rlhf_tables.log"),
+    benchmark:
+        made("benchmarks/rlhf_tables.tsv")
+    conda:
+        ANALYSIS
+    params:
+        call=call("rlhf_tables"),
+        settings=settings(
+            **FOLDERS,
+            aligned_samples=made("samples/aligned"),
+            aligned_scores=made("scores/aligned"),
+            aligned_diagnostics=made("diagnostics/aligned"),
+            design={key: value for key, value in DESIGN.items() if key != "scales"},
+            aligned={key: config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds")},
+            resamples=config["resamples"],
+        ),
+        code=code("rlhf_tables"),
+    shell:
+        "python {params.call} {params.settings} --log {log}"

@@ -1,0 +1,64 @@
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+
+from underspec.analysis import rlhf_tables as tables_of
+from underspec.analysis.aligned_policies import AlignedTables
+from underspec.analysis.bootstrap import draw
+from underspec.analysis.quantities import to_table
+from underspec.analysis.results import read_results
+from underspec.analysis.rlhf import evidence as find
+from underspec.analysis.rlhf import read
+from underspec.artifacts import EVIDENCE, write_table
+from underspec.command import command
+from underspec.config import sections
+from underspec.csv_files import write_csv
+
+
+def rlhf_tables(
+    *,
+    samples: Path,
+    scores: Path,
+    choices: Path,
+    reward_models: Path,
+    diagnostics: Path,
+    evaluator_scores: Path,
+    gold_scores: Path | None = None,
+    aligned_samples: Path,
+    aligned_scores: Path,
+    aligned_diagnostics: Path,
+    aligned: Annotated[dict, sections.Alignments],
+    design: Annotated[dict, sections.Experiment],
+    resamples: sections.Resamples,
+    evidence: list[Path],
+    tables: list[Path],
+) -> None:
+    """Write what aligned policies show: tables, and what claims rest on.
+
+    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
+    ranker; aligned_samples, ...: folders that have {name}.parquet of every aligned policy;
+    gold_scores: if there is a gold rater; aligned: keys of the config's rlhf; design: keys of the
+    config without `scales`; evidence: of each scale that has aligned policies, in a folder of its
+    name; tables: rlhf_frontier.csv and so on.
+    """
+    policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
+    settings = aligned["kl_coefficients"], aligned["seeds"]
+    made = []
+    for path in evidence:
+        scale = path.parent.name
+        of_grid = samples, scores, choices, reward_models, design | {"scales": [scale]}
+        every = read_results(*of_grid, evaluator_scores, gold_scores)
+        (of_scale,) = every.scales
+        drawn = draw(of_scale.models, len(every.layout.post_ids), resamples, scale)
+        rankers = aligned["rankers"][scale]
+        found = read(policies, diagnostics, every, of_scale, rankers, *settings, drawn)
+        write_table(to_table(find(found)), path, EVIDENCE)
+        made.append(tables_of.tables(found, every.metrics))
+    for path in tables:
+        parts = [each[path.stem.removeprefix("rlhf_")] for each in made]
+        write_csv(pd.concat(parts, ignore_index=True), path)
+
+
+if __name__ == "__main__":
+    command(rlhf_tables)
