@@ -100,11 +100,8 @@ if RLHF_SCALES:
 
     rule rlhf:
         input:
-            expand(
-                made("{kind}/aligned/{policy.name}.parquet"),
-                kind=["scores", "diagnostics"],
-                policy=ALIGNMENTS,
-            ),
+            [figure(name) for name in FIGURES_OF if name.startswith("rlhf")],
+            RLHF_TABLES,
 
 
 rule tables:

@@ -5,11 +5,17 @@
 
 from underspec.provenance.bundle import model_folders
 
+ALIGNED_POLICIES = [each.name for each in ALIGNMENTS]
 BUNDLED = {
     "tables": [
         made("data/posts.parquet"),
         made("samples/best_of_n.parquet"),
         *expand(made("scores/{name}.parquet"), name=SCORES),
+        *expand(
+            made("{kind}/aligned/{name}.parquet"),
+            kind=["samples", "scores", "diagnostics"],
+            name=ALIGNED_POLICIES,
+        ),
     ],
     "models": [made(folder) for folder in model_folders(SCORES)],
 }
@@ -39,7 +45,9 @@ if config["bundle"]:
             ANALYSIS
         params:
             call=call("unbundle"),
-            settings=settings(bundle=config["bundle"], scores=SCORES, results=RESULTS),
+            settings=settings(
+                bundle=config["bundle"], scores=SCORES, aligned=ALIGNED_POLICIES, results=RESULTS
+            ),
             code=code("unbundle"),
         shell:
             "python {params.call} {params.settings} --log {log}"
@@ -62,7 +70,9 @@ else:
             ANALYSIS
         params:
             call=call("bundle"),
-            settings=settings(results=RESULTS, scores=SCORES, config=config),
+            settings=settings(
+                results=RESULTS, scores=SCORES, aligned=ALIGNED_POLICIES, config=config
+            ),
             code=code("bundle"),
         shell:
             "python {params.call} {params.settings} --log {log}"

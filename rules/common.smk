@@ -65,8 +65,7 @@ ALIGNED = f"{ALIGNED_TO}/kl{{kl}}-seed{{seed}}"
 ALIGNMENTS = grid.alignments(
     *(config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds"))
 )
-# What tables of RLHF are made for: a bundle has no samples of aligned policies.
-RLHF_SCALES = [] if config["bundle"] else list(dict.fromkeys(each.scale for each in ALIGNMENTS))
+RLHF_SCALES = list(dict.fromkeys(each.scale for each in ALIGNMENTS))
 # Names below reward_models/, and of the tables below scores/.
 REWARD_MODEL_FOLDERS = [
     *expand("{scale}/{name}", scale=SCALES, name=NAMES),

@@ -1,6 +1,12 @@
 # In: samples/aligned/, scores/aligned/ and diagnostics/aligned/, and the same of the SFT policy.
 # Out: tables/rlhf_*.csv, evidence/{scale}/rlhf.parquet (resamples of posts and seeds, for claims).
 
+RLHF_TABLES = expand(
+    made("tables/rlhf_{table}.csv"),
+    table=["frontier", "equal_kl", "turning", "correlation", "shift", "table1"],
+)
+TABLES += RLHF_TABLES
+
 
 rule rlhf_tables:
     input:
@@ -18,10 +24,7 @@ rule rlhf_tables:
         gold_scores=GOLD_SCORES,
     output:
         evidence=RLHF_EVIDENCE,
-        tables=expand(
-            made("tables/rlhf_{table}.csv"),
-            table=["frontier", "equal_kl", "turning", "correlation", "shift", "table1"],
-        ),
+        tables=RLHF_TABLES,
     log:
         made("logs/rlhf_tables.log"),
     benchmark:

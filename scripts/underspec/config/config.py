@@ -51,6 +51,8 @@ def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> di
         bundled = {
             key: value for key, value in bundled_config(bundle).items() if key not in NOT_BUNDLED
         }
+        if "rlhf" not in bundled:  # it is from before there was any
+            config["rlhf"]["rankers"] = {}
         config = merged(config, bundled | {"bundle": str(bundle)})
     return merged(config, above)
 
