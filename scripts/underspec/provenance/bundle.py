@@ -130,7 +130,7 @@ def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -
             f"scores/{name}.parquet": (keys.assign(reward=rewards.to_numpy()[rows]), SCORES)
             for name, rewards in matrix.items()
         },
-        **of_aligned,
+        **{name: of_aligned[name] for name in _of_aligned(aligned)},
     }
     files = {name: members[name] for name in (MANIFEST, CONFIG, *_beside_weights(matrix))}
     try:

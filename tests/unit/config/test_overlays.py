@@ -1,5 +1,6 @@
 """How overlays, and what they extend, lie over config.yaml; and what is refused in their files."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from underspec.config.config import read_config, validate
 from underspec.errors import ConfigError
+from underspec.provenance import archive, bundle
 
 ROOT = Path(__file__).parents[3]
 
@@ -169,6 +171,18 @@ def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, layer
     assert found["recipe"]["batch"] == 32
     assert (found["bundle"], found["experiment"]) == (str(BUNDLE), "x")
     assert (found["resamples"], found["centering"]) == (444, 0.5)
+
+
+def test_a_bundle_from_before_rlhf_has_none(repository, tmp_path):
+    """Otherwise config.yaml would ask it for policies that it cannot have."""
+    members = archive.read_archive(BUNDLE)
+    bundled = json.loads(members[bundle.CONFIG])
+    bundled.pop("rlhf", None)
+    members = members | {bundle.CONFIG: archive.to_json(bundled)}
+    provenance = json.loads(members.pop(archive.MANIFEST))["provenance"]
+    older = tmp_path / "older.zip"
+    archive.write_archive(members, provenance, older)
+    assert read_config(repository, given={"bundle": str(older)})["rlhf"]["rankers"] == {}
 
 
 AS_WRITTEN = [

@@ -21,7 +21,16 @@ from pandas.testing import assert_frame_equal
 import bundle as bundle_adapter
 from underspec import grid
 from underspec.analysis.reward_matrix import read_rewards, read_samples
-from underspec.artifacts import POSTS, SAMPLES, SCORES, read_table, write_table
+from underspec.artifacts import (
+    ALIGNED_DIAGNOSTICS,
+    ALIGNED_SAMPLES,
+    POSTS,
+    SAMPLES,
+    SCORES,
+    aligned_scores,
+    read_table,
+    write_table,
+)
 from underspec.config.config import read_config, validate
 from underspec.errors import ArtifactError, UserError
 from underspec.provenance import archive
@@ -411,3 +420,44 @@ def test_the_shipped_bundle_is_one_that_this_code_reads(tmp_path):
     _, rewards = read_rewards([tmp_path / f"scores/{evaluator}.parquet"], layout)
     assert rewards[0].shape == texts.shape == (300, 64)
     assert shipped.stat().st_size < 3e6
+
+
+ALIGNED = "base/single-pretrain0-finetune0/kl0.2-seed1"
+
+
+def with_aligned(results, folder):
+    """The results with one aligned policy, whose tables have columns beyond their schema."""
+    copied = shutil.copytree(results, folder)
+    rng = np.random.default_rng(1)
+    keys = pd.DataFrame({"post_id": np.repeat(["post0", "post1"], 2), "sample_index": [0, 1] * 2})
+    numbers = dict.fromkeys(("log_prob", "kl", "evaluator", "pretrain0-finetune0", "words"))
+    numbers |= dict.fromkeys(("common_subsequence", "copied", "gold"))
+    every = keys.assign(text=list("abba"), **{name: rng.normal(size=4) for name in numbers})
+    for kind, columns, schema in (
+        ("samples", ["text", "log_prob", "kl"], ALIGNED_SAMPLES),
+        ("scores", ["pretrain0-finetune0", "evaluator"], aligned_scores(["pretrain0-finetune0"])),
+        ("diagnostics", ["words", "common_subsequence", "copied", "gold"], ALIGNED_DIAGNOSTICS),
+    ):
+        path = copied / f"{kind}/aligned/{ALIGNED}.parquet"
+        write_table(every[[*keys, *columns]], path, schema)
+    return copied
+
+
+def test_aligned_policies_are_restored_if_they_are_asked_for(results, tmp_path):
+    made = with_aligned(results, tmp_path / "made")
+    bundle = tmp_path / "a.zip"
+    pack(made, NAMES, [ALIGNED], CONFIG, "a0b1", {}, bundle)
+    unpack(bundle, NAMES, [ALIGNED], tmp_path / "restored")
+    assert equal(made, tmp_path / "restored")
+    for kind in ("samples", "scores", "diagnostics"):
+        path = f"{kind}/aligned/{ALIGNED}.parquet"
+        first, second = (pd.read_parquet(each / path) for each in (made, tmp_path / "restored"))
+        assert_frame_equal(first, second[first.columns])
+    unpack(bundle, NAMES, [], tmp_path / "without")
+    assert not list((tmp_path / "without").glob("*/aligned"))
+
+
+def test_a_bundle_without_the_aligned_policies_of_the_config_is_refused(whole, tmp_path):
+    with pytest.raises(ArtifactError, match=f"has no samples/aligned/{ALIGNED}.*rlhf.rankers"):
+        unpack(whole, NAMES, [ALIGNED], tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
