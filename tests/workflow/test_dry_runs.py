@@ -80,6 +80,13 @@ def test_cheaper_ensembles_are_made_only_if_the_config_asks_for_them(tmp_path):
         assert not scheduled(REPOSITORY, *chosen, "--forceall", figure) & CHEAPER
 
 
+def test_tables_of_rlhf_are_made_only_if_the_config_asks_for_it(tmp_path):
+    made = {"rlhf_tables", *(f"draw_rlhf_{name}" for name in ("frontier", "correlation", "shift"))}
+    assert scheduled(REPOSITORY, *SMOKE, "--forceall", "all") >= made
+    without = overlay(tmp_path, {"rlhf": {"rankers": {"base": [], "large": []}}})
+    assert not scheduled(REPOSITORY, *without, "--forceall", "all") & {*made, "align"}
+
+
 @pytest.mark.parametrize(
     ("change", "key", "cure"),
     [

@@ -27,12 +27,17 @@ EVIDENCE = {"evidence", "claims", "overview"}
 FIGURES_OF_EVIDENCE = {f"draw_{name}" for name in ("exact", "components", "shift")}
 FIGURES_OF_EVIDENCE |= {"draw_overoptimisation", "draw_rankers", "draw_ensemble_size"}
 FIGURES_OF_EVALUATION = {f"draw_{name}" for name in ("figure4", "accuracy", "gold", "table1")}
+FIGURES_OF_RLHF = {f"draw_rlhf_{name}" for name in ("frontier", "correlation", "shift")}
+AFTER_ALIGNMENT = {"rlhf_tables", *FIGURES_OF_RLHF}
 AFTER_EVALUATION = {"evaluation_tables", *EVIDENCE, *FIGURES_OF_EVALUATION, *FIGURES_OF_EVIDENCE}
+AFTER_EVALUATION |= AFTER_ALIGNMENT
 FIGURES = {f"draw_figure{i}" for i in (1, 2, 3)} | FIGURES_OF_EVALUATION | FIGURES_OF_EVIDENCE
+FIGURES |= FIGURES_OF_RLHF
 PAGES = {"overview", "browser", "manifest"}
 OF_TRAINING = {"training_table", "draw_training", "checksums"}
 AFTER_SCORES = {"rerank", "disagreement_tables", *FIGURES, *AFTER_EVALUATION, *PAGES}
-AFTER_REWARD_MODELS = {"score", *OF_TRAINING, *AFTER_SCORES}
+ALIGNMENT = {"align", "sample_aligned", "score_aligned", "measure_aligned"}
+AFTER_REWARD_MODELS = {"score", *ALIGNMENT, *OF_TRAINING, *AFTER_SCORES}
 TRAINED_ON_PREFERENCES = {"reward_model", "score_evaluator", *AFTER_REWARD_MODELS}
 CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
 AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
@@ -60,7 +65,7 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ({"compute": {"pretrain": {"base": {"gpus": 8, "mem_mb": 9000}}}}, {"manifest"}),
         ({"recipe": {"dropout": 0.1}}, {"pretrain", "policy", "reward_model", *AFTER_POLICY}),
         ({"best_of_n": [1, 2, 8]}, AFTER_SCORES),
-        ({"resamples": 150}, {*EVIDENCE, *FIGURES_OF_EVIDENCE, "manifest"}),
+        ({"resamples": 150}, {*EVIDENCE, *FIGURES_OF_EVIDENCE, *AFTER_ALIGNMENT, "manifest"}),
         ({"aggregators": ["mean", "min"]}, AFTER_SCORES),
         (
             {"newer_rankers": {"soft": {"temperature": 0.1}}},
@@ -79,7 +84,8 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ),
         (
             {"models": {"xxl": {"reward_model": {"steps": 5}}}},
-            {"reward_model", "score_evaluator", *AFTER_EVALUATION, *OF_TRAINING, *PAGES},
+            {"reward_model", "score_evaluator", "score_aligned", *AFTER_EVALUATION, *OF_TRAINING}
+            | PAGES,
         ),
         (
             {"cheaper_ensembles": {"warm": [0], "multihead": [1]}},
@@ -99,7 +105,7 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
 @pytest.mark.parametrize(
     ("module", "edit", "rerun"),
     [
-        ("analysis/ensembles", "", AFTER_SCORES),
+        ("analysis/ensembles", "", {*ALIGNMENT, *AFTER_SCORES}),
         ("data/span_corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
         ("data/preferences", "", {"preferences", *AFTER_PREFERENCES}),
         (
