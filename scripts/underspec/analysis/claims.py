@@ -85,6 +85,10 @@ class Missing(Exception):
     """The experiment lacks what a claim is about; says what."""
 
 
+class Untested(Missing):
+    """An experiment need not have this part; its claims are then left out."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What an experiment has to say: its evidence by scale, its ns, how many pretraining seeds, its
@@ -122,13 +126,13 @@ class Found:
 
     def about(self, claim: Claim, scale: str) -> "Found":
         """The same for a claim about RLHF, which has pretraining seeds, or other units (see
-        `frontier.units`), of its own. What names no kind is of single reward models. Raises Missing
-        if there is no RLHF."""
+        `frontier.units`), of its own. What names no kind is of single reward models. Raises Untested
+        if there is no RLHF at this scale."""
         names = [name for name in quantity_names(claim) if name.startswith(OF_RLHF)]
         if not names:
             return self
         if not any(name.startswith(OF_RLHF) for name, _ in self.evidence.get(scale, {})):
-            raise Missing(f"no RLHF at {scale}")
+            raise Untested(f"no RLHF at {scale}")
         kinds = {name.partition(" of ")[2] or "single" for name in names}
         numbers = [self.quantity(UNITS_OF_RLHF + kind, None, scale)[0, 0] for kind in kinds]
         return replace(self, pretraining_seeds=int(fewest(numbers)), unit="aligned ranker")
@@ -202,7 +206,7 @@ def _rows(claim: Claim, found: Found) -> Iterator[dict]:
             judge = _number if claim.equals else _direction
             outcome = judge(claim, scale, found.about(claim, scale))
         except Missing as missing:
-            if claim.ours:
+            if claim.ours or isinstance(missing, Untested):
                 continue
             outcome = {"verdict": "undecided", "reason": f"this experiment has {missing}"}
         reason = outcome["reason"] + (f"; {claim.note}" if claim.note else "")

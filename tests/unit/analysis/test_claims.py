@@ -255,11 +255,14 @@ def test_of_one_pretraining_seed_rlhf_decides_nothing():
     assert row["reason"].startswith("no interval: one aligned ranker says nothing")
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_a_claim_about_rlhf_that_was_not_run(ours):
-    entry = claim(more="RLHF reward of single", less=0.0, ours=ours)
-    rows = claims.verdicts([entry], found({("x", 0): 1.0})).to_dict("records")
-    assert [row["reason"] for row in rows] == ["this experiment has no RLHF at base"] * (not ours)
+def test_a_claim_about_rlhf_that_was_not_run_is_left_out():
+    """An experiment need not have RLHF, at any scale; a claim that names what it lacks stays."""
+    entries = [
+        claim(id=f"x{name}", more=f"{name}reward of single", less=0.0) for name in ("RLHF ", "")
+    ]
+    rows = claims.verdicts(entries, found({("x", 0): 1.0})).to_dict("records")
+    assert [row["id"] for row in rows] == ["x"]
+    assert rows[0]["reason"] == "this experiment has no reward of single"
 
 
 def test_a_difference_that_no_resample_changes_decides_nothing():
