@@ -90,6 +90,11 @@ rule training_table:
         "python {params.call} {params.settings} --log {log}"
 
 
+# Everything with weights.
+MODEL_FOLDERS = [
+    *(run["folder"] for run in RUNS),
+    *(made(f"aligned/{policy.name}") for policy in ALIGNMENTS),
+]
 DATA = [
     made("data/posts.parquet"),
     made("data/preferences.parquet"),
@@ -103,7 +108,7 @@ rule checksums:
         DATA,
         expand(made("scores/{name}.parquet"), name=SCORES),
         made("data/tokenizer"),
-        [run["folder"] for run in RUNS],
+        MODEL_FOLDERS,
     output:
         made("checksums.csv"),
     log:
@@ -118,7 +123,7 @@ rule checksums:
             files=[
                 *DATA,
                 made("data/tokenizer/tokenizer.json"),
-                *(f"{run['folder']}/*.safetensors" for run in RUNS),
+                *(f"{folder}/*.safetensors" for folder in MODEL_FOLDERS),
                 *expand(made("scores/{name}.parquet"), name=SCORES),
             ]
         ),
