@@ -15,7 +15,14 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 from underspec import grid
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.data import gold_raters
-from underspec.config.config import need, read_config, recipe, text_world, validate
+from underspec.config.config import (
+    aligned_rankers,
+    need,
+    read_config,
+    recipe,
+    text_world,
+    validate,
+)
 from underspec.errors import UserError
 from underspec.provenance.fingerprint import fingerprint
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
@@ -63,7 +70,7 @@ CHEAPER_TABLES = [f"{scale}/{name}" for scale in SCALES for each in CHEAPER for 
 ALIGNED_TO = "{scale}/{ranker}"
 ALIGNED = f"{ALIGNED_TO}/kl{{kl}}-seed{{seed}}"
 ALIGNMENTS = grid.alignments(
-    *(config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds"))
+    aligned_rankers(config), config["rlhf"]["kl_coefficients"], config["rlhf"]["seeds"]
 )
 RLHF_SCALES = list(dict.fromkeys(each.scale for each in ALIGNMENTS))
 # Names below reward_models/, and of the tables below scores/.

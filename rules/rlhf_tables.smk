@@ -39,7 +39,11 @@ rule rlhf_tables:
             aligned_scores=made("scores/aligned"),
             aligned_diagnostics=made("diagnostics/aligned"),
             design={key: value for key, value in DESIGN.items() if key != "scales"},
-            aligned={key: config["rlhf"][key] for key in ("rankers", "kl_coefficients", "seeds")},
+            aligned={
+                "rankers": aligned_rankers(config),
+                "kl_coefficients": config["rlhf"]["kl_coefficients"],
+                "seeds": config["rlhf"]["seeds"],
+            },
             resamples=config["resamples"],
         ),
         code=code("rlhf_tables"),

@@ -126,8 +126,8 @@ class Found:
 
     def about(self, claim: Claim, scale: str) -> "Found":
         """The same for a claim about RLHF, which has pretraining seeds, or other units (see
-        `frontier.units`), of its own. What names no kind is of single reward models. Raises Untested
-        if there is no RLHF at this scale."""
+        `frontier.units`), of its own. What names no kind is of single reward models. Raises
+        Untested if there is no RLHF at this scale."""
         names = [name for name in quantity_names(claim) if name.startswith(OF_RLHF)]
         if not names:
             return self

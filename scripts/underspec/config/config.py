@@ -114,6 +114,12 @@ def need(config: dict, stage: str, scale: str) -> dict:
     return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
 
 
+def aligned_rankers(config: dict) -> dict[str, list[str]]:
+    """The rankers to which policies are aligned, at the scales that are in use."""
+    asked = config["rlhf"]["rankers"]
+    return {scale: asked[scale] for scale in config["scales"] if asked.get(scale)}
+
+
 def trainings(config: dict) -> list[tuple[tuple[str, ...], str, str]]:
     """The config keys under which each training's recipe is, with its stage and scale."""
     of_scales = [
@@ -122,7 +128,7 @@ def trainings(config: dict) -> list[tuple[tuple[str, ...], str, str]]:
         for stage in ("pretrain", "reward_model")
     ]
     policy = (("policy", "recipe"), "policy", config["policy"]["scale"])
-    aligned = [(("rlhf", "recipe"), "rlhf", scale) for scale in config["rlhf"]["rankers"]]
+    aligned = [(("rlhf", "recipe"), "rlhf", scale) for scale in aligned_rankers(config)]
     return [*of_scales, policy, *aligned]
 
 
@@ -208,10 +214,9 @@ def _unknown_rankers(config: Config):
     allowed = [each.name for each in rankers(cells, config.aggregators, config.ensemble_size)]
     some = ", ".join([*allowed[:1], *allowed[len(cells) :: len(config.aggregators)]][:6])
     for scale, asked in config.rlhf.rankers.items():
-        key, scales = f"rlhf.rankers.{scale}", ", ".join(config.scales)
-        missing = f"{scale} is not one of the scales, {scales}; for no RLHF there, give []"
-        yield key, asked and scale not in config.scales, missing
-        for name in asked:
+        key, scales = f"rlhf.rankers.{scale}", ", ".join(config.models)
+        yield key, scale not in config.models, f"{scale} is unknown; allowed are {scales}"
+        for name in asked if scale in config.scales else []:
             yield key, name not in allowed, f"{name} is no ranker of the grid; such are {some}"
 
 
@@ -276,7 +281,7 @@ def _unfit_layouts(config: dict):
             its_recipe.optimizer == "adafactor" and asked["sharded"],
             f"adafactor cannot be sharded (compute.{stage}); use adamw, or do not shard",
         )
-    for scale, key in itertools.product(config["rlhf"]["rankers"], UNSHARED):
+    for scale, key in itertools.product(aligned_rankers(config), UNSHARED):
         unfit = need(config, "rlhf", scale)[key]
         yield (
             f"compute.rlhf.{scale}.{key}",

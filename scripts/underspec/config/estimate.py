@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
-from underspec.config.config import recipe
+from underspec.config.config import aligned_rankers, recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
 from underspec.grid import rankers, reward_models
 from underspec.models.operations import corrupted, forward, parameters
@@ -136,7 +136,7 @@ def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iter
         for ranker in rankers(cells, config["aggregators"], config["ensemble_size"])
     }
     k, fresh = settings["samples"], settings["evaluation_samples"]
-    for scale, names in settings["rankers"].items():
+    for scale, names in aligned_rankers(config).items():
         steps, batch = its_recipe["steps"], its_recipe["batch"]
         for count, number in Counter(members[name] for name in names).items():
             # To sample, to find the divergence, and three passes to train.
@@ -152,8 +152,6 @@ def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iter
                 CHECKPOINT_BYTES[its_recipe["optimizer"]] * size,
                 f"{steps:,} steps x {batch} posts x {k} samples, {count} reward models",
             )
-        if not names:
-            continue
         drawn = f"{policies} policies x {posts:,} posts x {fresh} samples"
         each = 3 * forward(policy, vocabulary, *lengths, fresh)  # twice more for the divergence
         disk = posts * policies * fresh * lengths[1] * SAMPLE_BYTES

@@ -109,7 +109,7 @@ MISTAKES = [
     ("cheaper_ensembles.warm", [7, 10], "cheaper_ensembles.warm", "7 is not in pretrain_seeds"),
     ("cheaper_ensembles.multihead", [10, 10], "cheaper_ensembles.multihead", "duplicates"),
     ("cheaper_ensembles.warm", True, "cheaper_ensembles.warm", "list"),
-    ("rlhf.rankers", {"huge": ["a"]}, "rlhf.rankers.huge", "not one of .* base, large, xl;"),
+    ("rlhf.rankers", {"huge": ["a"]}, "rlhf.rankers.huge", "huge is unknown.*base, large, xl, xxl"),
     (
         *("rlhf.rankers", {"base": ["single-pretrain9-finetune10"]}, "rlhf.rankers.base"),
         "pretrain9-finetune10 is no ranker of the grid; such are single-pretrain10-finetune10, "
