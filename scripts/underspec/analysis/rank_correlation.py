@@ -153,10 +153,10 @@ class Pairs:
 def weighted_pairs(models: list[RewardModel], counts: np.ndarray) -> Pairs:
     """counts: (models, draws, resamples), how often each resample holds each reward model."""
     first, second = pairs(models)
-    pretrain = np.array([model.pretrain_seed for model in models])
-    same = pretrain[first] == pretrain[second]
+    seeds = np.array([model.pretrain_seed for model in models])
+    same = seeds[first] == seeds[second]
     both = counts[first] * counts[second]
-    of_seed = np.stack([counts[pretrain == each].mean(axis=0) for each in pretrain])[first[same]]
+    of_seed = np.stack([counts[seeds == each].mean(axis=0) for each in seeds])[first[same]]
     # Two draws of a pretraining seed are no pair of one: it counts as often as that was drawn.
     both[same] = np.divide(both[same], of_seed, out=np.zeros_like(both[same]), where=of_seed > 0)
     return Pairs(models, both, same)

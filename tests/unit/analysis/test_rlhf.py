@@ -161,11 +161,11 @@ def test_correlations_by_hand(results):
     folder, tables = results
     by_pair = {"same pretraining seed": [], "other pretraining seed": []}
     models = [RewardModel(0, 0), RewardModel(0, 1), RewardModel(1, 0), RewardModel(2, 0)]
-    for seed, pretrain in itertools.product((0, 3), (0, 1, 2)):
+    for seed, checkpoint in itertools.product((0, 3), (0, 1, 2)):
         of_ranker = {"same pretraining seed": [], "other pretraining seed": []}
-        samples = samples_of(folder, f"single-pretrain{pretrain}-finetune0", 0.2, seed)
+        samples = samples_of(folder, f"single-pretrain{checkpoint}-finetune0", 0.2, seed)
         for first, second in itertools.combinations(models, 2):
-            if RewardModel(pretrain, 0) in (first, second):
+            if RewardModel(checkpoint, 0) in (first, second):
                 continue
             same = first.pretrain_seed == second.pretrain_seed
             by_index = [
