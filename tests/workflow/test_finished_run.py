@@ -105,7 +105,7 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
 @pytest.mark.parametrize(
     ("module", "edit", "rerun"),
     [
-        ("analysis/ensembles", "", {*ALIGNMENT, *AFTER_SCORES}),
+        ("analysis/ensembles", "", {*ALIGNMENT, "checksums", *AFTER_SCORES}),
         ("data/span_corruption", "", {"pretrain", "policy", *AFTER_POLICY}),
         ("data/preferences", "", {"preferences", *AFTER_PREFERENCES}),
         (
