@@ -133,7 +133,7 @@ class Found:
             return self
         if not any(name.startswith(OF_RLHF) for name, _ in self.evidence.get(scale, {})):
             raise Untested(f"no RLHF at {scale}")
-        kinds = {name.partition(" of ")[2] or "single" for name in names}
+        kinds = sorted({name.partition(" of ")[2] or "single" for name in names})
         numbers = [self.quantity(UNITS_OF_RLHF + kind, None, scale)[0, 0] for kind in kinds]
         return replace(self, pretraining_seeds=int(fewest(numbers)), unit="aligned ranker")
 
