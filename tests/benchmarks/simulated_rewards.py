@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from underspec.analysis import bootstrap  # noqa: E402
 from underspec.analysis.newer_rankers import Newer  # noqa: E402
-from underspec.analysis.quantities import Quantity, evidence  # noqa: E402
+from underspec.analysis.quantities import Quantity, by_draw, evidence  # noqa: E402
 from underspec.analysis.rerank import rerank  # noqa: E402
 from underspec.analysis.results import ScaleResults  # noqa: E402
 from underspec.grid import RewardModel, rankers, reward_models  # noqa: E402
@@ -38,14 +38,9 @@ def means(
         of_model = of_seed[seeds] + generator.normal(0, effects[1], len(models))
         values = of_model[:, None] + of_post + generator.normal(0, 1, (len(models), posts))
         drawn = bootstrap.draw(models, posts, resamples, f"scale{scale}")
-        found.append(
-            np.concatenate(
-                [
-                    each.total(values[:, None])[:, 0] / each.models.sum(axis=0)
-                    for each in (drawn, drawn.seeds_alone())
-                ]
-            )
-        )
+        alone = drawn.with_seeds_alone()
+        means = alone.total(values[:, None])[:, 0] / alone.models.sum(axis=0)
+        found.append(by_draw(means, drawn))
     return np.stack(found)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from underspec.grid import RewardModel
 
-SEEDS_ALONE = 500
+SEED_DRAWS = 500  # then they repeat, with other posts: ensembles of every draw have to choose
 
 
 @dataclass(frozen=True)
@@ -91,24 +91,28 @@ class Resamples(Weights):
         """(resamples, pretraining seeds) the index of each seed that was drawn, in that order."""
         return self.seed_of_model[self.drawn.max(axis=2)]
 
-    def seeds_alone(self) -> "Resamples":
-        """The first resamples, with the seeds drawn and the posts as they are; SEEDS_ALONE of them
-        suffice, for which every ensemble has to choose for every post."""
-        first = slice(SEEDS_ALONE + 1)
-        posts = np.ones_like(self.posts[first])
-        return replace(self, posts=posts, models=self.models[:, 1:, first], drawn=self.drawn[first])
+    def with_seeds_alone(self) -> "Resamples":
+        """These, followed by each draw of the seeds with the posts as they are, the data first."""
+        first = slice(SEED_DRAWS + 1)
+        return replace(
+            self,
+            posts=np.concatenate([self.posts, np.ones_like(self.posts[first])]),
+            models=np.concatenate([self.models, self.models[..., first]], axis=-1),
+            drawn=np.concatenate([self.drawn, self.drawn[first]]),
+        )
 
 
 def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> Resamples:
     """`resamples` seeded resamples after the data themselves.
 
-    Posts are drawn alike for every scale and seeds independently, as they were trained.
+    Posts are drawn alike for every scale and seeds independently, as they were trained. There are
+    at most SEED_DRAWS draws of the seeds, of which each meets several draws of the posts.
     """
     names = list(dict.fromkeys(model.pretrain_seed for model in models))
     seed_of_model = np.array([names.index(model.pretrain_seed) for model in models])
     members = seed_of_model == np.arange(len(names))[:, None]
     generator = np.random.default_rng(list(scale.encode()))
-    which = generator.integers(len(names), size=(resamples, len(names)))
+    which = generator.integers(len(names), size=(min(resamples, SEED_DRAWS), len(names)))
     sizes = members.sum(axis=1)
     in_the_data = _in_rows(members.astype(int))
     if (sizes == sizes[0]).all():
@@ -116,7 +120,8 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
     else:
         counts = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])
         drawn = generator.permuted(_in_rows(counts), axis=2)  # any order is as likely
-    drawn = np.concatenate([in_the_data[None], drawn])
+    repeated = drawn[np.arange(resamples) % SEED_DRAWS]
+    drawn = np.concatenate([in_the_data[None], repeated])
     rows = (row[row >= 0] for row in drawn.reshape(len(drawn), -1))
     counts = np.stack([np.bincount(row, minlength=len(models)) for row in rows], axis=1)
     return Resamples(

@@ -2,8 +2,8 @@
 
 A quantity has a name, which the claims file uses, and an n (0 where there is none). Its value
 is an array (DRAWS, resamples): posts drawn with the reward models as they are, posts and seeds
-drawn, and seeds drawn with the posts as they are; the first resample is the data. Of the last there
-are fewer: NaN follows.
+drawn, and seeds drawn with the posts as they are; the first resample is the data. There are fewer
+draws of seeds alone: NaN follows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from underspec.analysis.bootstrap import SEEDS_ALONE, Resamples
+from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.ensembles import AGGREGATORS, mean_products, standardise, unit_of_mean
 from underspec.analysis.length_bias import length_coefficient, sums_of_products
@@ -41,19 +41,8 @@ def evidence(
 
     metrics: (posts, samples) by name; newer: rankers beside the paper's.
     """
-    with_posts, alone = (
-        _evidence(results, metrics, evaluator_accuracy, each, newer)
-        for each in (weights, weights.seeds_alone())
-    )
-    return {name: _stacked(values, alone[name]) for name, values in with_posts.items()}
-
-
-def _stacked(with_posts: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """(2, resamples) and (1, fewer) to (DRAWS, resamples)."""
-    missing = with_posts.shape[1] - alone.shape[1]
-    return np.concatenate(
-        [with_posts, np.pad(alone, ((0, 0), (0, missing)), constant_values=np.nan)]
-    )
+    found = _evidence(results, metrics, evaluator_accuracy, weights.with_seeds_alone(), newer)
+    return {quantity: by_draw(values, weights) for quantity, values in found.items()}
 
 
 def _evidence(
@@ -63,7 +52,8 @@ def _evidence(
     weights: Resamples,
     newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
-    """Every quantity, (draws, resamples), that exists in the data."""
+    """Every quantity, (2, resamples), that exists in the data: with the reward models as they are,
+    and as drawn."""
 
     def by_judge(name: str, rewards: np.ndarray) -> dict[Quantity, np.ndarray]:
         values = over_rankers(rewards_by_judge(results, rewards, weights), weights.models)
@@ -81,16 +71,24 @@ def _evidence(
     return {quantity: values for quantity, values in found.items() if np.isfinite(values[0, 0])}
 
 
+def by_draw(values: np.ndarray, weights: Resamples) -> np.ndarray:
+    """Values in `weights.with_seeds_alone()`, with the reward models as they are and as drawn, as
+    (DRAWS, resamples)."""
+    resamples = len(weights.posts)
+    alone = values[1, resamples:]
+    alone = np.pad(alone, (0, resamples - len(alone)), constant_values=np.nan)
+    return np.stack([*values[:, :resamples], alone])
+
+
 def evaluator_length_coefficient(
     metrics: Mapping[str, np.ndarray], words: np.ndarray, weights: Resamples
 ) -> dict[Quantity, np.ndarray]:
     """The evaluator's length coefficient (see `length_bias`); there is one evaluator, so no seeds
     vary."""
     products = sums_of_products(metrics["reward"], metrics["gold"], words)
-    drawn = np.tensordot(weights.posts.astype(np.float64), products, axes=1)
-    coefficient, _ = length_coefficient(drawn)
-    alone = np.full((1, SEEDS_ALONE + 1), coefficient[0])[:, : len(coefficient)]
-    values = _stacked(np.stack([coefficient] * 2), alone)
+    posts = weights.with_seeds_alone().posts.astype(np.float64)
+    coefficient, _ = length_coefficient(np.tensordot(posts, products, axes=1))
+    values = by_draw(np.stack([coefficient] * 2), weights)
     return {("length coefficient of the evaluator", 0): values}
 
 
@@ -178,13 +176,12 @@ def _values(
     n, values = results.ns[-1], np.stack(list(metrics.values()))
     products = mean_products(centred)
 
-    def chosen(members: np.ndarray, aggregators: list[str], count: np.ndarray) -> np.ndarray:
+    def chosen(members: np.ndarray, aggregators: list[str]) -> np.ndarray:
         unit = unit_of_mean(products[np.ix_(members, members)])
-        posts = np.flatnonzero(weights.posts[count.any(axis=0)].any(axis=0))
-        return _chosen(members, aggregators, centred, unit, n, values, newer, posts)
+        return _chosen(members, aggregators, centred, unit, n, values, newer)
 
     singles = (
-        (chosen(np.array([model]), ["mean"], count).astype(np.float32), count)
+        (chosen(np.array([model]), ["mean"]).astype(np.float32), count)
         for model, count in enumerate(weights.models)
     )
     ways = {"single": [("single", "best_of_n"), *newer.ways(1)]}
@@ -198,7 +195,7 @@ def _values(
         aggregators = list(dict.fromkeys(ranker.aggregator for ranker in of_kind))
         if of_kind:
             drawn = (
-                (chosen(members, aggregators, count), count)
+                (chosen(members, aggregators), count)
                 for members, count in _ensembles(results, of_kind, weights)
             )
             ways[ensemble] = [(name, "best_of_n") for name in aggregators] + newer.ways(2)
@@ -216,8 +213,8 @@ def _ensembles(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every ensemble of the reward models that some resample drew, reassembled from these.
 
-    Yields its members (indices), and how often each resample holds it (draws, resamples): with the
-    reward models as they are, if that is among the draws, and as drawn.
+    Yields its members (indices), and how often each resample holds it (2, resamples): with the
+    reward models as they are, and as drawn.
     """
     rows, members = _redrawn(results, rankers, weights)
     different, which = np.unique(np.sort(members), axis=0, return_inverse=True)
@@ -226,7 +223,7 @@ def _ensembles(
     for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
         held = np.bincount(held_in, minlength=len(weights.posts))
         as_it_is = np.full_like(held, held[0])  # the first resample is the data
-        yield members, np.stack([as_it_is, held])[-weights.models.shape[1] :]
+        yield members, np.stack([as_it_is, held])
 
 
 def _redrawn(
@@ -264,22 +261,19 @@ def _chosen(
     n: int,
     values: np.ndarray,
     newer: Newer,
-    posts: np.ndarray,
 ) -> np.ndarray:
     """What the ensemble of `members` chooses: values (metrics, ways, posts), with each of the
     aggregators by best-of-n, then as the newer rankers do.
 
     centred: (models, posts, samples), standardised rewards; unit: of the members' mean; values:
-    (metrics, posts, samples); posts: those that some resample of it holds. For others it is 0.
+    (metrics, posts, samples).
     """
-    ways = len(aggregators) + len(newer.ways(len(members)))
-    chosen = np.zeros((len(values), ways, values.shape[1]))
-    for start in range(0, len(posts), POSTS_AT_ONCE):
-        part = posts[start : start + POSTS_AT_ONCE]
-        rewards, of_part = centred[members[:, None], part], values[:, part]
+    found = []
+    for start in range(0, values.shape[1], POSTS_AT_ONCE):
+        part = slice(start, start + POSTS_AT_ONCE)
+        rewards, of_part = centred[members, part], values[:, part]
         first = rewards[:, :, :n]
         choices = [AGGREGATORS[name](first).argmax(axis=-1) for name in aggregators]
         by_newer = newer.part(part).values(rewards / unit, n, of_part)
-        chosen[:, : len(choices), part] = pick(of_part, np.stack(choices))
-        chosen[:, len(choices) :, part] = by_newer
-    return chosen
+        found.append(np.concatenate([pick(of_part, np.stack(choices)), by_newer], axis=1))
+    return np.concatenate(found, axis=-1)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.analysis import frontier
-from underspec.analysis.bootstrap import draw
+from underspec.analysis import bootstrap, frontier
 from underspec.analysis.intervals import variance_of
 from underspec.grid import rankers, reward_models
 
@@ -29,7 +28,7 @@ def found(names, kl, reward, resamples=0, by_name=BY_NAME):
     }
     coefficients = list(np.arange(len(kl[0]), 0, -1.0))
     made = frontier.Frontier(every, [0] * len(names), coefficients, values)
-    drawn = frontier.draws(every, MODELS, draw(MODELS, 5, resamples, "base"))
+    drawn = frontier.draws(every, MODELS, bootstrap.draw(MODELS, 5, resamples, "base"))
     return made, drawn, frontier.courses(made, drawn, ["reward"])
 
 
@@ -112,13 +111,18 @@ def test_a_kind_of_one_set_of_pretraining_seeds_keeps_it_and_draws_its_paths():
     np.testing.assert_allclose(drawn.paths[:2].sum(axis=0), 2)
 
 
+@pytest.fixture
+def many_draws_of_seeds(monkeypatch):
+    monkeypatch.setattr(bootstrap, "SEED_DRAWS", 20_000)
+
+
 def values_of(names, values, resamples, by_name=BY_NAME):
     made, drawn, course = found(names, [[1]] * len(names), values, resamples, by_name)
     return dict(frontier.at_equal_kl(made, course, drawn, "reward")), made
 
 
 @pytest.mark.parametrize("names", [SINGLES, [f"finetune-pretrain{i}-mean" for i in range(4)]])
-def test_the_variance_over_seeds_is_that_of_a_mean(names):
+def test_the_variance_over_seeds_is_that_of_a_mean(names, many_draws_of_seeds):
     """Four values of four pretraining seeds: their variance / 4, to 5 % with 20,000 resamples."""
     values = [3.0, 1, 4, 1.5]
     by_kind, made = values_of(names, [[each] for each in values], 20_000)
@@ -129,7 +133,7 @@ def test_the_variance_over_seeds_is_that_of_a_mean(names):
     assert variance.posts == 0
 
 
-def test_the_variance_over_seeds_of_disjoint_ensembles():
+def test_the_variance_over_seeds_of_disjoint_ensembles(many_draws_of_seeds):
     """Two of two pretraining seeds each: half of their variance, as far as P / (P - 1) for P = 4
     pretraining seeds scales that of two up: two thirds."""
     names = [f"pretrain-finetune0-mean-group{group}" for group in (1, 2)]

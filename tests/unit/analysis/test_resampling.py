@@ -34,8 +34,9 @@ def test_reward_models_are_drawn_within_the_pretraining_seeds_that_are_drawn(mod
     assert (drawn.posts.sum(axis=1) == 7).all()
 
 
-def test_any_order_of_the_seeds_is_as_likely():
-    """20,000 resamples: each seed first in a third of them within 5 standard deviations (0.017)."""
+def test_any_order_of_the_seeds_is_as_likely(monkeypatch):
+    """20,000 draws: each seed first in a third of them within 5 standard deviations (0.017)."""
+    monkeypatch.setattr(bootstrap, "SEED_DRAWS", 20_000)
     drawn = bootstrap.draw(reward_models("workshop", [3, 5, 9], [0, 1, 2]), 1, 20_000, "base")
     of_first = drawn.drawn[1:][drawn.drawn_seeds[1:] == 0]
     for position in range(3):
@@ -66,6 +67,18 @@ def test_scales_share_posts_and_not_seeds():
     np.testing.assert_array_equal(base.drawn, bootstrap.draw(FULL, 20, 50, "base").drawn)
 
 
+def test_of_many_resamples_the_seeds_repeat_and_posts_do_not(monkeypatch):
+    monkeypatch.setattr(bootstrap, "SEED_DRAWS", 7)
+    drawn = bootstrap.draw(WORKSHOP, 20, 21, "base")
+    np.testing.assert_array_equal(drawn.drawn[1:], np.tile(drawn.drawn[1:8], (3, 1, 1)))
+    assert len(np.unique(drawn.posts, axis=0)) == 22
+    alone = drawn.with_seeds_alone()
+    assert len(alone.posts) == len(alone.drawn) == alone.models.shape[2] == 22 + 8
+    np.testing.assert_array_equal(alone.models[..., 22:], drawn.models[..., :8])
+    np.testing.assert_array_equal(alone.drawn[22:], drawn.drawn[:8])
+    assert (alone.posts[22:] == 1).all()
+
+
 @pytest.mark.parametrize("seeds", [1, 2, 3, 4, 5])
 def test_distinct_resamples_are_counted(seeds):
     draws = itertools.product(range(seeds), repeat=seeds)
@@ -75,11 +88,11 @@ def test_distinct_resamples_are_counted(seeds):
 
 def statistic(values, drawn):
     """Of values (models, posts): the mean in every resample of posts, of both, and of seeds."""
-    found = []
-    for each in (drawn, drawn.seeds_alone()):
-        means = values @ each.posts.T / values.shape[1]
-        found += [*((each.models * means[:, None]).sum(axis=0) / each.models.sum(axis=0))]
-    return found
+    alone = drawn.with_seeds_alone()
+    means = values @ alone.posts.T / values.shape[1]
+    posts, both = (alone.models * means[:, None]).sum(axis=0) / alone.models.sum(axis=0)
+    resamples = len(drawn.posts)
+    return posts[:resamples], both[:resamples], both[resamples:]
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():

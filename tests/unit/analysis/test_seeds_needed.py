@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from underspec.analysis.intervals import Variance, over_posts_and_seeds, variance_of
-from underspec.analysis.seeds_needed import POWER, power, seeds_needed
+from underspec.analysis.seeds_needed import MOST, POWER, power, seeds_needed
 
 parts = st.floats(1e-6, 1e3) | st.just(0.0)
 variances = st.builds(Variance, parts, parts, st.integers(2, 40))
@@ -24,8 +24,10 @@ def test_it_is_the_smallest_number_with_enough_power(estimate, variance):
         assert power(estimate, variance.with_seeds(needed)) >= POWER
         if needed > variance.pretraining_seeds + 1:
             assert power(estimate, variance.with_seeds(needed - 1)) < POWER
-    elif variance.posts:
-        assert abs(estimate) <= (1.96 + 0.8417) * math.sqrt(variance.posts)
+    else:
+        assert power(estimate, variance.with_seeds(MOST)) < POWER
+        if variance.posts and not variance.seeds:
+            assert abs(estimate) <= (1.96 + 0.8417) * math.sqrt(variance.posts)
 
 
 @given(estimates, variances, st.integers(1, 7))
