@@ -134,6 +134,9 @@ class Found:
         if not any(name.startswith(OF_RLHF) for name, _ in self.evidence.get(scale, {})):
             raise Untested(f"no RLHF at {scale}")
         kinds = sorted({name.partition(" of ")[2] or "single" for name in names})
+        for kind in kinds:
+            if (UNITS_OF_RLHF + kind, 0) not in self.evidence[scale]:
+                raise Missing(f"no policy aligned to rankers of the kind {kind}")
         numbers = [self.quantity(UNITS_OF_RLHF + kind, None, scale)[0, 0] for kind in kinds]
         return replace(self, pretraining_seeds=int(fewest(numbers)), unit="aligned ranker")
 

@@ -265,6 +265,13 @@ def test_a_claim_about_rlhf_that_was_not_run_is_left_out():
     assert rows[0]["reason"] == "this experiment has no reward of single"
 
 
+def test_rlhf_that_lacks_a_kind_of_ranker_says_which():
+    what = found({("RLHF reward of single", 0): 1.0, ("RLHF units of single", 0): 3.0})
+    row = judge(claim(more="RLHF reward of pretrain mean", less="RLHF reward of single"), what)
+    lacking = "no policy aligned to rankers of the kind pretrain mean"
+    assert row["reason"] == f"this experiment has {lacking}"
+
+
 def test_a_difference_that_no_resample_changes_decides_nothing():
     what = found({})
     what.evidence["base"]["x", 0] = np.full((3, 201), 0.5)
