@@ -13,6 +13,7 @@ scaled so that samples end early and late, as a policy's do. Ratios are of CPU-s
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -179,6 +180,7 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, help="folder for rlhf_step.csv")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    logging.disable(logging.WARNING)  # that texts are truncated: random tokens often are
     keep_freed_memory()
     print(f"{cpu()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}")
     table = main(options.settings, options.repeats)

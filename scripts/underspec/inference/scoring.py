@@ -46,16 +46,19 @@ class Scorer:
 
     @torch.inference_mode()
     def __call__(
-        self, posts: list[np.ndarray], candidates: list[list[np.ndarray]]
+        self,
+        posts: list[np.ndarray],
+        candidates: list[list[np.ndarray]],
+        progress: Progress | None = None,
     ) -> list[np.ndarray]:
-        """As `score`."""
+        """As `score`, which shows its progress."""
         names = [f"post {i}" for i in range(len(posts))]
         check_ids(names, posts, self.vocabulary)
         for name, texts in zip(names, candidates, strict=True):
             check_ids([f"a candidate of {name}"] * len(texts), texts, self.vocabulary)
         distinct, inverses = zip(*map(_distinct, candidates), strict=True)
         rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
-        done, progress = 0, Progress(log, len(posts))
+        done = 0
         for batch in _batches(posts, distinct, self.tokens_at_once, self.max_posts):
             texts = [distinct[i] for i in batch]
             for i, values in zip(
@@ -63,7 +66,8 @@ class Scorer:
             ):
                 rewards[i] = values[inverses[i]]
             done += len(batch)
-            progress.show(done, f"{done} of {len(posts)} posts scored")
+            if progress:
+                progress.show(done, f"{done} of {len(posts)} posts scored")
         if not all(np.isfinite(values).all() for values in rewards):
             raise ArtifactError(
                 "the reward model's rewards are not finite: its weights are damaged"
@@ -90,7 +94,7 @@ def score(
     or has ids outside of the vocabulary, or if a reward is not finite.
     """
     longest = max(map(len, posts)), max(len(ids) for texts in candidates for ids in texts)
-    return Scorer(model.eval(), longest)(posts, candidates)
+    return Scorer(model.eval(), longest)(posts, candidates, Progress(log, len(posts)))
 
 
 def _batches(
