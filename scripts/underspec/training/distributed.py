@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
 
@@ -51,17 +51,22 @@ def whole_model(
 
     Ends the other processes' part in the training. `trained` comes from `distribute`.
     """
+    model = accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
     if not distributed.is_initialized():
-        return accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
-    weights = get_model_state_dict(
-        trained, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
-    )
-    config = accelerator.unwrap_model(trained).config
+        return model
+    # Gloo's thread needs the GIL to let go of the last step's tensors, and whoever deletes the DDP
+    # model waits for that thread while it holds the GIL.
+    accelerator.wait_for_everyone()
+    weights = None
+    if isinstance(trained, FSDPModule):
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(trained, options=options)
     accelerator.end_training()
     if not accelerator.is_main_process:
         return None
-    model = kind(config)
-    model.load_state_dict(weights)
+    if weights:
+        model = kind(model.config)
+        model.load_state_dict(weights)
     return model.to(accelerator.device)
 
 

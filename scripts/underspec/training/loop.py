@@ -48,8 +48,9 @@ class Objective:
     sum over the `terms(batch)` terms (tokens or pairs). A step's loss is the mean over the terms of
     the whole batch, however many processes share it. `settings` identify the data and the loss: a
     run only resumes from checkpoints with the same settings. `measures(batch)` are sums over the
-    terms, whose means are logged beside the loss. What samples from the model in training may
-    depend on its weights too: `batch` and `measures` are called before the step's update.
+    terms, whose means are logged beside the loss, in about `logged` rows. What samples from the
+    model in training may depend on its weights too: `batch` and `measures` are called before the
+    step's update.
     """
 
     batch: Callable[[int, range], Batch]
@@ -57,6 +58,7 @@ class Objective:
     terms: Callable[[Batch], int | Tensor]
     settings: dict = field(default_factory=dict)
     measures: Callable[[Batch], dict[str, float]] = lambda batch: {}
+    logged: int = 100
 
     def batches(self, step: int, micro_batches: list[range]) -> list[Batch]:
         """The rows of a process in micro-batches."""
@@ -114,7 +116,8 @@ def train(
             torch.manual_seed(stream_seed(seed, DROPOUT, step, accelerator.process_index))
             for group in optimizer.param_groups:
                 group["lr"] = _rate(recipe, step)
-            logged = (step + 1) % max(1, recipe.steps // 100) == 0 or step + 1 == recipe.steps
+            every = max(1, recipe.steps // objective.logged)
+            logged = (step + 1) % every == 0 or step + 1 == recipe.steps
             measures = _measures(accelerator, objective, batches, terms) if logged else {}
             loss = _backward(accelerator, trained, objective, batches, terms)
             norm = nn.utils.clip_grad_norm_(trained.parameters(), 1.0)

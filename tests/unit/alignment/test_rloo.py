@@ -193,3 +193,11 @@ def test_a_run_with_another_reward_does_not_resume(tmp_path):
         for changed in ({}, {"samples": 3}, {"coefficient": 0.4}, {"posts": POSTS[:2]})
     }
     assert len(digests) == 4
+
+
+def test_the_log_has_a_row_every_few_steps(tmp_path):
+    """The exact divergence, which it holds, is dear."""
+    model = toy.policy()
+    recipe = replace(RECIPE, steps=51)
+    _, rows = train(model, objective_of(model, reward_by(rewards_of())), recipe, 0, tmp_path, 1e9)
+    assert [row["step"] for row in rows] == [*range(2, 51, 2), 51]

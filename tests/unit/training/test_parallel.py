@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from underspec.alignment.policy import AlignedPolicy
+from underspec.alignment.rloo import rloo
 from underspec.errors import UserError
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import new_t5, t5_config
@@ -49,10 +51,19 @@ def task(name):
         model = RewardModel(t5_config(SHAPE, VOCABULARY))
         return model, preference(texts(0), texts(1), texts(2), RECIPE.batch, 0, 0.01)
     model = new_t5(SHAPE, VOCABULARY, 0)
+    if name == "rlhf":
+        policy = AlignedPolicy(model.config, (9, 8), model.eval())
+        settings = {"posts": texts(0), "batch": RECIPE.batch, "samples": 8, "coefficient": 0.01}
+        return policy, rloo(policy, policy.frozen(), low_tokens, seed=0, identity={}, **settings)
     if name == "sft":  # processes have different numbers of target tokens
         return model, sft(texts(0), texts(1), RECIPE.batch, 0)
     tokens = np.random.default_rng(0).integers(3, 30, 2000)
     return model, denoising([tokens], VOCABULARY - 1, RECIPE.batch, 0, 12, 0.15, 3.0)
+
+
+def low_tokens(posts, samples):
+    """The share of a sample's tokens in the lower half of the vocabulary."""
+    return np.array([[(ids < VOCABULARY / 2).mean() for ids in own] for own in samples])
 
 
 def run(name, recipe, layout, checkpoints, output, stop_at=None):
@@ -162,6 +173,22 @@ def test_two_processes_train_what_one_trains(tmp_path, alone, name, layout):
     assert by_two(*arguments) == [0, 0]
     expected = alone(name)
     assert expected["rows"][-1]["loss"] < expected["rows"][0]["loss"] - 0.05
+    assert_alike(tmp_path / "output.pt", expected)
+
+
+@pytest.mark.parametrize("layout", ["replicated", "in micro-batches"])
+def test_two_processes_share_the_samples_of_rlhf(tmp_path, alone, layout):
+    """Every process draws for its own posts. Its loss is no sum of many terms of one sign, so
+    rewards, which rise, are compared too.
+    """
+    recipe = replace(RECIPE, learning_rate=3e-2)
+    arguments = ("rlhf", recipe, LAYOUTS[layout], tmp_path / "c", tmp_path / "output.pt")
+    assert by_two(*arguments) == [0, 0]
+    expected = alone("rlhf", recipe)
+    rewards = [row["reward"] for row in expected["rows"]]
+    assert np.mean(rewards[-4:]) > np.mean(rewards[:4]) + 0.1
+    found = [row["reward"] for row in torch.load(tmp_path / "output.pt")["rows"]]
+    np.testing.assert_allclose(found, rewards, atol=1e-6)
     assert_alike(tmp_path / "output.pt", expected)
 
 
