@@ -1,4 +1,4 @@
-# In: posts, samples/, scores/, rerank/, tables/, figures/, claims.csv.
+# In: posts, samples/, scores/, rerank/, diagnostics/, tables/, figures/, claims.csv.
 # Out: report/overview.html and report/samples.html, self-contained pages made from the templates in
 # reports/pages; report/opening.html, the first page of the report.
 
@@ -26,6 +26,15 @@ MODELS = BUNDLED["models"] + [
     *(pretrained(*one) for one in pretrained_checkpoints(config) if not config["bundle"]),
 ]
 SHIPPED = shipped_verdicts(HERE, config)
+# The aligned policies that the sample browser shows: all others would make the page too long.
+BROWSED = {
+    "rankers": {
+        scale: [each.name for each in grid.first_of_kinds(BY_NAME[name] for name in names)]
+        for scale, names in aligned_rankers(config).items()
+    },
+    "kl_coefficients": config["rlhf"]["kl_coefficients"],
+    "seeds": config["rlhf"]["seeds"][:1],
+}
 
 
 rule overview:
@@ -78,6 +87,11 @@ rule browser:
     input:
         MATRIX,
         [made(f"scores/{path}.parquet") for path in CHEAPER_TABLES],
+        expand(
+            made("{kind}/aligned/{policy.name}.parquet"),
+            kind=["samples", "scores", "diagnostics"],
+            policy=grid.alignments(**BROWSED),
+        ),
         PAGE_PARTS,
         posts=made("data/posts.parquet"),
         samples=made("samples/best_of_n.parquet"),
@@ -98,6 +112,8 @@ rule browser:
         call=call("browser"),
         settings=settings(
             **FOLDERS,
+            **ALIGNED_FOLDERS,
+            aligned=BROWSED,
             design=DESIGN,
             newer=config["newer_rankers"],
             cheaper=config["cheaper_ensembles"],

@@ -35,9 +35,7 @@ rule rlhf_tables:
         call=call("rlhf_tables"),
         settings=settings(
             **FOLDERS,
-            aligned_samples=made("samples/aligned"),
-            aligned_scores=made("scores/aligned"),
-            aligned_diagnostics=made("diagnostics/aligned"),
+            **ALIGNED_FOLDERS,
             design={key: value for key, value in DESIGN.items() if key != "scales"},
             aligned={
                 "rankers": aligned_rankers(config),

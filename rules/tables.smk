@@ -28,6 +28,9 @@ FOLDERS = {
     "scores": made("scores"),
     "choices": made("rerank"),
 }
+ALIGNED_FOLDERS = {
+    f"aligned_{kind}": made(f"{kind}/aligned") for kind in ("samples", "scores", "diagnostics")
+}
 # What judges the choices.
 EVALUATOR_SCORES = made(f"scores/{EVALUATOR}.parquet")
 GOLD_SCORES = made("scores/gold.parquet") if HAS_GOLD else []

@@ -4,6 +4,7 @@ from typing import Annotated
 import pandas as pd
 
 from underspec.analysis import newer_rankers
+from underspec.analysis.aligned_policies import AlignedTables
 from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import SAMPLES, read_posts, read_table
@@ -12,6 +13,7 @@ from underspec.command import command
 from underspec.config import sections
 from underspec.report.look import face
 from underspec.report.pages import write_page
+from underspec.report.policy_texts import read_policy_texts
 from underspec.report.sample_browser import browsable
 
 
@@ -25,6 +27,10 @@ def browser(
     diagnostics: Path,
     evaluator_scores: Path,
     gold_scores: Path | None = None,
+    aligned_samples: Path,
+    aligned_scores: Path,
+    aligned_diagnostics: Path,
+    aligned: Annotated[dict, sections.Alignments],
     design: Annotated[dict, sections.Experiment],
     newer: Annotated[dict, sections.NewerRankers],
     cheaper: Annotated[dict, sections.CheaperEnsembles],
@@ -32,11 +38,13 @@ def browser(
     template: Path,
     output: Path,
 ) -> None:
-    """Write the sample browser: posts, what rankers pick, and what reward models think of it.
+    """Write the sample browser: posts, what rankers pick and aligned policies write, and what
+    reward models think of it.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; gold_scores: if there is a gold rater; design: keys of the config; newer, cheaper: its
-    newer_rankers and cheaper_ensembles.
+    ranker; gold_scores: if there is a gold rater; aligned_samples, ...: folders that have
+    {name}.parquet of the aligned policies; aligned: which of them to show, of the first of these
+    seeds; design: keys of the config; newer, cheaper: its newer_rankers and cheaper_ensembles.
     """
     results = read_results(
         samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
@@ -46,12 +54,20 @@ def browser(
     similarity = read_diagnostics(diagnostics, rows)["similarity"]
     ensembles = cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"])
     which = ensembles, design["aggregators"]
+    policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
+    path = aligned["kl_coefficients"], aligned["seeds"][0]
     data = browsable(
         results,
         rows.matrix(drawn["text"]),
         by_id.loc[rows.post_ids].reset_index(),
         newer_rankers.read(newer, similarity),
         [read_cheaper(scores, each, rows, *which) for each in results.scales if ensembles],
+        [
+            read_policy_texts(
+                policies, diagnostics, results, each, aligned["rankers"].get(each.scale, []), *path
+            )
+            for each in results.scales
+        ],
     )
     sizes = pd.DataFrame(data["scales"]).rename(columns={"name": "scale"})
     write_page(template, output, data=data, face=face(sizes, experiment))

@@ -4,6 +4,7 @@ A *ranker* is whatever picks the best of n samples: a reward model, or an ensemb
 aggregator. Everything here is per scale; all scales have the same grid.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -117,6 +118,14 @@ def _ensembles(
         for group in range(1, groups + 1)
         for aggregator in aggregators
     ]
+
+
+def first_of_kinds(some_rankers: Iterable[Ranker]) -> list[Ranker]:
+    """The first ranker of each ensemble and aggregator."""
+    found: dict[tuple[str, str | None], Ranker] = {}
+    for ranker in some_rankers:
+        found.setdefault((ranker.ensemble, ranker.aggregator), ranker)
+    return list(found.values())
 
 
 def ensemble_sizes(every_ranker: list[Ranker]) -> dict[str, int]:

@@ -323,6 +323,99 @@ def test_newer_rankers_are_shown_with_their_probabilities(samples):
     assert text(samples, "heading").startswith("Best of ")
 
 
+@pytest.fixture
+def rlhf(samples):
+    """The embedded data of a report with aligned policies."""
+    data = embedded(samples)
+    if not data["kl_coefficients"]:
+        pytest.skip("this experiment has no RLHF")
+    return data
+
+
+def shown_post(samples, data):
+    name = text(samples, "name").removeprefix("Post ")
+    return next(post for post in data["posts"] if post["id"] == name)
+
+
+def policy_rows(samples):
+    """Of each row: the chips, what else is said of the policy, the text, and the numbers."""
+    return samples.execute_script(
+        """return [...document.querySelectorAll("#policies tbody tr")].map(row => [
+          [...row.cells[0].querySelectorAll(".chip")].map(chip => chip.textContent),
+          row.cells[0].querySelector(".about").textContent,
+          row.cells[1].textContent,
+          [...row.cells].slice(2).map(cell => cell.textContent)])"""
+    )
+
+
+def check_policy_rows(samples, data, scale, paths):
+    post = shown_post(samples, data)
+    points = post["aligned"][scale]
+    texts = [each if each.strip() else "(empty text)" for each in post["texts"]]
+    shown = [points[path][point] for point in range(1, len(points[0])) for path in paths]
+    shown.insert(0, points[paths[0]][0])
+    rows = policy_rows(samples)
+    assert [len(chips) for chips, *_ in rows] == [0] + [1] * (len(rows) - 1)
+    assert [row[2] for row in rows] == [texts[text] for text, *_ in shown]
+    read = [[cell.replace("−", "-").lstrip("≤ ") for cell in cells] for *_, cells in rows]
+    assert {len(cells) for cells in read} == {len(["KL", "own", *data["judges"]])}
+    assert (read[0][1] == "–") == (len(paths) > 1)  # own reward, of which ranker?
+    for cells, (_, *values) in zip(read[1:], shown[1:], strict=True):
+        assert [float(cell) for cell in cells] == pytest.approx(values, abs=0.0051)
+    coefficients = [float(about.split()[-1]) for _, about, *_ in rows if "KL coeff" in about]
+    assert coefficients == sorted(data["kl_coefficients"] * len(paths), reverse=True)
+
+
+def test_aligned_policies_are_shown_from_weak_to_strong(samples, rlhf):
+    for scale, about in enumerate(rlhf["scales"]):
+        select(samples, "scale", about["name"])
+        table = samples.find_element(By.ID, "policies")
+        assert table.is_displayed() == bool(about["aligned"])
+        assert samples.find_element(By.ID, "path").is_displayed() == bool(about["aligned"])
+        assert samples.find_element(By.ID, "unaligned").is_displayed() != bool(about["aligned"])
+        if not about["aligned"]:
+            continue
+        usual, *others = samples.find_elements(By.CSS_SELECTOR, "#path option")
+        kinds = [about["rankers"][index]["ensemble"] for index in about["aligned"]]
+        chips = {chip for (chip, *_), *_ in policy_rows(samples)[1:]}
+        assert len(chips) == len(set(kinds))
+        if len(kinds) == len(set(kinds)):
+            check_policy_rows(samples, rlhf, scale, list(range(len(kinds))))
+        labels = [option.get_property("text") for option in others]
+        for path, label in enumerate(labels):
+            select(samples, "path", label)
+            check_policy_rows(samples, rlhf, scale, [path])
+            assert {chip for (chip, *_), *_ in policy_rows(samples)[1:]} == {label}
+        select(samples, "path", usual.get_property("text"))
+        samples.execute_script("document.getElementById('rlhf').scrollIntoView()")
+        screenshot(samples, "after RLHF")
+        assert overflowing(samples) <= 0
+
+
+def test_search_finds_what_aligned_policies_write(samples, rlhf):
+    def others(post):
+        texts = post["texts"][: len(post["samples"])]
+        return [post["id"], post["post"], post["reference"], *texts]
+
+    wanted, post = max(
+        (
+            (text, post)
+            for post in rlhf["posts"]
+            for text in post["texts"][len(post["samples"]) :]
+            if not any(text.lower() in other.lower() for other in others(post))
+        ),
+        key=lambda found: len(found[0]),
+    )
+    samples.find_element(By.ID, "search").send_keys(wanted)
+    matching = [
+        each
+        for each in rlhf["posts"]
+        if any(wanted.lower() in one.lower() for one in [*others(each), *each["texts"]])
+    ]
+    assert position(samples)[1] == len(matching)
+    assert shown_post(samples, rlhf) in matching
+
+
 def test_the_first_posts_are_those_that_part_reward_models_most(samples):
     data = embedded(samples)
     name = text(samples, "name").removeprefix("Post ")

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.grid import GRIDS, RewardModel, ensemble_sizes, rankers, reward_models
+from underspec.grid import (
+    GRIDS,
+    RewardModel,
+    ensemble_sizes,
+    first_of_kinds,
+    rankers,
+    reward_models,
+)
 
 SEEDS = st.lists(st.integers(0, 50), min_size=1, max_size=5, unique=True)
 MANY_SEEDS = st.lists(st.integers(0, 50), min_size=1, max_size=12, unique=True)
@@ -113,3 +120,19 @@ def test_the_grid_loads_without(heavy):
     code = f"import sys; sys.path.insert(0, {str(scripts)!r}); import underspec.grid; "
     code += f"sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(
+    st.data(), st.permutations(rankers(reward_models("full", [0, 1], [0, 1]), ["mean", "min"], 2))
+)
+def test_the_first_of_each_kind_comes_before_others_of_it(data, order):
+    some = order[: data.draw(st.integers(0, len(order)))]
+    first = first_of_kinds(some)
+
+    def kinds(of):
+        return [(ranker.ensemble, ranker.aggregator) for ranker in of]
+
+    assert len(set(kinds(first))) == len(first)
+    assert set(kinds(first)) == set(kinds(some))
+    for ranker in first:
+        assert some.index(ranker) == kinds(some).index((ranker.ensemble, ranker.aggregator))

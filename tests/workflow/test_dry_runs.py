@@ -1,5 +1,6 @@
 """The DAG as a user meets it before anything runs. Dry runs: a few seconds each."""
 
+import json
 import re
 import subprocess
 import sys
@@ -85,6 +86,24 @@ def test_tables_of_rlhf_are_made_only_if_the_config_asks_for_it(tmp_path):
     assert scheduled(REPOSITORY, *SMOKE, "--forceall", "all") >= made
     without = overlay(tmp_path, {"rlhf": {"rankers": {"base": [], "large": []}}})
     assert not scheduled(REPOSITORY, *without, "--forceall", "all") & {*made, "align"}
+
+
+def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
+    """Of experiments/rlhf.yaml, which has dozens: the page has to stay small."""
+    page = "results/rlhf/report/samples.html"
+    done = snakemake(REPOSITORY, "-n", "-p", page, "--configfile", "experiments/rlhf.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (command,) = re.findall(r"python scripts/browser\.py .*", done.stdout)
+    aligned = json.loads(re.search(r"--aligned '(.*?)'", command)[1])
+    assert aligned["seeds"] == [130] and len(aligned["kl_coefficients"]) == 6
+    assert aligned["rankers"]["large"] == [
+        *("single-pretrain130-finetune130", "finetune-pretrain130-mean"),
+        "pretrain-finetune130-mean",
+    ]
+    assert len(aligned["rankers"]["base"]) == 9  # single, and four aggregators of two ensembles
+    job = re.search(r"rule browser:.*?input: (.*?)\n", done.stdout, re.DOTALL)[1]
+    read = [path for path in job.split(", ") if "/samples/aligned/" in path]
+    assert len(read) == (9 + 3) * 6 and all("-seed130." in path for path in read)
 
 
 @pytest.mark.parametrize(

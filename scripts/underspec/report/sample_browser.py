@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from underspec.analysis.newer_rankers import Newer, chances
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import pick
 from underspec.report.look import LABELS
+from underspec.report.policy_texts import PolicyTexts
 
 SHOWN_N = (1, 4, 16, 64)
 MOST_POSTS = 300
@@ -22,15 +24,18 @@ def browsable(
     posts: pd.DataFrame,
     newer: Newer,
     cheaper: Sequence[ScaleResults] = (),
+    aligned: Sequence[Sequence[PolicyTexts]] = (),
     most: int = MOST_POSTS,
 ) -> dict:
     """Posts, their candidates and every reward of these, as JSON can hold them.
 
     samples: the texts (posts, samples); posts: post_id, post and reference in the same order;
-    cheaper: the cheaper ensembles of each scale, if there are any. A candidate is a text that some
-    ranker of the grid picks at one of the n shown, that newer rankers or cheaper ensembles of some
-    kind take with at least SHOWN_CHANCE, or the policy's own sample (the first one). Rewards are
-    those above the mean of the post's samples, for reward models, evaluator and gold rater alike.
+    cheaper: the cheaper ensembles of each scale, if there are any; aligned: what aligned policies
+    of each scale write, if there are any, all with the same KL coefficients. A candidate is a text
+    that some ranker of the grid picks at one of the n shown, that newer rankers or cheaper
+    ensembles of some kind take with at least SHOWN_CHANCE, or the policy's own sample (the first
+    one). A post's texts are its candidates, then other texts of aligned policies. Rewards are those
+    above the mean of the post's samples, for reward models, evaluator and gold rater alike.
     Of more than `most` posts, half are those on which reward models part most at the largest n, on
     the average over scales, and half are drawn at random.
     """
@@ -51,13 +56,15 @@ def browsable(
     of_grid, of_cheaper = (_kinds(scales[:1]) for scales in (results.scales, cheaper))
     names, kinds = [*newer.parameters, *of_cheaper], of_grid + of_cheaper
     taken = [_taken(each, names, kinds, len(ns), first[kept]) for each in by_sample]
+    aligned = aligned or [[] for _ in results.scales]
     return {
         "ns": ns,
         "newer": [LABELS.get(name, name) for name in names],
         "kinds": kinds,
         "shown_chance": SHOWN_CHANCE,
         "posts_in_all": len(posts),
-        "scales": [_about(scale) for scale in results.scales],
+        "kl_coefficients": next((each.kl_coefficients for each in chain(*aligned)), []),
+        "scales": [_about(*each) for each in zip(results.scales, aligned, strict=True)],
         "judges": list(judges),
         "posts": [
             _post(
@@ -68,6 +75,10 @@ def browsable(
                 [each[:, post] for each in rewards],
                 [each[post] for each in judges.values()],
                 apart[..., post],
+                [
+                    [(each.texts[:, post], each.values[:, post]) for each in of_scale]
+                    for of_scale in aligned
+                ],
             )
             for i, post in enumerate(kept)
         ],
@@ -159,7 +170,7 @@ def _kinds(scales: Sequence[ScaleResults]) -> list[str]:
     return list(dict.fromkeys(ranker.ensemble for scale in scales for ranker in scale.rankers))
 
 
-def _about(scale: ScaleResults) -> dict:
+def _about(scale: ScaleResults, aligned: Sequence[PolicyTexts]) -> dict:
     seeds = [(model.pretrain_seed, model.finetune_seed) for model in scale.models]
     rankers = [
         {
@@ -170,7 +181,10 @@ def _about(scale: ScaleResults) -> dict:
         for ranker in scale.rankers
     ]
     about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds}
-    return about | {"rankers": rankers}
+    return about | {
+        "rankers": rankers,
+        "aligned": [scale.rankers.index(each.ranker) for each in aligned],
+    }
 
 
 def _post(
@@ -181,24 +195,35 @@ def _post(
     rewards: list[np.ndarray],
     judges: list[np.ndarray],
     apart: np.ndarray,
+    aligned: list[list[tuple[np.ndarray, np.ndarray]]],
 ) -> dict:
-    """One post; `picks`, `taken`, `rewards` and `apart` by scale. The policy's sample is candidate
-    0."""
+    """One post; `picks`, `taken`, `rewards`, `apart` and `aligned` (texts and values of each point,
+    by ranker) by scale. The policy's sample is candidate 0."""
     often = [each >= SHOWN_CHANCE for each in taken]
     likely = [np.nonzero(each)[-1] for each in often]
     candidates = np.unique(np.concatenate([[0], *(each.ravel() for each in picks), *likely]))
+    codes = {text: code for code, text in enumerate(texts[candidates].tolist())}
+    points = [[_points(*each, codes) for each in of_scale] for of_scale in aligned]
     return {
         "id": post["post_id"],
         "post": post["post"],
         "reference": post["reference"],
-        "texts": texts[candidates].tolist(),
+        "texts": list(codes),
         "samples": candidates.tolist(),
         "picks": [np.searchsorted(candidates, each).tolist() for each in picks],
         "taken": [_listed(each, candidates) for each in taken],
         "rewards": [_rounded(each[:, candidates].T) for each in rewards],
         "judges": [_rounded(each[candidates]) for each in judges],
         "apart": _rounded(apart),
+        "aligned": points,
     }
+
+
+def _points(texts: np.ndarray, values: np.ndarray, codes: dict[str, int]) -> list[list]:
+    """Which text, and the values, of every point of a path; a text that is not in `codes` is
+    added."""
+    found = [codes.setdefault(text, len(codes)) for text in texts.tolist()]
+    return [[text, *point] for text, point in zip(found, _rounded(values), strict=True)]
 
 
 def _listed(taken: np.ndarray, candidates: np.ndarray) -> list:

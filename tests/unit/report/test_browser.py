@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fake_aligned import ALIGNED, make_aligned, of_aligned
 from fake_results import (
     DESIGN,
     MODELS,
@@ -25,6 +26,7 @@ from test_evidence_tables import diagnose
 
 from browser import browser
 from underspec.analysis import newer_rankers
+from underspec.analysis.statistics import kl_bound
 from underspec.artifacts import POSTS as POSTS_SCHEMA
 from underspec.artifacts import write_table
 from underspec.errors import ArtifactError
@@ -40,6 +42,9 @@ from underspec.report.sample_browser import (
 
 TEMPLATE = Path(__file__).parents[3] / "reports" / "pages" / "samples.html"
 NS = [1, 4, 16]
+NO_RLHF = ALIGNED | {"rankers": {}}
+SOME_RANKERS = {"small": ["single-pretrain1-finetune0", "pretrain-finetune0-min"]}
+RLHF_AT_SMALL = ALIGNED | {"rankers": SOME_RANKERS}
 
 
 def posts_table(posts=POSTS):
@@ -172,8 +177,7 @@ def test_cheaper_ensembles_can_be_chosen_like_newer_rankers(results, data, tmp_p
     folder = shutil.copytree(results, tmp_path / "results")
     for about in data["scales"]:
         cheaper = score_cheaper(folder, about["name"])
-    html = write(folder, tmp_path / "samples.html", cheaper)
-    found = json.loads(html.split('id="data">')[1].split("</script>")[0])
+    found = embedded(write(folder, tmp_path / "samples.html", cheaper=cheaper))
     assert found["newer"] == [*data["newer"], "WARM", "multi-head ensemble"]
     assert found["kinds"] == [*data["kinds"], "warm", "multihead"]
     same = {"warm": "single-pretrain0-finetune0", "multihead": "finetune-pretrain0-mean"}
@@ -231,11 +235,12 @@ def test_above_mean_of_single_precision():
     assert above_mean(rewards).tolist() == [[-0.5, 0.5]]
 
 
-def write(results, output, cheaper=NO_CHEAPER):
+def write(results, output, cheaper=NO_CHEAPER, aligned=NO_RLHF, gold=True):
     browser(
         **of_grid(results),
-        **judges(results),
-        diagnostics=results / "diagnostics.parquet",
+        **judges(results, gold),
+        **of_aligned(results),
+        aligned=aligned,
         posts=results / "data" / "posts.parquet",
         design=DESIGN,
         newer=NEWER,
@@ -247,10 +252,14 @@ def write(results, output, cheaper=NO_CHEAPER):
     return output.read_text()
 
 
+def embedded(html):
+    """The page's data; NaN and infinity, which browsers do not read, are no JSON."""
+    return json.loads(html.split('id="data">')[1].split("</script>")[0], parse_constant=pytest.fail)
+
+
 def test_the_page_is_whole_whatever_the_texts_hold(results, data, tmp_path):
     html = write(results, tmp_path / "report" / "samples.html")
-    script = html.split('id="data">')[1].split("</script>")[0]
-    assert json.loads(script) == json.loads(json.dumps(data))
+    assert embedded(html) == json.loads(json.dumps(data))
     assert "tiny · not at paper scale" in html
     assert "http" not in html
 
@@ -261,3 +270,136 @@ def test_posts_that_are_missing_are_named(results, tmp_path):
         (tmp_path / name).symlink_to(results / name)
     with pytest.raises(ArtifactError, match=r"posts\.parquet: lacks posts.*post11"):
         write(tmp_path, tmp_path / "samples.html")
+
+
+@pytest.fixture(scope="module")
+def rlhf(tmp_path_factory):
+    """A results folder with aligned policies."""
+    folder = tmp_path_factory.mktemp("rlhf")
+    make_results(folder, DESIGN)
+    make_aligned(folder, DESIGN)
+    write_table(posts_table(), folder / "data" / "posts.parquet", POSTS_SCHEMA)
+    return folder
+
+
+def of_policy(folder, scale, ranker, coefficient, seed=0):
+    """All tables of an aligned policy as one, by post_id and sample_index."""
+    name = f"aligned/{scale}/{ranker}/kl{coefficient}-seed{seed}.parquet"
+    tables = [
+        pd.read_parquet(folder / kind / name).set_index(["post_id", "sample_index"])
+        for kind in ("samples", "scores", "diagnostics")
+    ]
+    return pd.concat(tables, axis=1)
+
+
+@pytest.mark.parametrize("aligned", [ALIGNED, RLHF_AT_SMALL], ids=["both scales", "one scale"])
+def test_paths_lead_from_the_sft_policy_to_the_smallest_coefficient(rlhf, tmp_path, aligned):
+    world, found = read_world(rlhf), embedded(write(rlhf, tmp_path / "a.html", aligned=aligned))
+    assert found["kl_coefficients"] == [0.8, 0.2, 0.05]
+    for scale, about in enumerate(found["scales"]):
+        names = aligned["rankers"].get(about["name"], [])
+        assert [list(RANKERS)[index] for index in about["aligned"]] == names
+        for path, name in enumerate(names):
+            policies = [of_policy(rlhf, about["name"], name, each) for each in (0.8, 0.2, 0.05)]
+            of_sft = [
+                pd.Series(world["reward"][about["name"], member.name])
+                for member in RANKERS[name].members
+            ]
+            constants = [rewards.mean() for rewards in of_sft]
+            combined = np.min if RANKERS[name].aggregator == "min" else np.mean
+
+            def own(rewards, constants=constants, combined=combined):
+                return combined(np.subtract(rewards, constants))
+
+            for post in found["posts"]:
+                id_ = post["id"]
+                sft = pd.DataFrame(
+                    {
+                        "own": [own([each[id_, i] for each in of_sft]) for i in range(16)],
+                        "evaluator": [world["evaluator"][id_, i] for i in range(16)],
+                        "gold": [world["gold"][id_, i] for i in range(16)],
+                    }
+                )
+                best = world["choice"][about["name"], name][id_, 16]
+                expected = [
+                    (world["text"][id_, 0], 0.0, *(sft.loc[0] - sft.mean())),
+                    (world["text"][id_, best], kl_bound(16), *(sft.loc[best] - sft.mean())),
+                ]
+                for policy in policies:
+                    first = policy.loc[id_, 0]
+                    rewards = [first[member.name] for member in RANKERS[name].members]
+                    gains = [own(rewards), first["evaluator"], first["gold"]] - sft.mean()
+                    expected.append((first["text"], first["kl"], *gains))
+                points = post["aligned"][scale][path]
+                assert len(points) == len(expected)
+                for (text, *values), (expected_text, *numbers) in zip(
+                    points, expected, strict=True
+                ):
+                    assert post["texts"][text] == expected_text
+                    assert values == pytest.approx(numbers, abs=0.0051)
+
+
+def test_at_a_scale_without_rlhf_there_are_no_paths(rlhf, tmp_path):
+    html = write(rlhf, tmp_path / "samples.html", aligned=RLHF_AT_SMALL)
+    found = embedded(html)
+    assert 'id="rlhf"' in html
+    assert [len(about["aligned"]) for about in found["scales"]] == [2, 0]
+    assert all([len(each) for each in post["aligned"]] == [2, 0] for post in found["posts"])
+
+
+def test_without_rlhf_nothing_of_it_is_on_the_page(rlhf, tmp_path):
+    html = write(rlhf, tmp_path / "samples.html")
+    found = embedded(html)
+    assert 'id="rlhf"' not in html and "After RLHF" not in html
+    assert found["kl_coefficients"] == []
+    assert all(post["aligned"] == [[], []] for post in found["posts"])
+
+
+def test_what_rankers_pick_is_the_same_with_and_without_rlhf(rlhf, tmp_path):
+    without = embedded(write(rlhf, tmp_path / "without.html"))
+    found = embedded(write(rlhf, tmp_path / "with.html", aligned=ALIGNED))
+    for post, before in zip(found["posts"], without["posts"], strict=True):
+        assert post["texts"][: len(before["texts"])] == before["texts"]
+        same = post.keys() - {"texts", "aligned"}
+        assert {key: post[key] for key in same} == {key: before[key] for key in same}
+
+
+def test_a_text_of_a_post_is_stored_once(rlhf, tmp_path):
+    """Here policies write the same texts again and again, some of them the SFT policy's."""
+    found = embedded(write(rlhf, tmp_path / "samples.html", aligned=ALIGNED))
+    shared = 0
+    for post in found["posts"]:
+        assert len(set(post["texts"])) == len(post["texts"])
+        written = {text for paths in post["aligned"] for points in paths for text, *_ in points}
+        assert written >= set(range(len(post["samples"]), len(post["texts"])))
+        later = [each[0] for paths in post["aligned"] for points in paths for each in points[2:]]
+        shared += len(later) - len(set(later))
+    assert shared > 0
+
+
+def test_an_empty_text_is_kept(rlhf, tmp_path):
+    folder = shutil.copytree(rlhf, tmp_path / "results")
+    name = "aligned/small/pretrain-finetune0-min/kl0.05-seed0.parquet"
+    table = pd.read_parquet(folder / "samples" / name)
+    table.assign(text="").to_parquet(folder / "samples" / name, index=False)
+    found = embedded(write(folder, tmp_path / "samples.html", aligned=RLHF_AT_SMALL))
+    assert {post["texts"][post["aligned"][0][1][-1][0]] for post in found["posts"]} == {""}
+
+
+def test_aligned_policies_without_gold(rlhf, tmp_path):
+    html = write(rlhf, tmp_path / "samples.html", aligned=RLHF_AT_SMALL, gold=False)
+    lengths = {
+        len(point)
+        for post in embedded(html)["posts"]
+        for points in post["aligned"][0]
+        for point in points
+    }
+    assert lengths == {len(["text", "kl", "own", "evaluator"])}
+
+
+def test_a_missing_policy_is_named(rlhf, tmp_path):
+    folder = shutil.copytree(rlhf, tmp_path / "results")
+    name = "aligned/small/pretrain-finetune0-min/kl0.2-seed0.parquet"
+    (folder / "scores" / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        write(folder, tmp_path / "samples.html", aligned=RLHF_AT_SMALL)

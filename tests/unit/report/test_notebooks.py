@@ -314,6 +314,21 @@ def test_captions_say_where_kinds_of_ensembles_differ_in_size(name, size, unequa
 
 
 @pytest.mark.parametrize(
+    ("rankers", "shown"),
+    [
+        ({"base": ["single-pretrain10-finetune10"]}, True),
+        ({}, False),
+        ({"base": [], "xxl": ["single-pretrain10-finetune10"]}, False),  # xxl is not in use
+    ],
+)
+def test_the_caption_of_the_samples_mentions_rlhf_only_if_there_is_any(rankers, shown):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["rlhf"]["rankers"] = rankers
+    html = rendered(ROOT / "reports/captions/samples.rst", config)
+    assert html.count("RLHF") == shown
+
+
+@pytest.mark.parametrize(
     ("count", "words"),
     [
         (7, "7"),
