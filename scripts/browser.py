@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from underspec.config import sections
 from underspec.report.look import face
 from underspec.report.pages import write_page
 from underspec.report.policy_texts import read_policy_texts
-from underspec.report.sample_browser import browsable
+from underspec.report.sample_browser import as_many_as_fit, browsable
 
 
 def browser(
@@ -56,7 +57,8 @@ def browser(
     which = ensembles, design["aggregators"]
     policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
     path = aligned["kl_coefficients"], aligned["seeds"][0]
-    data = browsable(
+    make = partial(
+        browsable,
         results,
         rows.matrix(drawn["text"]),
         by_id.loc[rows.post_ids].reset_index(),
@@ -69,6 +71,7 @@ def browser(
             for each in results.scales
         ],
     )
+    data = as_many_as_fit(make)
     sizes = pd.DataFrame(data["scales"]).rename(columns={"name": "scale"})
     write_page(template, output, data=data, face=face(sizes, experiment))
 

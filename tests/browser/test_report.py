@@ -5,6 +5,7 @@ opened is left there to look at.
 """
 
 import base64
+import gzip
 import json
 import os
 import re
@@ -221,6 +222,7 @@ def test_pages_are_legible_and_fit(browser, tmp_path):
         file = tmp_path / Path(path).name
         file.write_bytes(html)
         browser.get(file.as_uri())
+        until(browser, lambda _: not browser.find_elements(By.CSS_SELECTOR, "#list:empty"))
         for details in browser.find_elements(By.TAG_NAME, "details"):
             browser.execute_script("arguments[0].open = true", details)
         assert overflowing(browser) <= 0, path
@@ -264,7 +266,7 @@ def select(driver, name, label):
 
 
 def embedded(driver):
-    return json.loads(text(driver, "data"))
+    return json.loads(gzip.decompress(base64.b64decode(text(driver, "data"))))
 
 
 def test_one_goes_from_post_to_post(samples):
@@ -342,9 +344,9 @@ def policy_rows(samples):
     return samples.execute_script(
         """return [...document.querySelectorAll("#policies tbody tr")].map(row => [
           [...row.cells[0].querySelectorAll(".chip")].map(chip => chip.textContent),
-          row.cells[0].querySelector(".about").textContent,
-          row.cells[1].textContent,
-          [...row.cells].slice(2).map(cell => cell.textContent)])"""
+          row.cells[0].firstElementChild.lastChild.textContent,
+          row.cells[0].lastElementChild.textContent,
+          [...row.cells].slice(1).map(cell => cell.textContent)])"""
     )
 
 
@@ -460,6 +462,7 @@ def test_markup_in_texts_is_shown_and_not_obeyed(samples, tmp_path):
     write_page(template, tmp_path / "samples.html", data=data, face=markup)
     samples.switch_to.default_content()
     samples.get((tmp_path / "samples.html").as_uri())
+    until(samples, lambda _: text(samples, "post"))
     assert [text(samples, name) for name in ("post", "reference")] == [markup] * 2
     assert text(samples, "policy") == f"{markup} 0"
     samples.find_element(By.ID, "search").send_keys("<B>A")

@@ -4,15 +4,20 @@ A page opens offline and inside Snakemake's report, which shows it in a frame of
 an origin: no page may fetch anything or keep anything in the browser.
 """
 
+import base64
+import gzip
 import json
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
-from markupsafe import Markup
 
 from underspec.analysis import published
 from underspec.errors import ArtifactError
 from underspec.report.look import COLOURS, human
+
+# Bytes. Snakemake's report opens a page as a data URI, in base64, and Chromium silently shows
+# nothing if that is longer than 2 MiB.
+LARGEST_PAGE = 2**21 * 3 // 4 - 100
 
 
 def write_page(template: Path, output: Path, **values) -> None:
@@ -28,7 +33,7 @@ def write_page(template: Path, output: Path, **values) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"human": human, "bytes": human_bytes, "embedded": embedded}
+    environment.filters |= {"human": human, "bytes": human_bytes, "packed": packed}
     environment.globals |= {"colours": COLOURS, "published_parameters": published.PARAMETERS}
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -40,10 +45,11 @@ def write_page(template: Path, output: Path, **values) -> None:
     output.write_text(page.render(**values), encoding="utf-8")
 
 
-def embedded(data) -> Markup:
-    """`data` as JSON that may stand inside a script element, whatever text it holds."""
+def packed(data) -> str:
+    """`data` as JSON, compressed by gzip, in base64: as small as it gets, and no text that it holds
+    can end a script element."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
 
 
 def human_bytes(count: float) -> str:

@@ -1,6 +1,6 @@
 """What the sample browser shows: the texts that rankers pick, and what each reward model says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -11,10 +11,12 @@ from underspec.analysis.newer_rankers import Newer, chances
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import pick
 from underspec.report.look import LABELS
+from underspec.report.pages import LARGEST_PAGE, packed
 from underspec.report.policy_texts import PolicyTexts
 
 SHOWN_N = (1, 4, 16, 64)
 MOST_POSTS = 300
+ROOM = LARGEST_PAGE - 50_000  # for the data; the template takes half of what is left
 SHOWN_CHANCE = 5  # per cent: texts that rankers beside the paper's take less often are not listed
 
 
@@ -83,6 +85,14 @@ def browsable(
             for i, post in enumerate(kept)
         ],
     }
+
+
+def as_many_as_fit(make: Callable[..., dict], room: int = ROOM) -> dict:
+    """`make()`, or `make(most=...)` with fewer posts if it is longer than `room` when packed."""
+    data = make()
+    while (size := len(packed(data))) > room and (posts := len(data["posts"])) > 1:
+        data = make(most=max(1, min(posts - 1, posts * room // size)))
+    return data
 
 
 def shown(ns: list[int]) -> list[int]:

@@ -1,5 +1,7 @@
 """The data of the sample browser, on a made-up results folder."""
 
+import base64
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -30,9 +32,11 @@ from underspec.analysis.statistics import kl_bound
 from underspec.artifacts import POSTS as POSTS_SCHEMA
 from underspec.artifacts import write_table
 from underspec.errors import ArtifactError
+from underspec.report.pages import packed
 from underspec.report.sample_browser import (
     SHOWN_CHANCE,
     above_mean,
+    as_many_as_fit,
     browsable,
     disagreement,
     first_of_text,
@@ -207,6 +211,19 @@ def test_of_many_posts_half_are_those_that_part_most(results, data):
     assert data_of(results, most=4) == fewer
 
 
+def test_posts_are_left_out_until_the_rest_fits(results, data):
+    whole = len(packed(data))
+
+    def make(**most):
+        return data_of(results, **most)
+
+    assert as_many_as_fit(make, whole) == data
+    fewer = as_many_as_fit(make, whole - 1)
+    assert len(packed(fewer)) < whole
+    assert 1 <= len(fewer["posts"]) < POSTS and fewer["posts_in_all"] == POSTS
+    assert len(as_many_as_fit(make, 0)["posts"]) == 1  # an empty page would help nobody
+
+
 def test_selection_keeps_the_order_and_draws_the_rest():
     apart = np.linspace(1, 0, 100)
     kept = selection(apart, 10)
@@ -254,7 +271,8 @@ def write(results, output, cheaper=NO_CHEAPER, aligned=NO_RLHF, gold=True):
 
 def embedded(html):
     """The page's data; NaN and infinity, which browsers do not read, are no JSON."""
-    return json.loads(html.split('id="data">')[1].split("</script>")[0], parse_constant=pytest.fail)
+    packed = base64.b64decode(html.split('id="data">')[1].split("</script>")[0])
+    return json.loads(gzip.decompress(packed), parse_constant=pytest.fail)
 
 
 def test_the_page_is_whole_whatever_the_texts_hold(results, data, tmp_path):

@@ -1,13 +1,15 @@
 """Pages as such: text is escaped, templates are strict."""
 
+import base64
+import gzip
 import json
+import re
 
 import jinja2
 import pytest
-from markupsafe import Markup
 
 from underspec.errors import ArtifactError
-from underspec.report.pages import embedded, human_bytes, write_page
+from underspec.report.pages import human_bytes, packed, write_page
 
 
 def test_text_is_escaped_and_a_missing_value_is_an_error(tmp_path):
@@ -24,15 +26,21 @@ def test_a_template_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--<script>", "ünï\u2028", 'a "b" \\ c'])
-def test_embedded_text_ends_no_script(text):
-    script = embedded({"text": text})
-    assert isinstance(script, Markup) and "<" not in script
-    assert json.loads(script) == {"text": text}
+def test_packed_text_ends_no_script_and_comes_back(text, tmp_path):
+    (tmp_path / "page.html").write_text("{{ data | packed }}")
+    write_page(tmp_path / "page.html", tmp_path / "out.html", data={"text": text})
+    script = (tmp_path / "out.html").read_text()
+    assert re.fullmatch("[A-Za-z0-9+/=]+", script)
+    assert json.loads(gzip.decompress(base64.b64decode(script))) == {"text": text}
 
 
-def test_embedded_numbers_are_finite():
+def test_what_is_packed_depends_on_the_data_alone():
+    assert packed([1, 2]) == packed([1, 2]) != packed([1, 3])
+
+
+def test_packed_numbers_are_finite():
     with pytest.raises(ValueError):
-        embedded(float("nan"))
+        packed(float("nan"))
 
 
 @pytest.mark.parametrize(
