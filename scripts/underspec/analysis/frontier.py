@@ -3,7 +3,8 @@
 A *path* is what one ranker and one seed of RLHF lead to: the SFT policy, then an aligned policy for
 each coefficient. Two rankers that have the same coefficient go differently far, so kinds of rankers
 are compared at equal KL: each path is joined linearly from the SFT policy on, in order of KL, and
-read at shares of the largest KL that all paths reach. Ours.
+read at shares of the largest KL that all paths reach. (A mixture of two policies has the rewards on
+that line, and at most that KL, which is convex.) Ours.
 
 All statistics are in every resample of posts and seeds (see `quantities.DRAWS`), the data first.
 """
