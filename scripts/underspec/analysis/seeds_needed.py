@@ -16,12 +16,14 @@ def power(estimate: float, variance: Variance) -> float:
     The interval excludes 0 if its centre is more than the t quantile away, in standard errors; with
     the variance known from so many degrees of freedom that ratio has a noncentral t distribution.
     """
-    from scipy.special import nctdtr  # slow to import
+    from scipy.stats import (
+        nct,
+    )  # slow to import; scipy.special's is NaN where the power is nearly 1
 
     if not variance.error:
         return float(estimate != 0)
     distance = abs(estimate) / variance.error
-    return 1 - float(nctdtr(variance.freedom, distance, variance.quantile))
+    return float(nct.sf(variance.quantile, variance.freedom, distance))
 
 
 def seeds_needed(estimate: float, variance: Variance, multiple_of: int = 1) -> float:

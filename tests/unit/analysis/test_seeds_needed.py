@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from underspec.analysis.intervals import Variance, over_posts_and_seeds, variance_of
@@ -17,6 +17,7 @@ estimates = st.floats(-1e3, 1e3)
 
 
 @given(estimates, variances)
+@example(509.0, Variance(179.0, 1.0, 3))  # 38 standard errors, and 170,000 degrees of freedom
 def test_it_is_the_smallest_number_with_enough_power(estimate, variance):
     needed = seeds_needed(estimate, variance)
     assert needed > variance.pretraining_seeds
