@@ -16,9 +16,8 @@ def power(estimate: float, variance: Variance) -> float:
     The interval excludes 0 if its centre is more than the t quantile away, in standard errors; with
     the variance known from so many degrees of freedom that ratio has a noncentral t distribution.
     """
-    from scipy.stats import (
-        nct,
-    )  # slow to import; scipy.special's is NaN where the power is nearly 1
+    # Slow to import. The function in scipy.special is NaN where the power is nearly 1.
+    from scipy.stats import nct
 
     if not variance.error:
         return float(estimate != 0)
