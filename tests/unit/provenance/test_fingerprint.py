@@ -86,9 +86,9 @@ def test_what_the_code_does_counts_imports_and_packages_included(digest, changes
 
 
 def test_a_string_that_is_no_docstring_counts(digest):
-    told = edit("stage.py", "return numbers", "print('told')\n    return numbers")
+    printing = edit("stage.py", "return numbers", "print('told')\n    return numbers")
     asked = edit("stage.py", "return numbers", "print('asked')\n    return numbers")
-    assert digest(told) != digest(asked)
+    assert digest(printing) != digest(asked)
 
 
 def test_several_files_at_once_and_in_any_order(tmp_path):
