@@ -36,8 +36,8 @@ def reward_model(
     device_layout: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
-    """Finetune a pretrained checkpoint on comparisons by Bradley-Terry with centring (section 2.1), or
-    on judgements of single statements by binary cross-entropy.
+    """Finetune a pretrained checkpoint on comparisons, by Bradley-Terry with centring (section
+    2.1), or on judgements of single statements, by binary cross-entropy.
 
     labelled: the table of one or the other, as the kind of reward says.
     The finetuning seed sets the data order and dropout, head_seed the initial reward heads. In the

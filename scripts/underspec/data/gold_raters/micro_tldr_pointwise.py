@@ -109,10 +109,11 @@ def _claims(text: str) -> Iterator[Claim]:
 
 def _events(words: list[str]) -> Iterator[tuple[Event, bool]]:
     """The events in a text, and whether it says that each never was."""
-    pairs = list(zip(words, ["", *words], strict=False))  # each word and the one before
-    denied = [before == "never" for word, before in pairs if word in VERBS]
-    following = [*words[1:], ""]
-    plain = [a for a, b in zip(words, following, strict=True) if a != "never" or b not in VERBS]
+    before, after = ["", *words], [*words[1:], ""]
+    denied = [a == "never" for a, word in zip(before, words, strict=False) if word in VERBS]
+    plain = [
+        word for word, b in zip(words, after, strict=False) if word != "never" or b not in VERBS
+    ]
     return zip(read_events(plain), denied, strict=True)
 
 
