@@ -41,6 +41,7 @@ AFTER_REWARD_MODELS = {"score", *ALIGNMENT, *OF_TRAINING, *AFTER_SCORES}
 TRAINED_ON_PREFERENCES = {"reward_model", "score_evaluator", *AFTER_REWARD_MODELS}
 CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
 AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
+ON_JUDGEMENTS = {"judgements", "gold_score", "diagnostics", "draw_reliability", *AFTER_PREFERENCES}
 AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
 
 
@@ -78,6 +79,8 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ({"ensemble_size": 3}, AFTER_SCORES),
         ({"centering": 0.1}, TRAINED_ON_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
+        ({"judgements": {"per_post": 3}}, {"manifest"}),
+        ({"reward": "pointwise", "centering": 0}, ON_JUDGEMENTS),
         (
             {"models": {"base": {"reward_model": {"steps": 5}}}},
             {"reward_model", *AFTER_REWARD_MODELS},
