@@ -46,7 +46,7 @@ def data_card(
         output,
         cards={world: card(world) for world in worlds},
         quantiles=QUANTILES,
-        lengths=described(post_table, tables),
+        lengths=described(post_table, labels, tables),
         tokens=sum(len(read_tokens(path)) for path in shards),
         labelled={"name": kind.name, "counts": kind.counts(labels)},
         left_out={

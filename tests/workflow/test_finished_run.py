@@ -133,6 +133,22 @@ def test_an_edited_module_reruns_the_stages_that_use_it(finished, module, edit, 
         path.write_text(before)
 
 
+def test_a_pointwise_experiment_runs_to_its_end_and_its_judgements_rerun_no_more_than_they_must(
+    finished, tmp_path
+):
+    folder = shutil.copytree(finished, tmp_path / "pointwise", symlinks=True)
+    pointwise = {"reward": "pointwise", "centering": 0, "rlhf": {"rankers": {"large": []}}}
+    done = snakemake(folder, *overlay(tmp_path, pointwise))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / RESULTS / "figures/reliability.svg").exists()
+    assert "on held-out judgements" in (folder / RESULTS / "claims.csv").read_text()
+    assert "<h2>Judgements</h2>" in (folder / RESULTS / "report/data_card.html").read_text()
+    more = overlay(tmp_path, pointwise | {"judgements": {"per_post": 3}})
+    assert scheduled(folder, *more) == {
+        *("judgements", "draw_reliability", *AFTER_PREFERENCES),
+    }
+
+
 def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "damaged", symlinks=True)
     scores = folder / RESULTS / "scores/base/pretrain0-finetune0.parquet"

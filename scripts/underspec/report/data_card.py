@@ -35,13 +35,16 @@ def lengths(texts: pd.Series) -> dict:
     return {"count": len(texts), "words": [int(words.quantile(q)) for q in QUANTILES]}
 
 
-def described(posts: pd.DataFrame, samples: Mapping[str, pd.DataFrame]) -> list[dict]:
-    """Kind, split, count and words of posts, references and samples, in that order."""
-    by_split = posts.groupby("split", sort=False)
+def described(
+    posts: pd.DataFrame, labelled: pd.DataFrame, samples: Mapping[str, pd.DataFrame]
+) -> list[dict]:
+    """Kind, split, count and words of posts, references, judged statements and samples, in that
+    order."""
     rows = [
         {"kind": f"{column}s", "split": split, **lengths(part[column])}
-        for column in ("post", "reference")
-        for split, part in by_split
+        for column, table in (("post", posts), ("reference", posts), ("statement", labelled))
+        if column in table
+        for split, part in table.groupby("split", sort=False)
     ]
     return rows + [
         {"kind": "samples", "split": split, **lengths(table["text"])}
@@ -71,10 +74,12 @@ def judged(judgements: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_source(table: pd.DataFrame, rows: str, shares: dict[str, pd.Series]) -> pd.DataFrame:
-    groups = table[["split", "source"]].assign(**shares).groupby(["split", "source"], sort=False)
+    """In the order of the splits, then of the sources' names."""
+    order = table["split"].unique()
+    groups = table[["split", "source"]].assign(**shares).groupby(["split", "source"])
     found = groups[list(shares)].mean()
     found.insert(0, rows, groups.size())
-    return found.reset_index()
+    return found.reindex(order, level="split").reset_index()
 
 
 def left_out(table: pd.DataFrame) -> list[dict]:

@@ -6,6 +6,7 @@ an NLI data set, what it learns from is not what it judges. Half of the statemen
 half state two facts, whichever they are. Ours.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,13 +20,14 @@ from underspec.data.worlds.micro_tldr import FILLERS, MEN, Story, draw_story, te
 
 
 def judgements(posts: pd.DataFrame, seed: int, per_post: int) -> pd.DataFrame:
-    """`per_post` statements about each post, entailed ones and others in turn."""
+    """`per_post` statements about each post; of all, half are entailed."""
     rng = np.random.default_rng(seed)
+    judged = posts[posts.split.isin(SPLITS)]
+    labels = iter(rng.permutation(np.arange(per_post * len(judged)) % 2))
     rows = []
-    for post in posts[posts.split.isin(SPLITS)].itertuples():
+    for post in judged.itertuples():
         story, told = read_story(post), facts_told(post)
-        for _ in range(per_post):
-            label = len(rows) % 2
+        for label in itertools.islice(labels, per_post):
             source, statement = _draw(rng, story, told, bool(label))
             rows.append((post.post_id, post.split, statement, label, f"grammar: {source}"))
     return pd.DataFrame(rows, columns=["post_id", "split", "statement", "label", "source"])
