@@ -50,9 +50,7 @@ def test_pointwise_rewards_learn_from_judgements_alone():
     assert not rules & {"preferences", "draw_bias"}
     assert scheduled(REPOSITORY, "--profile", "slurm", *entailment) == rules
     done = snakemake(REPOSITORY, "-n", "-p", *entailment)
-    commands = re.findall(
-        r"^ +(?:env .*)?python scripts/(\w+)\.py (.*)$", done.stdout, re.MULTILINE
-    )
+    commands = re.findall(r"python scripts/(\w+)\.py (.*)", done.stdout)
     assert {name for name, given in commands if "--per_post " in given} == {"judgements"}
     assert {name for name, given in commands if "--reward pointwise" in given} == {
         *("reward_model", "claims", "data_card"),
