@@ -22,7 +22,7 @@ use rule reward_model as warm_member with:
 rule warm:
     input:
         posts=made("data/posts.parquet"),
-        preferences=made("data/preferences.parquet"),
+        labelled=LABELLED,
         tokenizer=made("data/tokenizer"),
         members=lambda wildcards: expand(
             made("reward_models/{scale}/{member}"),
@@ -42,7 +42,13 @@ rule warm:
         **asks("score"),
     params:
         call=call("warm"),
-        settings=settings("scale", "pretrain_seed", shape=shape_of(), lengths=config["lengths"]),
+        settings=settings(
+            "scale",
+            "pretrain_seed",
+            shape=shape_of(),
+            lengths=config["lengths"],
+            reward=config["reward"],
+        ),
         code=code("warm"),
     shell:
         "python {params.call} {params.settings} --log {log}"

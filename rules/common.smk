@@ -61,7 +61,10 @@ RANKERS = list(BY_NAME)
 WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
-HAS_GOLD = gold_raters.exists(config["world"])
+POINTWISE = config["reward"] == "pointwise"
+LABELLED = f"{RESULTS}/data/{'judgements' if POINTWISE else 'preferences'}.parquet"
+RATER = gold_raters.rater_of(config["world"], config["reward"])
+HAS_GOLD = gold_raters.exists(RATER)
 EVALUATOR = grid.evaluator(**config["evaluator"])
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
@@ -220,8 +223,8 @@ def pretrained_folder():
 
 
 def compared_samples():
-    """The samples that the simulated rater compares, in a world without human preferences."""
-    splits = [] if WORLD.has_preferences else ["preferences", "validation"]
+    """The samples that the simulated rater compares, where there are no labels of other texts."""
+    splits = [] if WORLD.has_preferences or POINTWISE else ["preferences", "validation"]
     return expand(made("samples/{split}.parquet"), split=splits)
 
 

@@ -24,8 +24,8 @@ rule diagnostics:
         ANALYSIS
     params:
         call=call("diagnostics"),
-        settings=settings(world=config["world"]),
-        code=code("diagnostics", *[f"underspec/data/gold_raters/{config['world']}"] * HAS_GOLD),
+        settings=settings(rater=RATER),
+        code=code("diagnostics", *[f"underspec/data/gold_raters/{RATER}"] * HAS_GOLD),
     shell:
         "python {params.call} {params.settings} --log {log}"
 
@@ -95,6 +95,7 @@ rule claims:
             grid=config["grid"],
             ensemble_size=config["ensemble_size"],
             world=config["world"],
+            reward=config["reward"],
         ),
         code=code("claims"),
     shell:

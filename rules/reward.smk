@@ -1,35 +1,61 @@
 # In: data/, samples/, pretrain/.
-# Out: data/preferences.parquet, reward_models/{scale}/pretrain{p}-finetune{f}/, and the reward
-# matrix: scores/{scale}/pretrain{p}-finetune{f}.parquet, scores/gold.parquet. The evaluator is one
-# of the reward models. Nothing after the matrix needs torch.
+# Out: data/preferences.parquet (data/judgements.parquet where rewards are pointwise),
+# reward_models/{scale}/pretrain{p}-finetune{f}/, and the reward matrix:
+# scores/{scale}/pretrain{p}-finetune{f}.parquet, scores/gold.parquet. The evaluator is one of the
+# reward models. Nothing after the matrix needs torch.
 
 
-rule preferences:
-    input:
-        posts=made("data/posts.parquet"),
-        samples=compared_samples(),
-        raw=raw(),
-    output:
-        made("data/preferences.parquet"),
-    log:
-        made("logs/preferences.log"),
-    benchmark:
-        made("benchmarks/preferences.tsv")
-    localrule: True
-    conda:
-        TRAIN
-    params:
-        call=call("preferences"),
-        settings=settings(world=config["world"], options=world_options(), labels=config["labels"]),
-        code=world_code("preferences", "worlds" if WORLD.has_preferences else "gold_raters"),
-    shell:
-        "python {params.call} {params.settings} --log {log}"
+if POINTWISE:
+
+    rule judgements:
+        input:
+            posts=made("data/posts.parquet"),
+        output:
+            LABELLED,
+        log:
+            made("logs/judgements.log"),
+        benchmark:
+            made("benchmarks/judgements.tsv")
+        localrule: True
+        conda:
+            ANALYSIS
+        params:
+            call=call("judgements"),
+            settings=settings(world=config["world"], **config["judgements"]),
+            code=world_code("judgements", "judgements"),
+        shell:
+            "python {params.call} {params.settings} --log {log}"
+
+else:
+
+    rule preferences:
+        input:
+            posts=made("data/posts.parquet"),
+            samples=compared_samples(),
+            raw=raw(),
+        output:
+            LABELLED,
+        log:
+            made("logs/preferences.log"),
+        benchmark:
+            made("benchmarks/preferences.tsv")
+        localrule: True
+        conda:
+            TRAIN
+        params:
+            call=call("preferences"),
+            settings=settings(
+                world=config["world"], options=world_options(), labels=config["labels"]
+            ),
+            code=world_code("preferences", "worlds" if WORLD.has_preferences else "gold_raters"),
+        shell:
+            "python {params.call} {params.settings} --log {log}"
 
 
 rule reward_model:
     input:
         posts=made("data/posts.parquet"),
-        preferences=made("data/preferences.parquet"),
+        labelled=LABELLED,
         tokenizer=made("data/tokenizer"),
         pretrained=made("pretrain/{scale}/seed{pretrain_seed}"),
     output:
@@ -55,6 +81,7 @@ rule reward_model:
             shape=shape_of(),
             recipe=recipe_of("models", "{scale}", "reward_model"),
             lengths=config["lengths"],
+            reward=config["reward"],
             centering=config["centering"],
         ),
         checkpoints=checkpoints,
@@ -131,7 +158,7 @@ if HAS_GOLD:
             ANALYSIS
         params:
             call=call("gold_score"),
-            settings=settings(world=config["world"]),
-            code=world_code("gold_score", "gold_raters"),
+            settings=settings(rater=RATER),
+            code=world_code("gold_score", "gold_raters", RATER),
         shell:
             "python {params.call} {params.settings} --log {log}"

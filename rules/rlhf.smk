@@ -136,7 +136,7 @@ rule measure_aligned:
         ANALYSIS
     params:
         call=call("measure_aligned"),
-        settings=settings(world=config["world"], gold=HAS_GOLD),
-        code=code("measure_aligned", *[f"underspec/data/gold_raters/{config['world']}"] * HAS_GOLD),
+        settings=settings(rater=RATER, gold=HAS_GOLD),
+        code=code("measure_aligned", *[f"underspec/data/gold_raters/{RATER}"] * HAS_GOLD),
     shell:
         "python {params.call} {params.settings} --log {log}"

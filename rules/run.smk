@@ -16,7 +16,7 @@ rule data_card:
         PAGE_PARTS,
         list(SAMPLES.values()),
         posts=made("data/posts.parquet"),
-        preferences=made("data/preferences.parquet"),
+        labelled=LABELLED,
         tokens=TOKENS,
         left_out_text=[str(Path(path).with_suffix(".json")) for path in TOKENS],
         template=template("data_card"),
@@ -34,6 +34,7 @@ rule data_card:
         settings=settings(
             worlds=list(dict.fromkeys([config["world"], *TEXT_WORLDS])),
             samples=SAMPLES,
+            reward=config["reward"],
             experiment=config["experiment"],
         ),
         code=code("data_card"),
@@ -97,7 +98,7 @@ MODEL_FOLDERS = [
 ]
 DATA = [
     made("data/posts.parquet"),
-    made("data/preferences.parquet"),
+    LABELLED,
     *TOKENS,
     *SAMPLES.values(),
 ]

@@ -13,7 +13,8 @@ DESIGN = {
         "best_of_n",
     )
 }
-EVALUATION_TABLES = ["accuracy", "figure4", "table1"] + ["gold"] * HAS_GOLD
+EVALUATION_TABLES = ["accuracy", "figure4", "table1"]
+EVALUATION_TABLES += ["gold"] * HAS_GOLD + ["reliability"] * POINTWISE
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
 )

@@ -23,13 +23,14 @@ def claims(
     grid: sections.Grid,
     ensemble_size: sections.EnsembleSize,
     world: sections.Name,
+    reward: sections.RewardKind,
     claims: Path,
     tables: list[Path],
     table1_long: Path,
     rlhf: list[Path] | None = None,
 ) -> None:
-    """Write the verdict on every claim of the claims file, each of `tables` over all scales, and
-    Table 1 in the long form, with every ranker.
+    """Write the verdict on every claim of the claims file about this kind of reward, each of
+    `tables` over all scales, and Table 1 in the long form, with every ranker.
 
     evidence: a folder for each scale, of the scale's name, with a table of each one's name; rlhf:
     what claims about RLHF rest on, in the folders of the scales that have it.
@@ -43,7 +44,8 @@ def claims(
     for path in rlhf or []:
         found[path.parent.name] |= from_table(read_table(path, EVIDENCE))
     paper = read_table1(published)
-    entries = read_claims(claims_file) + numbers_of_table1(paper)
+    every = read_claims(claims_file) + numbers_of_table1(paper)
+    entries = [claim for claim in every if claim.reward in (None, reward)]
     size = min(ensemble_size, pretraining_seeds)
     what = Found(found, best_of_n, pretraining_seeds, grid, size, world)
     write_csv(verdicts(entries, what), claims)

@@ -1,13 +1,14 @@
 from pathlib import Path
 
-from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, read_table
+from underspec.artifacts import POSTS, SAMPLES, read_table
 from underspec.checksums import checksums
 from underspec.command import command
+from underspec.config import sections
 from underspec.files import read_tokens
 from underspec.report.data_card import (
+    LABELLED,
     QUANTILES,
     card,
-    compared,
     described,
     examples,
     left_out,
@@ -20,7 +21,8 @@ def data_card(
     *,
     worlds: list[str],
     posts: Path,
-    preferences: Path,
+    labelled: Path,
+    reward: sections.RewardKind,
     samples: dict[str, Path],
     experiment: str,
     template: Path,
@@ -30,27 +32,29 @@ def data_card(
 ) -> None:
     """Write what the data are, in numbers and examples.
 
+    labelled: the comparisons or judgements that reward models learn from, by the kind of reward;
     worlds: those in use, each once; samples: the table of each split; tokens: the shards of the
     pretraining text, if there is one; left_out_text: what was left out of each shard.
     """
     shards = tokens or []
-    post_table, compared_texts = read_table(posts, POSTS), read_table(preferences, PREFERENCES)
+    kind = LABELLED[reward]
+    post_table, labels = read_table(posts, POSTS), read_table(labelled, kind.schema)
     tables = {split: read_table(Path(path), SAMPLES) for split, path in samples.items()}
-    files = [posts, preferences, *samples.values(), *shards]
+    files = [posts, labelled, *samples.values(), *shards]
     write_page(
         template,
         output,
         cards={world: card(world) for world in worlds},
         quantiles=QUANTILES,
-        lengths=described(post_table, tables),
+        lengths=described(post_table, labels, tables),
         tokens=sum(len(read_tokens(path)) for path in shards),
-        preferences=compared(compared_texts),
+        labelled={"name": kind.name, "counts": kind.counts(labels)},
         left_out={
             "posts": left_out(post_table),
-            "comparisons": left_out(compared_texts),
+            "labelled": left_out(labels),
             "text": read_left_out(left_out_text or []),
         },
-        examples=examples(post_table, compared_texts),
+        examples=examples(post_table, labels, kind.texts),
         files=checksums(map(str, files)),
         face=experiment,
     )

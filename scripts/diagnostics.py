@@ -6,11 +6,11 @@ from underspec.command import command
 from underspec.data.gold_raters import parts
 
 
-def diagnostics(*, world: str, posts: Path, samples: Path, output: Path) -> None:
+def diagnostics(*, rater: str, posts: Path, samples: Path, output: Path) -> None:
     """Measure every sample: words, what it shares with the post, what its gold is made of."""
     drawn = read_table(samples, SAMPLES)
     table = read_posts(posts, drawn.post_id, samples)
-    measured = diagnose(table, drawn).assign(**parts(world, table, drawn))
+    measured = diagnose(table, drawn).assign(**parts(rater, table, drawn))
     write_table(measured, output, DIAGNOSTICS)
 
 

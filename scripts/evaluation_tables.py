@@ -25,7 +25,8 @@ def evaluation_tables(
     design: Annotated[dict, sections.Experiment],
     output: Path,
 ) -> None:
-    """Write accuracies, what Figure 4 draws and Table 1 prints, and gold rewards.
+    """Write accuracies, what Figure 4 draws and Table 1 prints, gold rewards, and how reliable the
+    probabilities of pointwise rewards are.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
     ranker; evaluator: its folder; gold_scores: if there is a gold rater; design: keys of the
@@ -37,6 +38,8 @@ def evaluation_tables(
     paper = read_table1(published)
     of_evaluator = read_metrics(evaluator / "metrics.json")
     made = {"accuracy": tables.accuracy(results.scales, of_evaluator)}
+    if "bins" in of_evaluator:  # rewards are pointwise
+        made["reliability"] = tables.reliability(results.scales, of_evaluator)
     for table in (tables.figure4, tables.gold) if gold_scores else (tables.figure4,):
         scales = [table(scale, results.metrics) for scale in results.scales]
         made[table.__name__] = pd.concat(scales, ignore_index=True)

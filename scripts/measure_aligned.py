@@ -14,10 +14,10 @@ from underspec.data.gold_raters import gold_reward, parts
 
 
 def measure_aligned(
-    *, world: str, gold: sections.Flag, posts: Path, samples: list[Path], diagnostics: list[Path]
+    *, rater: str, gold: sections.Flag, posts: Path, samples: list[Path], diagnostics: list[Path]
 ) -> None:
     """Measure every sample of aligned policies: words, what it shares with the post, and what the
-    world's gold rater, if there is one, gives it, and for what.
+    gold rater, if there is one, gives it, and for what.
 
     diagnostics: the tables to write, in the order of the samples.
     """
@@ -25,9 +25,9 @@ def measure_aligned(
         drawn = read_table(source, ALIGNED_SAMPLES)
         table = read_posts(posts, drawn.post_id, source)
         measured = diagnose(table, drawn).drop(columns="similarity")
-        measured = measured.assign(**parts(world, table, drawn))
+        measured = measured.assign(**parts(rater, table, drawn))
         if gold:
-            measured["gold"] = gold_reward(world, table, drawn)
+            measured["gold"] = gold_reward(rater, table, drawn)
         write_table(measured, path, ALIGNED_DIAGNOSTICS)
 
 

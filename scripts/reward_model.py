@@ -5,14 +5,12 @@ from typing import Annotated
 
 from underspec.command import command
 from underspec.config import sections
-from underspec.data.comparisons import encoded_comparisons
 from underspec.data.tokenization import load_tokenizer
-from underspec.inference.scoring import pairwise_accuracy
+from underspec.inference.held_out import KINDS
 from underspec.models.reward_model import new_reward_model
 from underspec.models.t5 import parameters, save
 from underspec.recipe import DeviceLayout, Recipe
 from underspec.training.loop import train
-from underspec.training.objectives.preference import preference
 
 log = logging.getLogger("underspec.reward_model")
 
@@ -20,9 +18,10 @@ log = logging.getLogger("underspec.reward_model")
 def reward_model(
     *,
     posts: Path,
-    preferences: Path,
+    labelled: Path,
     tokenizer: Path,
     pretrained: Path,
+    reward: sections.RewardKind,
     scale: str,
     shape: Annotated[dict, sections.Shape],
     lengths: Annotated[dict, sections.Lengths],
@@ -37,18 +36,20 @@ def reward_model(
     device_layout: Annotated[dict, sections.DeviceLayout],
     output: Path,
 ) -> None:
-    """Finetune a pretrained checkpoint on preferences: Bradley-Terry with centring (section 2.1).
+    """Finetune a pretrained checkpoint on comparisons, by Bradley-Terry with centring (section
+    2.1), or on judgements of single statements, by binary cross-entropy.
 
+    labelled: the table of one or the other, as the kind of reward says.
     The finetuning seed sets the data order and dropout, head_seed the initial reward heads. In the
     paper's reward models the two are the same.
     """
-    trained = load_tokenizer(tokenizer)
+    trained, kind = load_tokenizer(tokenizer), KINDS[reward]
     training, held_out = (
-        encoded_comparisons(posts, preferences, split, trained, lengths)
+        kind.encoded(posts, labelled, split, trained, lengths)
         for split in ("preferences", "validation")
     )
     model = new_reward_model(pretrained, shape, trained.get_vocab_size(), head_seed, heads)
-    objective = preference(*training, recipe["batch"], finetune_seed, centering)
+    objective = kind.objective(*training, recipe["batch"], finetune_seed, centering)
     result = train(
         model,
         objective,
@@ -61,18 +62,13 @@ def reward_model(
     if result is None:  # the first process of this job has it
         return
     model, rows = result
-    accuracy = pairwise_accuracy(model, *held_out)
-    log.info("held-out pairwise accuracy %.3f on %d pairs", accuracy, len(held_out[0]))
+    found = kind.held_out(model, *held_out)
+    log.info("held-out accuracy %.3f on %d %s", found["accuracy"], len(held_out[0]), kind.examples)
     identity = {"scale": scale, "pretrain_seed": pretrain_seed, "finetune_seed": finetune_seed}
-    metrics = {
-        **identity,
-        "parameters": parameters(model),
-        "accuracy": accuracy,
-        "pairs": len(held_out[0]),
-    }
+    metrics = identity | {"parameters": parameters(model)} | found
     heads_drawn = {"head_seed": head_seed, "heads": heads}
     about = {"stage": "reward model", **identity, **heads_drawn}
-    about |= {"recipe": recipe, "centering": centering}
+    about |= {"recipe": recipe, "reward": reward, "centering": centering}
     save(model, output, rows, about, metrics)
     shutil.rmtree(checkpoints, ignore_errors=True)
 

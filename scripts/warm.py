@@ -5,9 +5,8 @@ from typing import Annotated
 from underspec.analysis.reward_matrix import read_json
 from underspec.command import command
 from underspec.config import sections
-from underspec.data.comparisons import encoded_comparisons
 from underspec.data.tokenization import load_tokenizer
-from underspec.inference.scoring import pairwise_accuracy
+from underspec.inference.held_out import KINDS
 from underspec.models.t5 import for_inference, parameters, save
 from underspec.models.weight_average import Start, weight_average
 
@@ -17,9 +16,10 @@ log = logging.getLogger("underspec.warm")
 def warm(
     *,
     posts: Path,
-    preferences: Path,
+    labelled: Path,
     tokenizer: Path,
     members: list[Path],
+    reward: sections.RewardKind,
     scale: str,
     pretrain_seed: sections.Seed,
     shape: Annotated[dict, sections.Shape],
@@ -27,19 +27,14 @@ def warm(
     output: Path,
 ) -> None:
     """Average the weights of reward models of one pretrained checkpoint (WARM, 2401.12187)."""
-    trained = load_tokenizer(tokenizer)
+    trained, kind = load_tokenizer(tokenizer), KINDS[reward]
     provenance = {folder: read_json(folder / "provenance.json", Start) for folder in members}
     model = weight_average(provenance, shape, trained.get_vocab_size())
-    held_out = encoded_comparisons(posts, preferences, "validation", trained, lengths)
-    accuracy = pairwise_accuracy(for_inference(model, "fp32"), *held_out)
-    log.info("held-out pairwise accuracy %.3f on %d pairs", accuracy, len(held_out[0]))
+    held_out = kind.encoded(posts, labelled, "validation", trained, lengths)
+    found = kind.held_out(for_inference(model, "fp32"), *held_out)
+    log.info("held-out accuracy %.3f on %d %s", found["accuracy"], len(held_out[0]), kind.examples)
     identity = {"scale": scale, "pretrain_seed": pretrain_seed}
-    metrics = {
-        **identity,
-        "parameters": parameters(model),
-        "accuracy": accuracy,
-        "pairs": len(held_out[0]),
-    }
+    metrics = identity | {"parameters": parameters(model)} | found
     about = {
         "stage": "average of weights",
         **identity,

@@ -25,6 +25,8 @@ _TEXTS = dict.fromkeys(("split", "post", "reference"), "string")
 POSTS = Schema("post_id", post_id="string", **_TEXTS)
 _TEXTS = dict.fromkeys(("post_id", "split", "chosen", "rejected", "source"), "string")
 PREFERENCES = Schema(**_TEXTS)
+_TEXTS = dict.fromkeys(("post_id", "split", "statement", "source"), "string")
+JUDGEMENTS = Schema(**_TEXTS, label="int32")
 _SAMPLE = {"post_id": "string", "sample_index": "int32"}
 SAMPLES = Schema(*_SAMPLE, **_SAMPLE, text="string", log_prob="float32")
 SCORES = Schema(*_SAMPLE, **_SAMPLE, reward="float32")

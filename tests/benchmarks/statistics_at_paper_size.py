@@ -160,6 +160,7 @@ def stages(folder: Path, design: dict) -> list[list[tuple[str, list[str]]]]:
         grid=design["grid"],
         ensemble_size=design["ensemble_size"],
         world="debian",
+        reward="preference",
         claims=folder / "claims.csv",
     )
     return [rerank, evidence + tables, [("claims", claims)]]

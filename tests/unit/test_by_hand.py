@@ -65,14 +65,19 @@ PRETRAIN |= {"checkpoints": "checkpoints"}
 FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "device_layout")}
 FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrained": "gone", "lengths": LENGTHS}
 FINETUNE |= {"checkpoints": "checkpoints"}
-REWARD = FINETUNE | {"preferences": "preferences", "scale": "base", "centering": 0.01}
+REWARD = FINETUNE | {
+    "labelled": "preferences",
+    "reward": "preference",
+    "scale": "base",
+    "centering": 0.01,
+}
 REWARD |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1}
 SCORE = {"posts": "posts", "samples": "samples", "tokenizer": "tokenizer"}
 SCORE |= {"reward_models": ["gone"], "shape": SHAPE, "lengths": LENGTHS, "precision": "fp32"}
 SAMPLE = {"posts": "posts", "tokenizer": "tokenizer", "policy": "gone", "shape": SHAPE, "seed": 0}
 SAMPLE |= {"lengths": LENGTHS, "split": "best_of_n", "samples": 2, "precision": "fp32"}
 SAMPLE |= {"distribution": {"temperature": 1.0, "top_k": None, "top_p": 1.0}}
-RATED = {"world": "micro_tldr", "posts": "posts", "samples": "samples"}
+RATED = {"rater": "micro_tldr", "posts": "posts", "samples": "samples"}
 TLDR = CONFIG["worlds"]["tldr"]
 MICRO = CONFIG["worlds"]["micro_tldr"]
 

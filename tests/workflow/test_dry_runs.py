@@ -43,6 +43,32 @@ def test_every_experiment_dry_runs(experiment):
     assert ("fetch" in rules) == experiment.startswith("debian")
 
 
+def test_pointwise_rewards_learn_from_judgements_alone():
+    entailment = ["--configfile", "experiments/entailment.yaml", "--forceall", "all"]
+    rules = scheduled(REPOSITORY, *entailment)
+    assert rules >= TRAINING | {"judgements", "gold_score", "align", "draw_reliability"}
+    assert not rules & {"preferences", "draw_bias"}
+    assert scheduled(REPOSITORY, "--profile", "slurm", *entailment) == rules
+    done = snakemake(REPOSITORY, "-n", "-p", *entailment)
+    commands = re.findall(r"python scripts/(\w+)\.py (.*)", done.stdout)
+    assert {name for name, given in commands if "--per_post " in given} == {"judgements"}
+    assert {name for name, given in commands if "--reward pointwise" in given} == {
+        *("reward_model", "claims", "data_card"),
+    }
+    (samples,) = {given for name, given in commands if name == "sample"}  # none to compare
+    assert "--split best_of_n" in samples
+
+
+def test_what_is_gold_depends_on_the_kind_of_reward(tmp_path):
+    raters = {}
+    for reward, centering in (("preference", 0.01), ("pointwise", 0)):
+        chosen = overlay(tmp_path, {"reward": reward, "centering": centering})
+        done = snakemake(REPOSITORY, "-n", "-p", "--forceall", "all", *chosen)
+        raters[reward] = set(re.findall(r"--rater (\S+)", done.stdout))
+        assert done.stdout.count("--rater") > 3
+    assert raters == {"preference": {"micro_tldr"}, "pointwise": {"micro_tldr_pointwise"}}
+
+
 @pytest.mark.parametrize("experiment", ["paper", "released", "budget"])
 def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
     rules = scheduled(
@@ -114,6 +140,8 @@ def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
         ({"aggregators": ["mode"]}, "aggregators", "mean"),
         ({"scales": ["huge"]}, "scales", "base"),
         ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr"),
+        ({"reward": "pointwise"}, "centering", "set it to 0"),
+        ({"reward": "pointwise", "centering": 0, "world": "debian"}, "reward", "micro_tldr"),
     ],
 )
 def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):

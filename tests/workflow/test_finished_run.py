@@ -41,6 +41,7 @@ AFTER_REWARD_MODELS = {"score", *ALIGNMENT, *OF_TRAINING, *AFTER_SCORES}
 TRAINED_ON_PREFERENCES = {"reward_model", "score_evaluator", *AFTER_REWARD_MODELS}
 CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
 AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
+ON_JUDGEMENTS = {"judgements", "gold_score", "diagnostics", "draw_reliability", *AFTER_PREFERENCES}
 AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
 
 
@@ -78,6 +79,8 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ({"ensemble_size": 3}, AFTER_SCORES),
         ({"centering": 0.1}, TRAINED_ON_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
+        ({"judgements": {"per_post": 3}}, {"manifest"}),
+        ({"reward": "pointwise", "centering": 0}, ON_JUDGEMENTS),
         (
             {"models": {"base": {"reward_model": {"steps": 5}}}},
             {"reward_model", *AFTER_REWARD_MODELS},
@@ -128,6 +131,22 @@ def test_an_edited_module_reruns_the_stages_that_use_it(finished, module, edit, 
         assert scheduled(finished, *SMOKE) == rerun
     finally:
         path.write_text(before)
+
+
+def test_a_pointwise_experiment_runs_to_its_end_and_its_judgements_rerun_no_more_than_they_must(
+    finished, tmp_path
+):
+    folder = shutil.copytree(finished, tmp_path / "pointwise", symlinks=True)
+    pointwise = {"reward": "pointwise", "centering": 0, "rlhf": {"rankers": {"large": []}}}
+    done = snakemake(folder, *overlay(tmp_path, pointwise))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / RESULTS / "figures/reliability.svg").exists()
+    assert "on held-out judgements" in (folder / RESULTS / "claims.csv").read_text()
+    assert "<h2>Judgements</h2>" in (folder / RESULTS / "report/data_card.html").read_text()
+    more = overlay(tmp_path, pointwise | {"judgements": {"per_post": 3}})
+    assert scheduled(folder, *more) == {
+        *("judgements", "draw_reliability", *AFTER_PREFERENCES),
+    }
 
 
 def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):

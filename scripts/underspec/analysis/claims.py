@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,7 @@ class Claim(Section):
     place: str
     published: str | dict[str, str | list[float]] = ""
     ours: bool = False
+    reward: Literal["preference", "pointwise"] | None = None
     chosen_by_recipe: list[Annotated[str, AfterValidator(_known)]] = []
     note: str = ""
     scales: list[str] = [""]
@@ -163,7 +164,7 @@ def read_claims(path: Path) -> list[Claim]:
 
 
 def numbers_of_table1(published: pd.DataFrame) -> list[Claim]:
-    """A claim for every number of the published Table 1."""
+    """A claim for every number of the published Table 1, which is of preference rewards."""
     claims = []
     for row in published.to_dict("records"):
         kind = kind_name(row["ensemble"], row["aggregator"])
@@ -174,6 +175,7 @@ def numbers_of_table1(published: pd.DataFrame) -> list[Claim]:
                     id=f"table 1, {name.replace('_', ' ')}, {kind.replace('_', ' ')}",
                     claim=f"{label}, {kind.replace('_', ' ')}",
                     place="Table 1",
+                    reward="preference",
                     published={row["scale"]: [row[name] - reach, row[name] + reach]},
                     n="largest",
                     equals=f"{name} of {kind}",

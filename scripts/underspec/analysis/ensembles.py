@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy import ndarray
+from scipy.special import expit
 
 
 def _median(rewards: ndarray) -> ndarray:
@@ -39,6 +40,14 @@ def _mean_minus_stdev(rewards: ndarray) -> ndarray:
     return mean - np.sqrt(variance)
 
 
+def _mean_probability(rewards: ndarray) -> ndarray:
+    """The mean of probabilities instead of log-odds (ours). By a standardised reward, the average
+    sample of a post has a probability of one half. (The minimum of probabilities chooses as that of
+    log-odds does.)
+    """
+    return expit(rewards).mean(axis=0)
+
+
 def uwo(rewards: ndarray, coefficient: float) -> ndarray:
     """Uncertainty-weighted optimisation: mean - coefficient * (population) variance over models
     (Coste et al., 2310.02743, Eq. 5)."""
@@ -54,12 +63,13 @@ def _mean_and_variance(rewards: ndarray) -> tuple[ndarray, ndarray]:
 
 
 # Each takes standardised rewards (models, posts, samples) to (posts, samples); those that have
-# parameters, in units of their mean (see `in_units_of_mean`): to the others the unit is nothing.
+# parameters, in units of their mean (see `in_units_of_mean`), the others in nats.
 AGGREGATORS: dict[str, Callable[..., ndarray]] = {
     "mean": lambda rewards: rewards.mean(axis=0),
     "median": _median,
     "min": lambda rewards: rewards.min(axis=0),
     "mean_minus_stdev": _mean_minus_stdev,
+    "mean_probability": _mean_probability,
     "uwo": uwo,
 }
 

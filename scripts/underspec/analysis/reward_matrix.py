@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from underspec import strict_json
 from underspec.artifacts import SAMPLES, SCORES, read_table
 from underspec.errors import ArtifactError
 from underspec.files import MAKE
 from underspec.schema import one_line
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 KEYS = {"post_id": "str", "sample_index": "int64"}
 REMAKE_FOLDER = "delete the folder it is in and run Snakemake again"
@@ -104,13 +106,31 @@ def read_rewards(paths: list[Path], samples: Layout | None = None) -> tuple[Layo
 
 
 class Metrics(BaseModel):
-    """What training a reward model reported, among other things."""
+    """What training a reward model reported, among other things; a pointwise one has judgements in
+    place of pairs.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
     scale: str
     parameters: Annotated[int, Field(gt=0)]
-    accuracy: Annotated[float, Field(ge=0, le=1)]
-    pairs: Annotated[int, Field(gt=0)]
+    accuracy: Share
+    pairs: Annotated[int, Field(gt=0, validation_alias=AliasChoices("pairs", "judgements"))]
+
+
+class Bin(BaseModel):
+    """Of a reliability diagram: how many predictions, their mean, and the share that came true."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    count: Annotated[int, Field(gt=0)]
+    probability: Share
+    share: Share
+
+
+class PointwiseMetrics(Metrics):
+    """What training a pointwise reward model reported."""
+
+    ece: Share
+    bins: Annotated[list[Bin], Field(min_length=1)]
 
 
 class Provenance(BaseModel):
@@ -121,12 +141,14 @@ class Provenance(BaseModel):
 
 
 def read_metrics(path: Path, scale: str | None = None) -> dict:
-    """What training a reward model reported, with the keys of Metrics.
+    """What training a reward model reported, with the keys of Metrics or PointwiseMetrics.
 
     Raises ArtifactError, naming the file, if it is missing, is no JSON object, lacks a key or has
     one that cannot be, or is of another scale than `scale`.
     """
     found = read_json(path, Metrics)
+    if "judgements" in found:
+        check_keys(found, PointwiseMetrics, path)
     if scale is not None and found["scale"] != scale:
         raise ArtifactError(f"{path}: of the scale {found['scale']}, not {scale}; {REMAKE_FOLDER}")
     return found

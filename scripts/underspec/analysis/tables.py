@@ -6,7 +6,7 @@ pretraining seed) are absent.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,25 +25,33 @@ from underspec.analysis.statistics import (
     value_of_choices,
 )
 
+TRAINING = ("parameters", "accuracy", "pairs", "judgements")  # of what trainings report
 RESAMPLES = 1000  # of the posts, for Figure 3
 
 
 def accuracy(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
-    """Held-out pairwise accuracy of every reward model and the evaluator (section 2.2).
+    """Held-out accuracy of every reward model and the evaluator (section 2.2), and the number of
+    pairs, or of judgements.
 
     of_evaluator: what its training reported.
     """
     rows = [
-        {"scale": scale.scale, "role": "reward model", "reward_model": model.name}
-        | {"pretrain_seed": model.pretrain_seed, "finetune_seed": model.finetune_seed}
-        | _training(training)
-        for scale in scales
-        for model, training in zip(scale.models, scale.training, strict=True)
+        identity | {key: reported[key] for key in TRAINING if key in reported}
+        for identity, reported in _trainings(scales, of_evaluator)
     ]
-    seeds = {key: of_evaluator.get(key) for key in ("pretrain_seed", "finetune_seed")}
-    evaluator = {"scale": of_evaluator["scale"], "role": "evaluator", "reward_model": "evaluator"}
-    table = pd.DataFrame([*rows, evaluator | seeds | _training(of_evaluator)])
-    return table.astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
+    return pd.DataFrame(rows).astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
+
+
+def reliability(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
+    """The bins of every pointwise reward model and the evaluator, from the lowest probability on,
+    and each model's expected calibration error.
+    """
+    rows = [
+        identity | {key: reported[key] for key in ("parameters", "ece")} | {"bin": i} | each
+        for identity, reported in _trainings(scales, of_evaluator)
+        for i, each in enumerate(reported["bins"])
+    ]
+    return pd.DataFrame(rows).astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
 
 
 def figure1(results: ScaleResults) -> pd.DataFrame:
@@ -114,8 +122,16 @@ def table1(figure4: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return ours[["parameters", *KIND, *METRICS]].merge(theirs, how="left", on=KIND)
 
 
-def _training(reported: Mapping) -> dict:
-    return {key: reported[key] for key in ("parameters", "accuracy", "pairs")}
+def _trainings(scales: list[ScaleResults], of_evaluator: Mapping) -> Iterator[tuple[dict, Mapping]]:
+    """Of every reward model, then of the evaluator: what it is, and what its training reported."""
+    for scale in scales:
+        for model, reported in zip(scale.models, scale.training, strict=True):
+            identity = {"scale": scale.scale, "role": "reward model", "reward_model": model.name}
+            seeds = {"pretrain_seed": model.pretrain_seed, "finetune_seed": model.finetune_seed}
+            yield identity | seeds, reported
+    identity = {"scale": of_evaluator["scale"], "role": "evaluator", "reward_model": "evaluator"}
+    seeds = {key: of_evaluator.get(key) for key in ("pretrain_seed", "finetune_seed")}
+    yield identity | seeds, of_evaluator
 
 
 def _rankers(results: ScaleResults) -> list[str]:

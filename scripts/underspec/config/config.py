@@ -8,6 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from underspec.config.sections import Config, Need, Recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
+from underspec.data import judgements
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
 from underspec.grid import rankers, reward_models
@@ -160,6 +161,7 @@ def validate(config: dict) -> dict:
             f"world {text} (worlds.{text}.{key})"
         )
     for key, broken, message in itertools.chain(
+        _unfit_labels(settings),
         _unknown_scales(settings),
         _unknown_seeds(settings),
         _unknown_rankers(settings),
@@ -186,6 +188,26 @@ def _require(world: str, key: str, flag: str, part: str) -> None:
 
 # The checks below are of keys in several sections, so that no section can make them. Each yields
 # (key, whether it is invalid, message).
+
+
+def _unfit_labels(config: Config):
+    """What has no meaning where reward models learn from judgements of single statements."""
+    if config.reward != "pointwise":
+        return
+    able = ", ".join(judgements.worlds())
+    yield (
+        "reward",
+        config.world not in judgements.worlds(),
+        f"pointwise rewards learn from judgements, and {config.world} has none; worlds with "
+        f"judgements are {able}",
+    )
+    yield "centering", config.centering, "pointwise rewards are not centred; set it to 0"
+    for key in ("noise", "length_bias"):
+        yield (
+            f"labels.{key}",
+            getattr(config.labels, key),
+            "no rater compares samples where rewards are pointwise; set it to 0",
+        )
 
 
 def _unknown_scales(config: Config):

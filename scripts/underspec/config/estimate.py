@@ -19,6 +19,8 @@ BYTES = 4  # per weight; all weights are saved in single precision
 CHECKPOINT_BYTES = {"adamw": 3 * 12, "adafactor": 3 * 4}
 TOKEN_BYTES = 2
 TEXT_BYTES = 2.5  # bytes of text per byte of its tokens
+# What a row of a reward model's batch is called, and how many candidates of its post it has.
+ROWS = {"preference": ("pairs", 2), "pointwise": ("judgements", 1)}
 SCORE_BYTES = 12  # per reward in Parquet, at most
 SAMPLE_BYTES = 5  # per token of a sample in Parquet, at most
 
@@ -78,8 +80,9 @@ def stages(
     its_recipe = recipe(config, "policy", "recipe")
     each = forward(shape, vocabulary, *lengths)
     yield _training("policy", scale, 1, its_recipe, size[scale], each, "posts")
+    rows, candidates = ROWS[config["reward"]]
     for split, samples in config["sampling"]["samples"].items():
-        if split in posts:
+        if split == "best_of_n" or (split in posts and config["reward"] == "preference"):
             yield Stage(
                 f"sample {split}",
                 scale,
@@ -102,8 +105,8 @@ def stages(
         counts[config["evaluator"]["scale"]] += 1
     for scale, jobs in finetuned.items():
         its_recipe = recipe(config, "models", scale, "reward_model")
-        each = forward(config["models"][scale]["shape"], 0, *lengths, 2)
-        yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, "pairs")
+        each = forward(config["models"][scale]["shape"], 0, *lengths, candidates)
+        yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, rows)
     samples = config["sampling"]["samples"]["best_of_n"]
     for scale in config["scales"] if averages else []:
         weights = f"weights of {len(averages[0].members)} reward models, read once"

@@ -34,6 +34,7 @@ from underspec.schema import (
 Share = number(gt=0, le=1)
 Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
+RewardKind = Literal["preference", "pointwise"]
 RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
 
 
@@ -152,6 +153,11 @@ class Labels(Section):
     temperature: number(ge=1e-3, le=1e3)
     noise: number(ge=0, lt=0.5)
     length_bias: LengthBias
+
+
+class Judgements(Section):
+    seed: Seed
+    per_post: Count
 
 
 class Pretraining(Section):
@@ -319,7 +325,9 @@ class Config(Section):
     world: Name
     worlds: dict[Name, dict]
     pretraining: Pretraining
+    reward: RewardKind
     labels: Labels
+    judgements: Judgements
     tokenizer: Tokenizer
     lengths: Lengths
     scales: Scales

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from pydantic import RootModel
 
 from underspec.analysis.reward_matrix import read_json
+from underspec.artifacts import JUDGEMENTS, PREFERENCES, Schema
 from underspec.data.worlds import world_class
 
 QUANTILES = (0.05, 0.5, 0.95, 1.0)
@@ -33,13 +35,16 @@ def lengths(texts: pd.Series) -> dict:
     return {"count": len(texts), "words": [int(words.quantile(q)) for q in QUANTILES]}
 
 
-def described(posts: pd.DataFrame, samples: Mapping[str, pd.DataFrame]) -> list[dict]:
-    """Kind, split, count and words of posts, references and samples, in that order."""
-    by_split = posts.groupby("split", sort=False)
+def described(
+    posts: pd.DataFrame, labelled: pd.DataFrame, samples: Mapping[str, pd.DataFrame]
+) -> list[dict]:
+    """Kind, split, count and words of posts, references, judged statements and samples, in that
+    order."""
     rows = [
         {"kind": f"{column}s", "split": split, **lengths(part[column])}
-        for column in ("post", "reference")
-        for split, part in by_split
+        for column, table in (("post", posts), ("reference", posts), ("statement", labelled))
+        if column in table
+        for split, part in table.groupby("split", sort=False)
     ]
     return rows + [
         {"kind": "samples", "split": split, **lengths(table["text"])}
@@ -53,24 +58,28 @@ def duplicates(samples: pd.DataFrame) -> float:
     return float(samples.duplicated(["post_id", "text"]).mean())
 
 
-def compared(preferences: pd.DataFrame) -> list[dict]:
+def compared(preferences: pd.DataFrame) -> pd.DataFrame:
     """For each split and source of the preferences: how many, and in what share the chosen text
     has more words than the rejected one, or as many."""
     chosen, rejected = (
         preferences[column].str.split().str.len() for column in ("chosen", "rejected")
     )
-    table = preferences.assign(longer=chosen > rejected, equal=chosen == rejected)
-    groups = table.groupby(["split", "source"], sort=False)
-    return [
-        {
-            "split": split,
-            "source": source,
-            "count": len(part),
-            "longer": float(part["longer"].mean()),
-            "equal": float(part["equal"].mean()),
-        }
-        for (split, source), part in groups
-    ]
+    shares = {"chosen is longer": chosen > rejected, "as long": chosen == rejected}
+    return _by_source(preferences, "comparisons", shares)
+
+
+def judged(judgements: pd.DataFrame) -> pd.DataFrame:
+    """For each split and source of the judgements: how many, and what share is entailed."""
+    return _by_source(judgements, "judgements", {"entailed": judgements["label"] == 1})
+
+
+def _by_source(table: pd.DataFrame, rows: str, shares: dict[str, pd.Series]) -> pd.DataFrame:
+    """In the order of the splits, then of the sources' names."""
+    order = table["split"].unique()
+    groups = table[["split", "source"]].assign(**shares).groupby(["split", "source"])
+    found = groups[list(shares)].mean()
+    found.insert(0, rows, groups.size())
+    return found.reindex(order, level="split").reset_index()
 
 
 def left_out(table: pd.DataFrame) -> list[dict]:
@@ -93,8 +102,27 @@ def read_left_out(paths: Iterable[Path]) -> dict[str, int]:
     return dict(found)
 
 
-def examples(posts: pd.DataFrame, preferences: pd.DataFrame) -> list[dict]:
-    """A few comparisons with post and reference, evenly spaced in the table."""
-    rows = np.linspace(0, len(preferences) - 1, EXAMPLES + 2)[1:-1].astype(int)
+def examples(posts: pd.DataFrame, labelled: pd.DataFrame, texts: list[str]) -> list[dict]:
+    """A few rows of a table of labelled texts, evenly spaced: post, reference and the columns
+    `texts`."""
+    rows = np.linspace(0, len(labelled) - 1, EXAMPLES + 2)[1:-1].astype(int)
     of_posts = posts.set_index("post_id")[["post", "reference"]]
-    return preferences.iloc[rows].join(of_posts, on="post_id").to_dict("records")
+    found = labelled.iloc[rows].join(of_posts, on="post_id")
+    return found[["post", "reference", *texts]].to_dict("records")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A table that reward models learn from: its name in the card, its schema, what is counted in
+    it, and which columns an example shows."""
+
+    name: str
+    schema: Schema
+    counts: Callable[[pd.DataFrame], pd.DataFrame]
+    texts: list[str]
+
+
+LABELLED = {
+    "preference": Labelled("Preferences", PREFERENCES, compared, ["chosen", "rejected"]),
+    "pointwise": Labelled("Judgements", JUDGEMENTS, judged, ["statement", "label"]),
+}

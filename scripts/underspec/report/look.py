@@ -55,6 +55,7 @@ LABELS = {
     "finetune": "finetune ensemble",
     "pretrain": "pretrain ensemble",
     "mean_minus_stdev": "mean minus st. dev.",
+    "mean_probability": "mean of probabilities",
     "best_of_n": "best-of-n",
     "soft": "soft best-of-n",
     "poisson": "best-of-Poisson",

@@ -292,6 +292,23 @@ def test_rounding_decides_nothing(low):
     assert np.isnan([row["low"], row["posts_low"]]).all()
 
 
+def test_either_kind_of_reward_has_claims_on_accuracy():
+    entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
+    of_kinds = {
+        kind: [entry for entry in entries if entry.reward in (None, kind)]
+        for kind in ("preference", "pointwise")
+    }
+    about_accuracy = [
+        sum("accura" in entry.claim for entry in of_kind) for of_kind in of_kinds.values()
+    ]
+    assert min(about_accuracy) >= 4
+    said = " ".join(f"{entry.claim} {entry.place}" for entry in of_kinds["pointwise"])
+    assert "comparisons" not in said and "judgements" in said
+    assert not any(
+        entry.chosen_by_recipe and "accura" in entry.claim for entry in of_kinds["pointwise"]
+    )
+
+
 def test_the_claims_file_is_complete():
     entries = claims.read_claims(CLAIMS_FILE)
     ids = [entry.id for entry in entries]

@@ -1,5 +1,6 @@
 """Standardising and aggregating against loops over Python's own statistics."""
 
+import math
 import statistics
 
 import numpy as np
@@ -22,7 +23,13 @@ SHAPES = st.tuples(st.integers(1, 8), st.integers(1, 3), st.integers(1, 6))
 REWARDS = arrays(np.float32, SHAPES, elements=st.floats(-8, 8, width=32))
 TOLERANCE = 1e-9  # double precision, rewards within +-8
 
+
+def sigmoid(value):
+    return (1 + math.tanh(value / 2)) / 2
+
+
 BY_HAND = {
+    "mean_probability": lambda values: statistics.fmean(map(sigmoid, values)),
     "mean": statistics.fmean,
     "median": statistics.median,
     "min": min,

@@ -131,6 +131,7 @@ def test_every_experiment_has_its_evidence_and_claims(tmp_path, changes):
         grid=design["grid"],
         ensemble_size=design["ensemble_size"],
         world="debian",
+        reward="preference",
         table1_long=tmp_path / "tables" / "table1_long.csv",
         claims=tmp_path / "claims.csv",
     )

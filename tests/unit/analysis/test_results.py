@@ -125,6 +125,9 @@ IMPOSSIBLE = [
     *({"accuracy": value} for value in ("high", None, float("nan"), 1.7, -0.1, True)),
     *({"parameters": value} for value in ("41k", 0, 1.5)),
     {"pairs": 0},
+    {"judgements": 50},  # without their reliability
+    {"judgements": 50, "ece": 0.1, "bins": []},
+    {"judgements": 50, "ece": 0.1, "bins": [{"count": 50, "probability": 1.1, "share": 0.5}]},
     {"scale": 7},
 ]
 OF_ANOTHER_KIND = [

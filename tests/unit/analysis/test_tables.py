@@ -1,6 +1,7 @@
 """Every table against loops over the artifacts on disk."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -201,6 +202,24 @@ def test_the_published_table_has_every_row_of_the_paper():
     # Sums over the columns of the paper's supplement, taken from its text.
     assert published["reward"].sum() == pytest.approx(40.150)
     assert published["win_rate"].sum() == pytest.approx(21.680)
+
+
+def test_accuracy_and_reliability_of_pointwise_rewards(tmp_path):
+    make_results(tmp_path, DESIGN)
+    bins = [{"count": 20, "probability": 0.2, "share": 0.1}]
+    bins.append({"count": 30, "probability": 0.9, "share": 0.8})
+    for path in tmp_path.glob("reward_models/*/*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        judged = {"judgements": metrics.pop("pairs"), "ece": 0.1, "bins": bins}
+        path.write_text(json.dumps(metrics | judged))
+    tables = run(tmp_path)
+    table = tables["reliability"]
+    assert list(tables["accuracy"].columns)[-1] == "judgements"
+    assert (tables["accuracy"]["judgements"] == 50).all()
+    assert len(table) == 2 * (len(SCALES) * len(MODELS) + 1)
+    assert set(table[table["role"] == "evaluator"]["scale"]) == {"huge"}
+    for row in rows(table):
+        assert {key: row[key] for key in bins[0]} == pytest.approx(bins[row["bin"]])
 
 
 def test_accuracy(tables):

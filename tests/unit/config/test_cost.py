@@ -22,6 +22,22 @@ T5 = {"input_length": 512, "noise_density": 0.15, "mean_span_length": 3.0}
 VOCABULARY = 32128
 
 
+def test_pointwise_rewards_need_no_samples_to_compare_and_one_candidate_a_row():
+    config = validate(MINIATURE)
+    compared, judged = (
+        {(stage.stage, stage.scale): stage for stage in stages(config | {"reward": reward}, POSTS)}
+        for reward in ("preference", "pointwise")
+    )
+    assert {stage for stage, _ in compared.keys() - judged.keys()} == {
+        "sample preferences",
+        "sample validation",
+    }
+    assert not judged.keys() - compared.keys()
+    pairs, judgements = (each["reward_model", "xl"] for each in (compared, judged))
+    assert judgements.operations < pairs.operations
+    assert "judgements" in judgements.arithmetic and "pairs" in pairs.arithmetic
+
+
 def shape(width, inner, heads, key, layers, version="v1.0"):
     names = ("d_model", "d_ff", "num_heads", "d_kv", "num_layers")
     return {

@@ -87,6 +87,10 @@ MISTAKES = [
         "pretrain.checkpoints.base.seed",
         "no such key",
     ),
+    ("reward", "pairwise", "reward", "'preference' or 'pointwise'"),
+    ("reward", "pointwise", "centering", "pointwise rewards are not centred; set it to 0"),
+    ("judgements.per_post", 0, "judgements.per_post", "greater than 0"),
+    ("judgements.seed", -1, "judgements.seed", "greater than or equal to 0"),
     ("centering", -0.1, "centering", "greater than or equal to 0"),
     ("models.base.pretrain.dropout", 1.0, "models.base.pretrain.dropout", "less than 1"),
     ("models.base.pretrain.steps", 0, "models.base.pretrain.steps", "greater than 0"),
@@ -192,6 +196,21 @@ def test_a_mistake_is_named_in_one_line(key, value, named, said):
     message = str(caught.value)
     assert message.startswith(named)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named", "said"),
+    [
+        ("world", "debian", "reward", "debian has none; worlds with judgements are micro_tldr$"),
+        ("labels.length_bias", 0.1, "labels.length_bias", "set it to 0"),
+        ("labels.noise", 0.1, "labels.noise", "no rater compares samples"),
+    ],
+)
+def test_what_has_no_meaning_for_pointwise_rewards(key, value, named, said):
+    pointwise = {"reward": "pointwise", "centering": 0}
+    validate(MINIATURE | pointwise)
+    with pytest.raises(ConfigError, match=f"^{named}: .*{said}"):
+        validate(changed(key, value) | pointwise)
 
 
 @pytest.mark.parametrize(

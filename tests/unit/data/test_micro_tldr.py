@@ -282,5 +282,5 @@ def test_posts_of_another_world_have_no_gold():
     for rate in (gold_raters.gold_reward, gold_raters.parts):
         with pytest.raises(ArtifactError, match="posts: column gold_event is missing"):
             rate("micro_tldr", posts, samples)
-    with pytest.raises(ConfigError, match="world: 'tldr' has no gold rater"):
+    with pytest.raises(ConfigError, match="there is no gold rater 'tldr'"):
         gold_raters.gold_reward("tldr", posts, samples)

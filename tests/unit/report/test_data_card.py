@@ -9,10 +9,18 @@ import pytest
 from escaping import MARKUP, check_escaped
 
 from data_card import data_card
-from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, write_table
+from underspec.artifacts import JUDGEMENTS, POSTS, PREFERENCES, SAMPLES, write_table
 from underspec.data import worlds
 from underspec.errors import ArtifactError
-from underspec.report.data_card import card, compared, duplicates, examples, lengths, read_left_out
+from underspec.report.data_card import (
+    card,
+    compared,
+    duplicates,
+    examples,
+    judged,
+    lengths,
+    read_left_out,
+)
 from underspec.report.pages import write_page
 
 PAGES = Path(__file__).parents[3] / "reports" / "pages"
@@ -43,15 +51,55 @@ def preferences(**columns):
 
 def test_how_often_the_longer_text_is_chosen():
     table = preferences(chosen=["a b", "a"], rejected=["a", "b"])
-    (row,) = compared(table)
-    assert row["count"] == 2 and row["longer"] == row["equal"] == 0.5
+    (row,) = compared(table).to_dict("records")
+    assert row["comparisons"] == 2 and row["chosen is longer"] == row["as long"] == 0.5
+
+
+def judgements(**columns):
+    rows = {"post_id": ["p", "q", "q"], "split": "validation", "source": ["one", "one", "other"]}
+    return pd.DataFrame(rows | {"statement": "<s> t", "label": [0, 1, 1]} | columns)
+
+
+def test_what_share_of_statements_is_entailed():
+    assert judged(judgements()).to_dict("list") == {
+        "split": ["validation"] * 2,
+        "source": ["one", "other"],
+        "judgements": [2, 1],
+        "entailed": [0.5, 1.0],
+    }
 
 
 def test_examples_hold_post_and_reference():
     posts = pd.DataFrame({"post_id": ["q", "p"], "post": ["Q", "P"], "reference": ["q", "p"]})
-    found = examples(posts, preferences(chosen="c", rejected="r"))
+    found = examples(posts, preferences(chosen="c", rejected="r"), ["chosen"])
+    assert all(list(row) == ["post", "reference", "chosen"] for row in found)
     assert {row["post"] for row in found} <= {"P", "Q"}
-    assert all(row["post"].lower() == row["post_id"] == row["reference"] for row in found)
+    assert all(row["post"].lower() == row["reference"] for row in found)
+
+
+def test_the_data_card_of_judgements(tmp_path):
+    posts = pd.DataFrame({"post_id": ["p", "q"], "split": "validation", "post": "x"})
+    write_table(posts.assign(reference="z"), tmp_path / "posts.parquet", POSTS)
+    table = judgements()
+    table.attrs["dropped"] = {"validation": {"of a statement without a visible character": 7}}
+    write_table(table, tmp_path / "judgements.parquet", JUDGEMENTS)
+    samples = pd.DataFrame({"post_id": ["p", "p"], "sample_index": [0, 1], "text": "same"})
+    write_table(samples.assign(log_prob=0.0), tmp_path / "best_of_n.parquet", SAMPLES)
+    data_card(
+        worlds=["micro_tldr"],
+        posts=tmp_path / "posts.parquet",
+        labelled=tmp_path / "judgements.parquet",
+        reward="pointwise",
+        samples={"best_of_n": tmp_path / "best_of_n.parquet"},
+        experiment="tiny",
+        template=PAGES / "data_card.html",
+        output=tmp_path / "card.html",
+    )
+    html = (tmp_path / "card.html").read_text()
+    assert "<h2>Judgements</h2>" in html and "<h3>statement</h3><p>&lt;s&gt; t</p>" in html
+    assert "entailed" in html and "50.0 %" in html and "100.0 %" in html
+    assert "Left out: 7 of a statement without a visible character (validation)." in html
+    assert "comparisons" not in html and "<h3>chosen" not in html
 
 
 def test_the_data_card(tmp_path):
@@ -68,7 +116,8 @@ def test_the_data_card(tmp_path):
     data_card(
         worlds=["tldr", "c4"],
         posts=tmp_path / "posts.parquet",
-        preferences=tmp_path / "preferences.parquet",
+        labelled=tmp_path / "preferences.parquet",
+        reward="preference",
         samples={"best_of_n": tmp_path / "best_of_n.parquet"},
         tokens=[tmp_path / "0.npy"],
         experiment="tiny",
@@ -95,17 +144,20 @@ def test_the_data_card_shows_markup_as_text(tmp_path):
         quantiles=[0.5],
         lengths=[{"kind": MARKUP, "split": MARKUP, "count": 1, "words": [1]}],
         tokens=1,
-        preferences=[{"split": MARKUP, "source": MARKUP, "count": 1, "longer": 0.0, "equal": 0.0}],
+        labelled={
+            "name": MARKUP,
+            "counts": pd.DataFrame({"split": [MARKUP], "source": [MARKUP], MARKUP: [1]}),
+        },
         left_out={
             "posts": [{"count": 1, "reason": MARKUP, "split": MARKUP}],
-            "comparisons": [{"count": 1, "reason": MARKUP, "split": MARKUP}],
+            "labelled": [{"count": 1, "reason": MARKUP, "split": MARKUP}],
             "text": {MARKUP: 1},
         },
         examples=[dict.fromkeys(("post", "reference", "chosen", "rejected"), MARKUP)],
         files=[{"path": MARKUP, "bytes": 1, "sha256": MARKUP}],
         face=MARKUP,
     )
-    check_escaped((tmp_path / "card.html").read_text(), times=18)
+    check_escaped((tmp_path / "card.html").read_text(), times=20)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": "many"}', '{"a": 1, "a": 2}'])

@@ -61,6 +61,8 @@ def small_tables() -> dict[str, pd.DataFrame]:
     accuracy = sizes.assign(role="reward model", reward_model="pretrain0-finetune0")
     evaluator = accuracy[-1:].assign(scale="xxl", role="evaluator", parameters=10**6)
     accuracy = pd.concat([accuracy, evaluator])
+    bins = pd.DataFrame({"bin": [0, 1], "count": 5, "probability": [0.1, 0.9], "share": [0.2, 0.7]})
+    reliability = accuracy.merge(bins, how="cross").assign(ece=0.15)
     exact = grid.merge(
         pd.DataFrame({"statistic": ["reward of single", "reward of pretrain mean"]}), how="cross"
     )
@@ -114,6 +116,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "gold": gold.assign(gold=gold.n / 2, standard_error=0.1),
         "table1": table1,
         "accuracy": accuracy.assign(pretrain_seed=0, finetune_seed=0, accuracy=0.7, pairs=500),
+        "reliability": reliability,
         "exact": exact,
         "components": components,
         "shift": shift,
@@ -179,6 +182,7 @@ def check_written(notebook: Path, folder: Path) -> None:
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
+    drawn |= {"reliability"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
     drawn |= {"ensemble_size", "rlhf_frontier", "rlhf_correlation", "rlhf_shift"}
     assert stems == drawn | {"table1"}
@@ -255,6 +259,21 @@ def test_footer_is_on_the_face_of_a_figure(tables, tmp_path, monkeypatch):
     assert "base (41k parameters)" in svg
 
 
+@pytest.mark.parametrize(
+    ("count", "said"), [("pairs", "pairwise accuracy"), ("judgements", "accuracy on judgements")]
+)
+def test_accuracy_says_what_it_is_accuracy_on(count, said, tables, tmp_path, monkeypatch):
+    monkeypatch.setitem(plots.STYLE, "svg.fonttype", "none")
+    folder = shutil.copytree(tables, tmp_path / "tables")
+    table = (folder / "accuracy.csv").read_text()
+    (folder / "accuracy.csv").write_text(table.replace("pairs", count))
+    notebook = ROOT / "reports/notebooks/accuracy.ipynb"
+    run_here(notebook, arguments(notebook, folder, tmp_path))
+    svg = (tmp_path / "accuracy.svg").read_text()
+    assert said in svg
+    assert ("as reported second-hand" in svg) == (count == "judgements")
+
+
 def test_table1_marks_the_best_of_each_scale(tables, tmp_path):
     notebook = ROOT / "reports/notebooks/table1.ipynb"
     run_here(notebook, arguments(notebook, tables, tmp_path))
@@ -301,6 +320,16 @@ def test_report_text_renders_with_the_config(text, name):
     html = rendered(text, config)
     assert config["experiment"] in html
     assert "{{" not in html
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_no_text_speaks_of_comparisons_where_rewards_are_pointwise(text):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    words = re.compile("comparisons(?! at equal KL)|Bradley|centring|simulated rater|pairwise")
+    html = rendered(text, config | {"reward": "pointwise"})
+    assert not words.search(html)
+    if text.stem in ("accuracy", "training", "workflow"):
+        assert words.search(rendered(text, config))
 
 
 @pytest.mark.parametrize("name", ["figure4", "table1"])

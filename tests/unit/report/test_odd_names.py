@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
         grid=experiment["grid"],
         ensemble_size=experiment["ensemble_size"],
         world="debian",
+        reward="preference",
         table1_long=folder / "tables" / "table1_long.csv",
         claims=folder / "claims.csv",
     )

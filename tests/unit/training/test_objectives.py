@@ -1,4 +1,4 @@
-"""The three objectives: what their batches hold and what their losses punish."""
+"""The objectives: what their batches hold and what their losses punish."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from underspec.data.span_corruption import tokens_for
 from underspec.data.tokenization import EOS, PAD
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, ConfigError
 from underspec.models.t5 import new_t5
 from underspec.random_streams import ORDER
 from underspec.training.objectives.denoising import Chunks, denoising
+from underspec.training.objectives.pointwise import pointwise
 from underspec.training.objectives.preference import bradley_terry, preference
 from underspec.training.objectives.sft import IGNORED, sft
 
@@ -188,6 +189,48 @@ def test_the_preference_loss_prefers_the_chosen():
     assert loss(short, long) == pytest.approx(np.log1p(np.exp(2)), abs=1e-9)
 
 
+def test_a_pointwise_batch_has_a_statement_and_its_label_for_each_post():
+    posts, statements, labels = texts(10, 0), texts(10, 1), np.arange(10) % 2
+    batch = pointwise(posts, statements, labels, 6, 0).batch(0, range(6))
+    assert set(batch) == {"posts", "candidates", "labels"}
+    rows = [int(post[0]) - 3 for post in batch["posts"]]
+    assert [without_padding(each) for each in batch["candidates"]] == [
+        statements[row].tolist() for row in rows
+    ]
+    assert batch["labels"].tolist() == [labels[row] for row in rows]
+
+
+@given(st.lists(st.tuples(st.floats(-20, 20), st.integers(0, 1)), min_size=1, max_size=6))
+def test_the_pointwise_loss_is_the_cross_entropy_of_log_odds(judged):
+    """In single precision."""
+    rewards, labels = np.array(judged).T
+    objective = pointwise(texts(len(judged), 0), texts(len(judged), 1), labels, len(judged), 0)
+    batch = objective.batch(0, range(len(judged)))
+    drawn = [int(post[0]) - 3 for post in batch["posts"]]
+
+    def judge(posts, candidates):
+        """Two heads that agree."""
+        return torch.tensor(rewards[drawn])[:, None].float().expand(-1, 2)
+
+    expected = np.logaddexp(0, np.where(labels == 1, -rewards, rewards)).sum()
+    assert objective.loss(judge, batch).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert objective.terms(batch) == len(judged)
+
+
+def test_a_pointwise_reward_has_nothing_to_centre():
+    with pytest.raises(ConfigError, match=r"^centering: 0\.1 is not 0"):
+        pointwise(texts(2, 0), texts(2, 1), np.array([0, 1]), 1, 0, 0.1)
+
+
+def test_other_labels_are_other_data():
+    """So that no training goes on from a checkpoint of another one."""
+    of_labels = [
+        pointwise(texts(2, 0), texts(2, 1), np.array(labels), 1, 0).settings
+        for labels in ([0, 1], [0, 1], [1, 0])
+    ]
+    assert of_labels[0] == of_labels[1] != of_labels[2]
+
+
 @pytest.mark.parametrize("which", ["post", "chosen", "rejected"])
 @pytest.mark.parametrize("ids", [[5, PAD, 6, EOS], [5, EOS, PAD], []])
 def test_a_text_whose_length_a_batch_would_lose_is_refused(which, ids):
@@ -200,6 +243,9 @@ def test_a_text_whose_length_a_batch_would_lose_is_refused(which, ids):
         reference = which if which == "post" else "reference"
         with pytest.raises(ArtifactError, match=f"^{reference} 2: "):
             sft(given["post"], given["chosen"], 1, 0)
+        statement = which if which == "post" else "statement"
+        with pytest.raises(ArtifactError, match=f"^{statement} 2: "):
+            pointwise(given["post"], given["chosen"], np.array([0, 1, 0]), 1, 0)
 
 
 def test_sft_labels_ignore_padding():
@@ -228,15 +274,16 @@ def test_the_sft_loss_is_the_sum_over_tokens_of_texts_judged_alone():
     assert loss(range(4), 4) == pytest.approx(sum(loss([i], 1) for i in range(4)), rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["denoising", "sft", "preference"])
+@pytest.mark.parametrize("kind", ["denoising", "sft", "preference", "pointwise"])
 def test_halves_of_a_batch_are_the_batch(kind):
     """Rows are what they are on however many processes the batch is spread."""
     objective = {
         "denoising": lambda: denoising([stream()], VOCABULARY - 1, 4, 0, **CORRUPTION),
         "sft": lambda: sft(texts(9, 0), texts(9, 1), 4, 0),
         "preference": lambda: preference(texts(9, 0), texts(9, 1), texts(9, 2), 4, 0, 0.01),
+        "pointwise": lambda: pointwise(texts(9, 0), texts(9, 1), np.arange(9) % 2, 4, 0),
     }[kind]()
-    name = {"denoising": "input_ids", "sft": "labels", "preference": "candidates"}[kind]
+    name = {"denoising": "input_ids", "sft": "labels"}.get(kind, "candidates")
     halves = [objective.batch(2, rows)[name] for rows in (range(2), range(2, 4))]
     parts = [without_padding(row) for half in halves for row in half]
     assert parts == [without_padding(row) for row in objective.batch(2, range(4))[name]]

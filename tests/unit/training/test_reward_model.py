@@ -1,4 +1,4 @@
-"""The stage reward_model: which comparisons it trains and is judged on."""
+"""The stage reward_model: which comparisons or judgements it trains and is judged on."""
 
 import json
 
@@ -8,9 +8,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from reward_model import reward_model
-from underspec.artifacts import POSTS, PREFERENCES, write_table
+from underspec.analysis.reward_matrix import read_metrics
+from underspec.artifacts import JUDGEMENTS, POSTS, PREFERENCES, write_table
 from underspec.data.tokenization import save_tokenizer, train_tokenizer
-from underspec.errors import ArtifactError
+from underspec.errors import ArtifactError, ConfigError
 from underspec.models.t5 import new_t5
 from warm import warm
 
@@ -37,8 +38,8 @@ def train(tmp_path):
         table["post_id"] = ["a"] * len(pairs) + ["b"] * len(pairs)
         table["split"] = table.post_id.map(posts.set_index("post_id").split)
         write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
-        names = ("posts", "preferences")
-        options = {name: tmp_path / f"{name}.parquet" for name in names}
+        options = {"posts": tmp_path / "posts.parquet", "reward": "preference"}
+        options |= {"labelled": tmp_path / "preferences.parquet"}
         folders = ("tokenizer", "pretrained", "checkpoints", "output")
         options |= {name: tmp_path / name for name in folders}
         options |= {"scale": "base", "shape": SHAPE, "lengths": LENGTHS, "recipe": RECIPE}
@@ -62,6 +63,52 @@ def test_all_are_used_where_all_differ_and_none_is_too_few(train, caplog):
     assert "left out" not in caplog.text
     with pytest.raises(ArtifactError, match=r"preferences\.parquet: the texts of all comparisons"):
         train(EQUAL)
+
+
+STATEMENTS = [("my bike", 1), ("i am sad", 0), ("my brother sold bike", 1), ("and", 0), ("i", 0)]
+
+
+@pytest.fixture
+def train_on_judgements(train, tmp_path):
+    def train_on_judgements(statements, **changes):
+        table = pd.DataFrame(statements * 2, columns=["statement", "label"]).assign(source="us")
+        table["post_id"] = ["a"] * len(statements) + ["b"] * len(statements)
+        table["split"] = table.post_id.map({"a": "preferences", "b": "validation"})
+        write_table(table, tmp_path / "judgements.parquet", JUDGEMENTS)
+        pointwise = {"reward": "pointwise", "labelled": tmp_path / "judgements.parquet"}
+        return train(PAIRS, **pointwise, **{"centering": 0.0} | changes)
+
+    return train_on_judgements
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_pointwise_reward_model_says_how_reliable_it_is(train_on_judgements, heads, tmp_path):
+    metrics = train_on_judgements(STATEMENTS, heads=heads)
+    assert metrics["judgements"] == len(STATEMENTS) and "pairs" not in metrics
+    assert sum(each["count"] for each in metrics["bins"]) == heads * len(STATEMENTS)
+    assert 0 <= metrics["accuracy"] <= 1 and 0 <= metrics["ece"] <= 1
+    assert read_metrics(tmp_path / "output" / "metrics.json") == metrics
+    provenance = json.loads((tmp_path / "output" / "provenance.json").read_text())
+    assert (provenance["reward"], provenance["centering"]) == ("pointwise", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        ([*STATEMENTS, ("my", 2)], "2 of 12 judgements have a label that is neither 0 nor 1"),
+        ([*STATEMENTS, ("my", -1)], "the first in row 5"),
+        ([*STATEMENTS, (" \u200b", 1)], "a statement without a visible character"),
+        ([(text, 1) for text, _ in STATEMENTS], "all judgements .* preferences have the label 1"),
+    ],
+)
+def test_judgements_that_cannot_be_used_are_refused(train_on_judgements, statements, said):
+    with pytest.raises(ArtifactError, match=rf"judgements\.parquet: .*{said}"):
+        train_on_judgements(statements)
+
+
+def test_pointwise_rewards_are_not_centred(train_on_judgements):
+    with pytest.raises(ConfigError, match=r"^centering: 0\.01 is not 0"):
+        train_on_judgements(STATEMENTS, centering=0.01)
 
 
 def head(folder):
@@ -96,7 +143,8 @@ def average(train, tmp_path):
         train(PAIRS, output=members[0])
         train(PAIRS, **{"finetune_seed": 1, "output": members[1]} | changes)
         about = {"scale": "base", "pretrain_seed": 0, "shape": SHAPE, "lengths": LENGTHS}
-        tables = {name: tmp_path / f"{name}.parquet" for name in ("posts", "preferences")}
+        tables = {"posts": tmp_path / "posts.parquet", "reward": "preference"}
+        tables |= {"labelled": tmp_path / "preferences.parquet"}
         output, tokenizer = tmp_path / "warm", tmp_path / "tokenizer"
         warm(**tables, tokenizer=tokenizer, members=members, **about, output=output)
         return members, output

@@ -46,7 +46,7 @@ def gold_reward(posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
 
 def parts(posts: pd.DataFrame, samples: pd.DataFrame) -> dict[str, np.ndarray]:
     """The two terms of the utility: whether a summary is true, and whether it is well written."""
-    stories = {row.post_id: _story(row) for row in posts.itertuples()}
+    stories = {row.post_id: read_story(row) for row in posts.itertuples()}
     summaries = list(zip(samples.post_id, map(str.split, samples.text), strict=True))
     return {
         "truth": np.array([_truth(stories[post_id], words) for post_id, words in summaries]),
@@ -159,7 +159,8 @@ def _split(text: str) -> Event:
     return Event(agent, verb, None if owner == "-" else owner, thing)
 
 
-def _story(row) -> Story:
+def read_story(row) -> Story:
+    """The story of a row of the table of posts."""
     return Story(
         event=_split(row.gold_event),
         distraction=_split(row.gold_distraction) if row.gold_distraction else None,

@@ -77,7 +77,9 @@ class World(BaseWorld):
     was written by a person. All words are lower case; spaces separate words and punctuation.
 
     Preferences come from a simulated rater with an exactly known gold reward: facts covered, wrong
-    facts, form, length and repetition.
+    facts, form, length and repetition. For pointwise rewards there are judgements instead:
+    statements by the same grammar, and whether the post supports them; gold is then how much of a
+    summary the post supports, and how much of the post the summary states.
 
     Licence: the texts are output of this package; no one else has rights to them.
     """

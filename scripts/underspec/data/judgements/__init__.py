@@ -1,0 +1,73 @@
+"""Judgements: whether a post supports a statement, which pointwise reward models learn from.
+
+The judgements of a world come from a module of this package with the world's name and a function
+`judgements(posts, seed, per_post)`. `posts` has the columns of artifacts.POSTS and those that the
+world adds; the result has those of artifacts.JUDGEMENTS, for posts of the splits preferences and
+validation. Judgements are separate from their worlds, so that editing them does not rerun posts and
+pretraining.
+"""
+
+import importlib
+import logging
+import pkgutil
+from pathlib import Path
+
+import pandas as pd
+
+from underspec.data.texts import visible
+from underspec.errors import ArtifactError, ConfigError
+
+SPLITS = ("preferences", "validation")  # to learn from, and held out
+
+log = logging.getLogger(__name__)
+
+
+def worlds() -> list[str]:
+    """The worlds that have judgements."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def judgements(world: str, posts: pd.DataFrame, seed: int, per_post: int) -> pd.DataFrame:
+    """The judgements of a world, less those of statements without a visible character.
+
+    attrs["dropped"] and the log count these by split. Raises ConfigError if the world has none.
+    """
+    if world not in worlds():
+        raise ConfigError(f"world: {world!r} has no judgements; {', '.join(worlds())} has")
+    module = importlib.import_module(f"{__name__}.{world}")
+    return without_blank_statements(module.judgements(posts, seed, per_post))
+
+
+def without_blank_statements(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose statement a reader can see; attrs["dropped"] and the log count the others."""
+    kept = table.statement.map(visible).astype(bool)
+    counts = table.split[~kept].value_counts()
+    for split, count in counts.items():
+        log.info(
+            "%s: %d judgements left out, of statements without a visible character", split, count
+        )
+    table = table[kept].reset_index(drop=True)
+    reason = "of a statement without a visible character"
+    table.attrs["dropped"] = {split: {reason: int(count)} for split, count in counts.items()}
+    return table
+
+
+def check(table: pd.DataFrame, path: Path) -> None:
+    """Raise ArtifactError, naming `path` and a row, if a label is neither 0 nor 1 or a statement is
+    blank, or if a split has labels of one kind alone, from which nothing can be learned.
+    """
+    for wrong, fault in (
+        (~table.label.isin([0, 1]), "a label that is neither 0 nor 1"),
+        (~table.statement.map(visible).astype(bool), "a statement without a visible character"),
+    ):
+        if wrong.any():
+            raise ArtifactError(
+                f"{path}: {int(wrong.sum())} of {len(table)} judgements have {fault}, the first in "
+                f"row {int(wrong.to_numpy().argmax())}; correct or remove them"
+            )
+    for split, labels in table.groupby("split", sort=False).label:
+        if labels.nunique() == 1:
+            raise ArtifactError(
+                f"{path}: all judgements of the split {split} have the label {labels.iloc[0]}; "
+                "both are needed"
+            )

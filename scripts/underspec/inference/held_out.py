@@ -1,0 +1,85 @@
+"""The kinds of rewards: what reward models learn from, by which objective, and how well they do on
+examples held out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from underspec.data.comparisons import encoded_comparisons
+from underspec.data.statements import encoded_judgements
+from underspec.inference.scoring import pairwise_accuracy, score
+from underspec.models.reward_model import RewardModel
+from underspec.training.loop import Objective
+from underspec.training.objectives.pointwise import pointwise
+from underspec.training.objectives.preference import preference
+
+BINS = 10  # of a reliability diagram
+
+
+def of_comparisons(model: RewardModel, *comparisons: list[np.ndarray]) -> dict:
+    """Held-out accuracy and the number of pairs, of posts, chosen and rejected texts."""
+    accuracy = pairwise_accuracy(model, *comparisons)
+    return {"accuracy": accuracy, "pairs": len(comparisons[0])}
+
+
+def of_judgements(
+    model: RewardModel, posts: list[np.ndarray], statements: list[np.ndarray], labels: np.ndarray
+) -> dict:
+    """Held-out accuracy, the number of judgements, and how far the probabilities can be relied on
+    (see `reliability`). With several heads, of the rewards of all.
+
+    A statement is taken for entailed if its reward, the log-odds, is above 0; 0 itself counts half.
+    """
+    rewards = np.concatenate(score(model, posts, [[statement] for statement in statements]))
+    signs = np.sign(rewards) * (2 * labels[:, None] - 1)
+    every_label = np.repeat(labels, rewards.shape[1])
+    return {
+        "accuracy": float(np.mean(signs / 2 + 0.5)),
+        "judgements": len(labels),
+        **reliability(expit(rewards.astype(np.float64)).ravel(), every_label),
+    }
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> dict:
+    """The expected calibration error (ece; Naeini et al., 2015) and the bins that it is found in.
+
+    probabilities, labels: (predictions,), of the label 1. The bins have equally many predictions,
+    from the lowest on: trained classifiers are sure of most, so of ten bins of equal width those in
+    the middle would be nearly empty and their shares noise. Each bin has its count, its mean
+    probability and the share of labels that are 1; ece is the mean of their absolute difference,
+    weighted by the counts.
+    """
+    order = np.argsort(probabilities, kind="stable")
+    bins = [
+        {
+            "count": len(rows),
+            "probability": float(probabilities[rows].mean()),
+            "share": float(labels[rows].mean()),
+        }
+        for rows in np.array_split(order, min(BINS, len(order)))
+    ]
+    gaps = sum(each["count"] * abs(each["probability"] - each["share"]) for each in bins)
+    return {"ece": gaps / len(order), "bins": bins}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of reward.
+
+    encoded: reads the labelled examples of a split as token ids; objective: that of these examples,
+    a batch size, a seed and the weight of the centring term; held_out: what a model's metrics say
+    of them; examples: what they are called.
+    """
+
+    examples: str
+    encoded: Callable[..., tuple]
+    objective: Callable[..., Objective]
+    held_out: Callable[..., dict]
+
+
+KINDS = {
+    "preference": Kind("pairs", encoded_comparisons, preference, of_comparisons),
+    "pointwise": Kind("judgements", encoded_judgements, pointwise, of_judgements),
+}
