@@ -18,8 +18,9 @@ LIGHT := .venv-figures/bin
 FROM_BUNDLE := --config bundle=$(BUNDLE)
 BUNDLE_REPORT := reports/$(basename $(notdir $(BUNDLE)))-bundle.html
 COMMA := ,
-COMPARED = $(or $(RUNS),$(error name the experiments to compare: make compare RUNS="miniature debian"))
-CLAIMS = $(patsubst %,"results/%/claims.csv",$(COMPARED))
+SPACE := $(subst ,, )
+COMPARED = $(if $(RUNS),$(patsubst %,results/%/claims.csv,$(RUNS)),$(wildcard results/*/claims.csv))
+CLAIMS = [$(subst $(SPACE),$(COMMA),$(patsubst %,"%",$(COMPARED)))]
 STYLED := --report-stylesheet reports/report.css
 # Snakemake and pip keep caches in HOME: where it cannot be written, they are kept here.
 ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME/.cache" && echo yes),yes)
@@ -56,8 +57,11 @@ figures: .venv-figures/ready ## every figure and the report from BUNDLE, without
 	@echo
 	@echo "Report: $(BUNDLE_REPORT)"
 
-compare: .venv/ready ## the verdicts of the experiments RUNS side by side: make compare RUNS="miniature debian"
-	@$(BIN)/python scripts/compare.py --claims '[$(subst " ","$(COMMA)",$(CLAIMS))]'
+compare: .venv/ready ## claims across all experiments with results, or RUNS="miniature debian": a page and a table
+	@$(BIN)/python scripts/compare.py --claims '$(CLAIMS)' --output reports/claims-compared.html
+	@$(BIN)/python scripts/compare.py --claims '$(CLAIMS)' --output reports/claims-compared.csv
+	@echo "Page:  reports/claims-compared.html"
+	@echo "Table: reports/claims-compared.csv"
 
 test: .venv/ready ## the test suite without its slow part
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm and not browser" tests

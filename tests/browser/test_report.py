@@ -19,6 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from compare import compare
 from underspec.report.pages import write_page
 
 pytestmark = pytest.mark.browser
@@ -469,3 +470,55 @@ def test_markup_in_texts_is_shown_and_not_obeyed(samples, tmp_path):
     assert samples.find_element(By.TAG_NAME, "mark").text == "<b>a"
     assert samples.find_elements(By.CSS_SELECTOR, "img, article b") == []
     screenshot(samples, "markup")
+
+
+def test_claims_across_experiments_are_filtered_and_counted(browser, tmp_path):
+    """Two experiments of different tasks: a claim of each alignment."""
+    columns = "id,kind,claim,place,ours,scale,verdict,estimate,low,high,chosen_by_recipe\n"
+    of_best = "a,direction,<b>A</b>,Figure 1,False,xl,{},0.1,0.05,0.2,{}\n"
+    of_rlhf = '"RLHF, b",direction,B,"the long paper, RLHF",True,xl,{},-0.1,-0.2,-0.05,False\n'
+    verdicts = {"one": ("supported", "contradicted"), "two": ("contradicted", "undecided")}
+    for name, (first, second) in verdicts.items():
+        (tmp_path / name).mkdir()
+        table = columns + of_best.format(first, False) + of_rlhf.format(second)
+        (tmp_path / name / "claims.csv").write_text(table)
+        config = json.dumps({"config": {"world": name, "reward": "preference"}})
+        (tmp_path / name / "manifest.json").write_text(config)
+    page = tmp_path / "claims.html"
+    compare(claims=[tmp_path / name / "claims.csv" for name in verdicts], output=page)
+    browser.get(page.as_uri())
+
+    def counts():
+        rows = browser.find_elements(By.CSS_SELECTOR, "#claims .count")
+        return [row.text for row in rows if row.is_displayed()]
+
+    def only(label, value):
+        options = browser.find_elements(By.XPATH, f"//label[contains(., '{label}')]//option")
+        next(option for option in options if option.text == value).click()
+
+    first, second = "1 of 2 support, 1 contradicts", "0 of 2 support, 1 contradicts"
+    assert counts() == [first, second]
+    assert "<b>A</b>" in browser.find_element(By.CSS_SELECTOR, "#claims tbody th").text
+    screenshot(browser, "claims across experiments")
+    for label, value, shown in [
+        ("paper", "the long paper", [second]),
+        ("alignment", "best-of-n or none", [first]),
+        ("claims", "ours", [second]),
+        ("section", "Figure 1", [first]),
+        (
+            "task",
+            "one, preference",
+            ["1 of 1 support, 0 contradict", "0 of 1 support, 1 contradicts"],
+        ),
+        (
+            "task",
+            "two, preference",
+            ["0 of 1 support, 1 contradicts", "0 of 1 support, 0 contradict"],
+        ),
+        ("verdicts", "supported here, contradicted there", [first]),
+    ]:
+        only(label, value)
+        assert counts() == shown, (label, value)
+        only(label, "all")
+    assert counts() == [first, second]
+    assert overflowing(browser) <= 0

@@ -1,5 +1,6 @@
-"""Verdicts of several runs side by side, and what changed between two of them."""
+"""Verdicts of several experiments side by side, and what changed between two of them."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,10 @@ from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError, ConfigError
 from underspec.report.overview import CHOSEN, VERDICTS, directions, tally
 
-NEEDED = ["id", "kind", "claim", "ours", "scale", "verdict"]
+NEEDED = ["id", "kind", "claim", "place", "ours", "scale", "verdict", "estimate", "low", "high"]
+NUMBERS = ["estimate", "low", "high"]
+LONG_PAPER = "the long paper"
+PLACES = ("section", "after section", "Figure", "Table")  # of the workshop paper
 CHANGES = ("the same", "changed to undecided", "decided from undecided", "reversed")
 IN_ONE = "in one run only"
 
@@ -25,8 +29,9 @@ def change(before: str, after: str) -> str:
 
 
 def read_verdicts(path: Path) -> list[dict]:
-    """The paper's directions in a claims.csv, also one of an earlier version: NEEDED, and
-    chosen_by_recipe (False where there is no such column).
+    """The directions in a claims.csv, also one of an earlier version: NEEDED, chosen_by_recipe
+    (False where there is no such column), and what `about` says of each. A number that is not there
+    is NaN.
 
     Raises ArtifactError, naming the file, if it is no such table.
     """
@@ -42,21 +47,42 @@ def read_verdicts(path: Path) -> list[dict]:
 
 
 def _checked(table: pd.DataFrame) -> list[dict]:
-    """The paper's directions. Raises ValueError that says what is wrong."""
+    """The directions. Raises ValueError that says what is wrong."""
     if missing := [name for name in NEEDED if name not in table]:
         raise ValueError(f"no column {missing[0]}")
     for name in ("ours", "chosen_by_recipe"):
         if not table[name].isin([True, False]).all():
             raise ValueError(f"{name} is neither True nor False")
-    columns = [*NEEDED, "chosen_by_recipe"]
-    rows = pd.DataFrame(directions(table.to_dict("records")), columns=table.columns)[columns]
-    if rows.empty:
-        raise ValueError("no claim of the paper")
+    rows = table[table.kind == "direction"][[*NEEDED, "chosen_by_recipe"]]
+    if not directions(rows.to_dict("records")):
+        raise ValueError("no claim of the papers")
     if unknown := set(rows["verdict"]) - set(VERDICTS):
         raise ValueError(f"no such verdict: {min(unknown)!r}")
     if (twice := rows.duplicated(["id", "scale"])).any():
         raise ValueError(f"{rows[twice].iloc[0]['id']!r} is there twice")
-    return rows.to_dict("records")
+    numbers = rows[NUMBERS].apply(pd.to_numeric)
+    return [row | about(row) for row in rows.assign(**numbers).to_dict("records")]
+
+
+def about(claim: Mapping) -> dict[str, str]:
+    """The paper and section that a claim is from, and its alignment, by its place and id."""
+    place = claim["place"]
+    first, _, rest = place.partition(", ")
+    alignment = "RLHF" if claim["id"].startswith("RLHF, ") else "best-of-n or none"
+    if first == LONG_PAPER:
+        return {"paper": LONG_PAPER, "section": rest or "all", "alignment": alignment}
+    paper = "the workshop paper" if first.startswith(PLACES) else "papers on newer rankers"
+    return {"paper": paper, "section": first, "alignment": alignment}
+
+
+def task_of(claims: Path) -> str:
+    """World and kind of reward of the experiment that a claims.csv is of, from the manifest beside
+    it; "unknown" if there is none."""
+    try:
+        config = json.loads((claims.parent / "manifest.json").read_text("utf-8"))["config"]
+        return f"{config['world']}, {config.get('reward', 'preference')}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
 
 
 def run_names(paths: list[Path]) -> list[str]:
@@ -73,23 +99,50 @@ def run_names(paths: list[Path]) -> list[str]:
 
 
 def side_by_side(runs: Mapping[str, list[dict]]) -> pd.DataFrame:
-    """The paper's directions in each run, a row for each claim and scale.
+    """The papers' directions in each run, a row for each claim and scale.
 
     runs: what `read_verdicts` has of each, by its name. Columns claim, scale, and one for each run
     with its verdict: in brackets if the recipe chose it, empty where the run has no such claim.
     For two runs there is a column `change`: one of CHANGES, CHOSEN if the recipe of either chose
     it, or IN_ONE.
     """
-    found = {name: {(row["id"], row["scale"]): row for row in rows} for name, rows in runs.items()}
-    keys = dict.fromkeys(key for rows in found.values() for key in rows)
     table = []
-    for key in keys:
-        rows = {name: rows.get(key) for name, rows in found.items()}
+    for (_, scale), rows in _by_claim({name: directions(rows) for name, rows in runs.items()}):
         claim = next(row["claim"] for row in rows.values() if row)
-        table.append({"claim": claim, "scale": key[1]} | {n: _cell(row) for n, row in rows.items()})
+        table.append({"claim": claim, "scale": scale} | {n: _cell(row) for n, row in rows.items()})
         if len(rows) == 2:
             table[-1]["change"] = _change(*rows.values())
     return pd.DataFrame(table)
+
+
+def every_row(runs: Mapping[str, list[dict]], tasks: Mapping[str, str]) -> pd.DataFrame:
+    """The directions of all runs below each other, with the run and its task."""
+    return pd.DataFrame(
+        {"experiment": name, "task": tasks[name]} | row
+        for name, rows in runs.items()
+        for row in rows
+    ).drop(columns="kind")
+
+
+def by_claim(runs: Mapping[str, list[dict]]) -> list[dict]:
+    """What the page shows: for each claim its `claim`, `place`, `ours` and what `about` says, and
+    under `scales` for each scale what each run has of it (None if it has no such claim)."""
+    claims: dict[str, dict] = {}
+    for (identity, scale), rows in _by_claim(runs):
+        row = next(row for row in rows.values() if row)
+        shown = {
+            key: row[key] for key in ("claim", "place", "ours", "paper", "section", "alignment")
+        }
+        claims.setdefault(identity, shown | {"scales": {}})["scales"][scale] = rows
+    return list(claims.values())
+
+
+def _by_claim(runs: Mapping[str, list[dict]]):
+    """Each (id, scale), in the order of the claims file, with each run's row of it, or None."""
+    found = {name: {(row["id"], row["scale"]): row for row in rows} for name, rows in runs.items()}
+    longest_first = sorted(found.values(), key=len, reverse=True)
+    for key in dict.fromkeys(key for rows in longest_first for key in rows):
+        yield key, {name: rows.get(key) for name, rows in found.items()}
 
 
 def _cell(row: dict | None) -> str:

@@ -1,16 +1,20 @@
 """Verdicts of several runs side by side."""
 
+import json
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from compare import compare
+from underspec.analysis.claims import read_claims
 from underspec.errors import ArtifactError, ConfigError
 from underspec.report.comparison import (
     CHANGES,
     CHOSEN,
     IN_ONE,
+    about,
     change,
     markdown,
     read_verdicts,
@@ -19,6 +23,7 @@ from underspec.report.comparison import (
 )
 from underspec.report.overview import VERDICTS
 
+ROOT = Path(__file__).parents[3]
 SCALES = ["base", "large", "xl", "007", ""]
 
 
@@ -27,7 +32,8 @@ def claims(folder, verdicts, scales=SCALES, name="claims.csv", **columns):
     folder.mkdir(parents=True, exist_ok=True)
     rows = {"id": "a", "kind": "direction", "claim": "A | B", "place": "Figure 1", "ours": False}
     table = pd.DataFrame([rows] * len(verdicts)).assign(scale=scales, verdict=verdicts)
-    table = table.assign(estimate=0.1, chosen_by_recipe=False).assign(**columns)
+    table = table.assign(estimate=0.1, low=0.05, high=0.15, chosen_by_recipe=False)
+    table = table.assign(**columns)
     table.to_csv(folder / name, index=False)
     return folder / name
 
@@ -100,7 +106,9 @@ def test_only_the_papers_directions_are_compared(tmp_path):
         ours=[False, True, False],
         kind=["direction", "direction", "number"],
     )
-    assert [row["scale"] for row in read_verdicts(path)] == ["base"]
+    rows = read_verdicts(path)
+    assert [row["scale"] for row in rows] == ["base", "large"]
+    assert list(side_by_side({"one": rows, "two": rows}).scale) == ["base"]
 
 
 def test_a_table_of_an_earlier_version_is_read(tmp_path):
@@ -113,7 +121,7 @@ DAMAGE = {
     "no column": (lambda table: table.drop(columns="verdict"), "no column verdict"),
     "another verdict": (lambda table: table.assign(verdict="yes"), "no such verdict: 'yes'"),
     "no verdict": (lambda table: table.assign(verdict=""), "no such verdict: ''"),
-    "no rows": (lambda table: table.iloc[:0], "no claim of the paper"),
+    "no rows": (lambda table: table.iloc[:0], "no claim of the papers"),
     "twice": (lambda table: pd.concat([table, table]), "'a' is there twice"),
     "ours left open": (
         lambda table: table.assign(ours=[False, None, False, True, False]),
@@ -156,6 +164,42 @@ def test_the_command_prints_or_writes(paths, tmp_path, capsys):
     assert (tmp_path / "made" / "verdicts.md").read_text() == printed
     compare(claims=paths, output=tmp_path / "verdicts.csv")
     written = pd.read_csv(tmp_path / "verdicts.csv", keep_default_na=False, dtype=str)
-    assert list(written.scale) == SCALES
-    with pytest.raises(ConfigError, match=r"--output: .*\.html ends neither"):
-        compare(claims=paths, output=tmp_path / "verdicts.html")
+    assert list(written.scale) == SCALES * 2
+    with pytest.raises(ConfigError, match=r"--output: .*\.txt ends in none of \.md"):
+        compare(claims=paths, output=tmp_path / "verdicts.txt")
+
+
+def test_the_page_and_the_table_hold_every_claim_of_every_experiment(tmp_path):
+    """Estimates and intervals as they are, empty where an experiment lacks the claim; a report has
+    a link if it is there."""
+    one = claims(tmp_path / "one", FIRST, estimate=[0.1, -0.2, math.nan, 0.0, 0.3])
+    two = claims(
+        tmp_path / "two", SECOND[:2], SCALES[:2], id="RLHF, b", place="the long paper, RLHF"
+    )
+    config = {"world": "micro_tldr", "reward": "pointwise"}
+    (tmp_path / "two" / "manifest.json").write_text(json.dumps({"config": config}))
+    (tmp_path / "one.html").touch()
+    compare(claims=[one, two], output=tmp_path / "all.csv", reports=tmp_path)
+    table = pd.read_csv(tmp_path / "all.csv", keep_default_na=False, dtype=str)
+    assert list(table.experiment) == ["one"] * 5 + ["two"] * 2
+    assert list(table.estimate) == ["0.1", "-0.2", "", "0", "0.3", "0.1", "0.1"]
+    assert table.groupby("experiment").task.unique().str.join("").to_dict() == {
+        "one": "unknown",
+        "two": "micro_tldr, pointwise",
+    }
+    assert list(table.paper.unique()) == ["the workshop paper", "the long paper"]
+    assert list(table.alignment.unique()) == ["best-of-n or none", "RLHF"]
+    compare(claims=[one, two], output=tmp_path / "all.html", reports=tmp_path)
+    page = (tmp_path / "all.html").read_text()
+    assert page.count('<tr class="row">') == 7
+    assert '<a href="one.html">one</a>' in page and '<a href="two.html">' not in page
+    assert "−0.200 [0.050, 0.150]" in page and "nan" not in page
+
+
+def test_a_claim_has_the_alignment_that_its_quantities_are_about():
+    """The page knows claims about RLHF by their ids."""
+    for claim in read_claims(ROOT / "reports" / "claims.yaml"):
+        about_rlhf = "'RLHF " in str([claim.more, claim.less])
+        found = about({"id": claim.id, "place": claim.place})
+        assert (found["alignment"] == "RLHF") == about_rlhf, claim.id
+        assert found["section"]
