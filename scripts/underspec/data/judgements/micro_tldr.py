@@ -81,15 +81,6 @@ def _wrong_owner(rng: np.random.Generator, story: Story, other: Story) -> str:
     return f"{tell(rng, replace(story.event, owner=owner))} ."
 
 
-def _wrong_fact(rng: np.random.Generator, story: Story, other: Story) -> str:
-    """One thing is as in another story."""
-    name = _either(rng, "verb", "object", "place", "time", "feeling", "plan")
-    if name in ("verb", "object"):
-        event = replace(story.event, **{name: getattr(other.event, name)})
-        return f"{tell(rng, event)} ."
-    return statements(rng, replace(story, **{name: getattr(other, name)}))[name]
-
-
 def _distracting_event(rng: np.random.Generator, story: Story, other: Story) -> str:
     """The agent of one event with what the other one was about."""
     who, what = rng.permutation(np.array([story.event, story.distraction or other.event]))
@@ -116,7 +107,6 @@ def _negated(rng: np.random.Generator, story: Story, other: Story) -> str:
 WRONG: dict[str, Callable[[np.random.Generator, Story, Story], str]] = {
     "wrong role": _wrong_role,
     "wrong owner": _wrong_owner,
-    "wrong fact": _wrong_fact,
     "distracting event": _distracting_event,
     "fact not told": _fact_not_told,
     "negated": _negated,
