@@ -13,6 +13,7 @@ HERE = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
+from underspec.analysis.parts import GIVEN, missing, parts, possible
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.data import gold_raters
 from underspec.config.config import (
@@ -64,8 +65,15 @@ SHARDS = range(config["pretraining"]["shards"])
 POINTWISE = config["reward"] == "pointwise"
 LABELLED = f"{RESULTS}/data/{'judgements' if POINTWISE else 'preferences'}.parquet"
 RATER = gold_raters.rater_of(config["world"], config["reward"])
-HAS_GOLD = gold_raters.exists(RATER)
+HAS = parts(
+    config["matrix"]["has"]
+    if config["matrix"]
+    else [part for part in GIVEN if part != "gold" or gold_raters.exists(RATER)],
+    REWARD_MODELS,
+)
+HAS_GOLD, HAS_EVALUATOR = "gold" in HAS, "evaluator" in HAS
 EVALUATOR = grid.evaluator(**config["evaluator"])
+WORDS = (config["matrix"] or {}).get("words") or {}
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )
@@ -80,13 +88,14 @@ RLHF_SCALES = list(dict.fromkeys(each.scale for each in ALIGNMENTS))
 REWARD_MODEL_FOLDERS = [
     *expand("{scale}/{name}", scale=SCALES, name=NAMES),
     *(f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.folders),
-    EVALUATOR,
+    *[EVALUATOR] * HAS_EVALUATOR,
 ]
 SCORES = [
     *expand("{scale}/{name}", scale=SCALES, name=NAMES),
     *CHEAPER_TABLES,
-    EVALUATOR,
-] + ["gold"] * HAS_GOLD
+    *[EVALUATOR] * HAS_EVALUATOR,
+    *["gold"] * HAS_GOLD,
+]
 TRAIN = "../envs/train.yaml"
 ANALYSIS = "../envs/analysis.yaml"
 
@@ -94,7 +103,7 @@ ANALYSIS = "../envs/analysis.yaml"
 wildcard_constraints:
     world="|".join({config["world"]: 0, TEXT_WORLD: 0}),
     shard=r"\d+",
-    scale="|".join(map(re.escape, config["models"])),
+    scale="|".join(map(re.escape, dict.fromkeys([*config["models"], *SCALES]))),
     split="preferences|validation|best_of_n",
     pretrain_seed=r"\d+",
     finetune_seed=r"\d+",

@@ -4,8 +4,8 @@
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
 OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
-OF_EVIDENCE += ["ensemble_size"]
-OF_EVIDENCE += ["overoptimisation_fit", "bias"] * HAS_GOLD
+OF_EVIDENCE += ["ensemble_size", "overoptimisation_fit", "bias"]
+OF_EVIDENCE = possible(OF_EVIDENCE, HAS)
 RLHF_EVIDENCE = expand(made("evidence/{scale}/rlhf.parquet"), scale=RLHF_SCALES)
 
 
@@ -25,7 +25,7 @@ rule diagnostics:
     params:
         call=call("diagnostics"),
         settings=settings(rater=RATER),
-        code=code("diagnostics", *[f"underspec/data/gold_raters/{RATER}"] * HAS_GOLD),
+        code=code("diagnostics", *[f"underspec/data/gold_raters/{RATER}"] * gold_raters.exists(RATER)),
     shell:
         "python {params.call} {params.settings} --log {log}"
 
@@ -39,7 +39,7 @@ rule evidence:
         expand(made("rerank/{{scale}}/{ranker}.parquet"), ranker=RANKERS),
         samples=made("samples/best_of_n.parquet"),
         diagnostics=made("diagnostics.parquet"),
-        evaluator=made(f"reward_models/{EVALUATOR}"),
+        evaluator=EVALUATOR_FOLDER,
         evaluator_scores=EVALUATOR_SCORES,
         gold_scores=GOLD_SCORES,
     output:
@@ -61,6 +61,7 @@ rule evidence:
             cheaper=config["cheaper_ensembles"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
             resamples=config["resamples"],
+            tables=OF_EVIDENCE,
             output=lambda wildcards: made(f"evidence/{wildcards.scale}"),
         ),
         code=code("evidence"),
@@ -77,7 +78,7 @@ rule claims:
         published=shipped("reports/published/table1.csv"),
     output:
         tables=expand(made("tables/{table}.csv"), table=OF_EVIDENCE),
-        table1_long=made("tables/table1_long.csv"),
+        table1_long=made("tables/table1_long.csv") if "rankers" in OF_EVIDENCE else [],
         claims=made("claims.csv"),
     log:
         made("logs/claims.log"),
@@ -96,6 +97,7 @@ rule claims:
             ensemble_size=config["ensemble_size"],
             world=config["world"],
             reward=config["reward"],
+            matrix=config["matrix"],
         ),
         code=code("claims"),
     shell:

@@ -24,16 +24,26 @@ FIGURES_OF = {  # category and title
     "bias": ("5 Beside the paper", "A shared bias, which ensembles keep"),
 }
 ABSENT = {
+    **{name: missing(name, HAS) for name in FIGURES_OF},
     "training": config["bundle"],
-    "reliability": not POINTWISE,
-    "gold": not HAS_GOLD,
+    "reliability": not POINTWISE or config["matrix"],
     "bias": not BIASED,
-    "rankers": not any(found is not None for found in config["newer_rankers"].values())
+    "rankers": missing("rankers", HAS)
+    or not any(found is not None for found in config["newer_rankers"].values())
     and not CHEAPER,
     **dict.fromkeys(["rlhf_frontier", "rlhf_correlation", "rlhf_shift"], not RLHF_SCALES),
 }
 DRAWN = {name: shown for name, shown in FIGURES_OF.items() if not ABSENT.get(name)}
-FIGURES = [path for name in DRAWN for path in figure(name)] + table1_files()
+FIGURES = [path for name in DRAWN for path in figure(name)]
+FIGURES += table1_files() if HAS_EVALUATOR else []
+# Of a matrix from elsewhere: what the first page says is absent, and why.
+NOT_GIVEN = [
+    {"title": FIGURES_OF.get(name, ("", "Table 1"))[1], "reason": reason}
+    for name in [*FIGURES_OF, "table1"]
+    if config["matrix"] and name != "bias" and (reason := missing(name, HAS))
+]
+
+WORDS_OPTION = f" -y {shlex.quote(json.dumps({'words': WORDS}))}" if WORDS else ""
 
 # A notebook uses none of the user's own settings (kernels, IPython profile, matplotlibrc), and runs
 # where HOME is not writable.
@@ -73,13 +83,14 @@ for drawn, (category, title) in DRAWN.items():
             ANALYSIS
         params:
             experiment=config["experiment"],
+            words=WORDS_OPTION,
             output=output_stem,
             library=library,
             code=code("underspec/report/plots"),
         shell:
             "PYTHONPATH={params.library:q} papermill --no-progress-bar {input.notebook:q} {log.notebook}"
             " -r table {input.table} -r output {params.output}"
-            " -r experiment {params.experiment} > {log.text} 2>&1"
+            " -r experiment {params.experiment}{params.words} > {log.text} 2>&1"
 
 
 use rule draw_figure1 as draw_table1 with:
@@ -101,6 +112,7 @@ use rule draw_figure1 as draw_table1 with:
         made("benchmarks/table1.tsv")
     params:
         experiment=config["experiment"],
+        words=WORDS_OPTION,
         output=output_stem,
         library=library,
         code=code("underspec/report/plots"),

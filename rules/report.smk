@@ -19,7 +19,7 @@ REPORT_PAGES = [
         if not (config["bundle"] and name in OF_THE_RUN)
     ),
 ]
-GALLERY = ["figure1", "figure2", "figure3", "figure4"]
+GALLERY = [name for name in ("figure1", "figure2", "figure3", "figure4") if name in DRAWN]
 # The results trained here, if there are any, and the verdicts of a run of the same config.
 MODELS = BUNDLED["models"] + [
     *([] if config["bundle"] else [made("policy")]),
@@ -72,6 +72,8 @@ rule overview:
                 "samples": config["sampling"]["samples"]["best_of_n"],
                 "best_of_n": config["best_of_n"],
                 "evaluator": config["evaluator"]["scale"],
+                "matrix": config["matrix"],
+                "absent": NOT_GIVEN,
             },
             figures=[
                 {"title": FIGURES_OF[name][1], "path": made(f"figures/{name}.svg")}

@@ -13,8 +13,8 @@ DESIGN = {
         "best_of_n",
     )
 }
-EVALUATION_TABLES = ["accuracy", "figure4", "table1"]
-EVALUATION_TABLES += ["gold"] * HAS_GOLD + ["reliability"] * POINTWISE
+EVALUATION_TABLES = ["accuracy", *possible(["figure4", "table1", "gold"], HAS)]
+EVALUATION_TABLES += ["reliability"] * (POINTWISE and not config["matrix"])
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
 )
@@ -33,7 +33,8 @@ ALIGNED_FOLDERS = {
     f"aligned_{kind}": made(f"{kind}/aligned") for kind in ("samples", "scores", "diagnostics")
 }
 # What judges the choices.
-EVALUATOR_SCORES = made(f"scores/{EVALUATOR}.parquet")
+EVALUATOR_SCORES = made(f"scores/{EVALUATOR}.parquet") if HAS_EVALUATOR else []
+EVALUATOR_FOLDER = made(f"reward_models/{EVALUATOR}") if HAS_EVALUATOR else []
 GOLD_SCORES = made("scores/gold.parquet") if HAS_GOLD else []
 
 
@@ -62,7 +63,7 @@ rule evaluation_tables:
     input:
         MATRIX,
         samples=made("samples/best_of_n.parquet"),
-        evaluator=made(f"reward_models/{EVALUATOR}"),
+        evaluator=EVALUATOR_FOLDER,
         evaluator_scores=EVALUATOR_SCORES,
         gold_scores=GOLD_SCORES,
         published=shipped("reports/published/table1.csv"),

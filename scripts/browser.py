@@ -26,7 +26,7 @@ def browser(
     choices: Path,
     reward_models: Path,
     diagnostics: Path,
-    evaluator_scores: Path,
+    evaluator_scores: Path | None = None,
     gold_scores: Path | None = None,
     aligned_samples: Path,
     aligned_scores: Path,

@@ -3,7 +3,13 @@ from pathlib import Path
 import pandas as pd
 
 from underspec.analysis import newer_rankers
-from underspec.analysis.claims import Found, numbers_of_table1, read_claims, verdicts
+from underspec.analysis.claims import (
+    Found,
+    about_scales,
+    numbers_of_table1,
+    read_claims,
+    verdicts,
+)
 from underspec.analysis.published import read_table1
 from underspec.analysis.quantities import from_table
 from underspec.artifacts import EVIDENCE, read_table
@@ -11,6 +17,7 @@ from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import read_csv, write_csv
 from underspec.errors import ConfigError
+from underspec.report.words import reworded
 
 
 def claims(
@@ -24,16 +31,18 @@ def claims(
     ensemble_size: sections.EnsembleSize,
     world: sections.Name,
     reward: sections.RewardKind,
+    matrix: dict | None = None,
     claims: Path,
     tables: list[Path],
-    table1_long: Path,
+    table1_long: Path | None = None,
     rlhf: list[Path] | None = None,
 ) -> None:
     """Write the verdict on every claim of the claims file about this kind of reward, each of
     `tables` over all scales, and Table 1 in the long form, with every ranker.
 
     evidence: a folder for each scale, of the scale's name, with a table of each one's name; rlhf:
-    what claims about RLHF rest on, in the folders of the scales that have it.
+    what claims about RLHF rest on, in the folders of the scales that have it; matrix: this key of
+    the config, if the matrix is from elsewhere: claims are then about its scales.
     """
     if not evidence:
         raise ConfigError("--evidence: names no scale; give a folder for each")
@@ -46,12 +55,21 @@ def claims(
     paper = read_table1(published)
     every = read_claims(claims_file) + numbers_of_table1(paper)
     entries = [claim for claim in every if claim.reward in (None, reward)]
+    if matrix:
+        entries = about_scales(entries, list(found))
     size = min(ensemble_size, pretraining_seeds)
     what = Found(found, best_of_n, pretraining_seeds, grid, size, world)
-    write_csv(verdicts(entries, what), claims)
+    judged = verdicts(entries, what)
+    if matrix:
+        words = matrix.get("words") or {}
+        for column in ("claim", "reason"):
+            judged[column] = [reworded(text, words) for text in judged[column]]
+    write_csv(judged, claims)
     for path in tables:
         write_csv(_over_scales(evidence, path.stem), path)
-    write_csv(newer_rankers.table1_long(_over_scales(evidence, "rankers"), paper), table1_long)
+    if table1_long:
+        rankers = _over_scales(evidence, "rankers")
+        write_csv(newer_rankers.table1_long(rankers, paper), table1_long)
 
 
 def _over_scales(evidence: list[Path], table: str) -> pd.DataFrame:

@@ -18,8 +18,8 @@ def evaluation_tables(
     scores: Path,
     choices: Path,
     reward_models: Path,
-    evaluator: Path,
-    evaluator_scores: Path,
+    evaluator: Path | None = None,
+    evaluator_scores: Path | None = None,
     gold_scores: Path | None = None,
     published: Path,
     design: Annotated[dict, sections.Experiment],
@@ -29,21 +29,23 @@ def evaluation_tables(
     probabilities of pointwise rewards are.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; evaluator: its folder; gold_scores: if there is a gold rater; design: keys of the
-    config.
+    ranker; evaluator: its folder, if there is one; gold_scores: if there is a gold rater; design:
+    keys of the config.
     """
     results = read_results(
         samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
     )
     paper = read_table1(published)
-    of_evaluator = read_metrics(evaluator / "metrics.json")
+    of_evaluator = read_metrics(evaluator / "metrics.json") if evaluator else {}
     made = {"accuracy": tables.accuracy(results.scales, of_evaluator)}
     if "bins" in of_evaluator:  # rewards are pointwise
         made["reliability"] = tables.reliability(results.scales, of_evaluator)
-    for table in (tables.figure4, tables.gold) if gold_scores else (tables.figure4,):
-        scales = [table(scale, results.metrics) for scale in results.scales]
-        made[table.__name__] = pd.concat(scales, ignore_index=True)
-    made["table1"] = tables.table1(made["figure4"], paper)
+    for table, judge in ((tables.figure4, evaluator), (tables.gold, gold_scores)):
+        if judge:
+            scales = [table(scale, results.metrics) for scale in results.scales]
+            made[table.__name__] = pd.concat(scales, ignore_index=True)
+    if evaluator:
+        made["table1"] = tables.table1(made["figure4"], paper)
     for name, table in made.items():
         write_csv(table, output / f"{name}.csv")
 

@@ -1,3 +1,4 @@
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import write_csv
+from underspec.errors import ConfigError
 
 
 def evidence(
@@ -31,8 +33,8 @@ def evidence(
     choices: Path,
     reward_models: Path,
     diagnostics: Path,
-    evaluator: Path,
-    evaluator_scores: Path,
+    evaluator: Path | None = None,
+    evaluator_scores: Path | None = None,
     gold_scores: Path | None = None,
     scale: str,
     design: Annotated[dict, sections.Experiment],
@@ -40,13 +42,14 @@ def evidence(
     cheaper: Annotated[dict, sections.CheaperEnsembles],
     length_bias: sections.LengthBias,
     resamples: sections.Resamples,
+    tables: list[str],
     output: Path,
 ) -> None:
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
-    seeds, and the tables beside the paper's.
+    seeds, and those of the tables beside the paper's that are named.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; evaluator: its folder; gold_scores: if there is a gold rater; design: keys of the
+    ranker; evaluator: its folder, if there is one; gold_scores: if there is a gold rater; design: keys of the
     config; newer, cheaper: its newer_rankers and cheaper_ensembles; length_bias: that of the
     simulated rater's labels, 0 where people compare.
     """
@@ -62,9 +65,9 @@ def evidence(
         metrics["biased_words"] = measured["words"]
         metrics["label_utility"] = metrics["gold"] + length_bias * measured["words"]
     drawn = draw(of_this.models, len(read.layout.post_ids), resamples, scale)
-    accuracy = read_metrics(evaluator / "metrics.json")["accuracy"]
+    accuracy = read_metrics(evaluator / "metrics.json")["accuracy"] if evaluator else None
     found = find(of_this, metrics, accuracy, drawn, beside_paper)
-    if biased:
+    if biased and evaluator:
         found |= evaluator_length_coefficient(metrics, measured["words"], drawn)
     write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
 
@@ -73,28 +76,28 @@ def evidence(
         aggregators = design["aggregators"]
         every.append(read_cheaper(scores, of_this, read.layout, ensembles, aggregators))
     seeds = len(design["pretrain_seeds"])
-    curves = overoptimisation.curves(of_this, read.metrics)
-    tables = {
-        "exact": supplementary_tables.exact(of_this, read.metrics),
-        "shift": supplementary_tables.shift(of_this, measured, read.metrics),
-        "components": supplementary_tables.components(of_this),
-        "paired": supplementary_tables.paired(of_this, found, metrics, seeds),
-        "overoptimisation": of_scale(curves, of_this, []),
-        "hedging": of_scale(hedging.stops(of_this, read.metrics), of_this, []),
-        "rankers": pd.concat(
+    curves = cache(lambda: overoptimisation.curves(of_this, read.metrics))
+    makers = {
+        "exact": lambda: supplementary_tables.exact(of_this, read.metrics),
+        "shift": lambda: supplementary_tables.shift(of_this, measured, read.metrics),
+        "components": lambda: supplementary_tables.components(of_this),
+        "paired": lambda: supplementary_tables.paired(of_this, found, metrics, seeds),
+        "overoptimisation": lambda: of_scale(curves(), of_this, []),
+        "overoptimisation_fit": lambda: of_scale(overoptimisation.fit(curves()), of_this, []),
+        "hedging": lambda: of_scale(hedging.stops(of_this, read.metrics), of_this, []),
+        "rankers": lambda: pd.concat(
             [newer_rankers.table(each, read.metrics, beside_paper) for each in every],
             ignore_index=True,
         ),
-        "ensemble_size": ensemble_size.table(of_this, read.metrics),
-    }
-    if gold_scores:
-        fitted = overoptimisation.fit(curves)
-        tables["overoptimisation_fit"] = of_scale(fitted, of_this, [])
-        tables["bias"] = supplementary_tables.bias(
+        "ensemble_size": lambda: ensemble_size.table(of_this, read.metrics),
+        "bias": lambda: supplementary_tables.bias(
             of_this, read.metrics, measured["words"], length_bias
-        )
-    for name, table in tables.items():
-        write_csv(table, output / f"{name}.csv")
+        ),
+    }
+    for name in tables:
+        if name not in makers:
+            raise ConfigError(f"--tables: {name} is unknown; allowed are {', '.join(makers)}")
+        write_csv(makers[name](), output / f"{name}.csv")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A *ranker* is whatever picks the best of n samples: a reward model, or an ensemb
 aggregator. Everything here is per scale; all scales have the same grid.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -62,17 +62,22 @@ def alignments(
 
 
 def reward_models(
-    grid: str, pretrain_seeds: list[int], finetune_seeds: list[int]
+    grid: str | Sequence[Sequence[int]], pretrain_seeds: list[int], finetune_seeds: list[int]
 ) -> list[RewardModel]:
-    """The reward models of one scale.
+    """The reward models of one scale, in the order of the seeds.
 
     `workshop` (the paper's section 2.1): every pretraining seed with the first finetuning seed, and
-    the first pretraining seed with every finetuning seed; `full`: all combinations.
+    the first pretraining seed with every finetuning seed; `full`: all combinations; or those
+    listed, as pairs of a pretraining and a finetuning seed.
     """
-    cells = product(pretrain_seeds, finetune_seeds)
-    if grid == "full":
-        return [RewardModel(p, f) for p, f in cells]
-    return [RewardModel(p, f) for p, f in cells if p == pretrain_seeds[0] or f == finetune_seeds[0]]
+    cells = list(product(pretrain_seeds, finetune_seeds))
+    if grid == "workshop":
+        first = pretrain_seeds[0], finetune_seeds[0]
+        cells = [(p, f) for p, f in cells if p == first[0] or f == first[1]]
+    elif grid != "full":
+        listed = set(map(tuple, grid))
+        cells = [cell for cell in cells if cell in listed]
+    return [RewardModel(p, f) for p, f in cells]
 
 
 def evaluator(scale: str, pretrain_seed: int, finetune_seed: int) -> str:
@@ -86,8 +91,8 @@ def rankers(models: list[RewardModel], aggregators: list[str], ensemble_size: in
     A finetune ensemble has reward models of one pretraining seed, a pretrain ensemble reward models
     of one finetuning seed: `ensemble_size` of them, or all if there are fewer, but at least two.
     Consecutive seeds make disjoint ensembles; seeds left over at the end are in none. A seed that
-    has fewer reward models than others of its kind has no ensemble, so that all ensembles of a kind
-    have the same size.
+    has fewer reward models than that has no ensemble, so that all ensembles of a kind have the same
+    size.
     """
     single = [Ranker(f"single-{model.name}", "single", None, (model,)) for model in models]
     return (
@@ -105,17 +110,15 @@ def _ensembles(
         of_seed.setdefault(getattr(model, f"{fixed}_seed"), []).append(model)
     most = max(2, *map(len, of_seed.values()))
     size = min(size, most)
-    groups = most // size
     return [
         Ranker(
-            f"{ensemble}-{fixed}{seed}-{aggregator}" + f"-group{group}" * (groups > 1),
+            f"{ensemble}-{fixed}{seed}-{aggregator}" + f"-group{group}" * (most >= 2 * size),
             ensemble,
             aggregator,
             tuple(members[size * (group - 1) : size * group]),
         )
         for seed, members in of_seed.items()
-        if len(members) == most
-        for group in range(1, groups + 1)
+        for group in range(1, len(members) // size + 1)
         for aggregator in aggregators
     ]
 

@@ -82,6 +82,9 @@ class Claim(Section):
     equals: str | None = None
 
 
+PAPER_SCALES = ["base", "large", "xl"]
+
+
 class Missing(Exception):
     """The experiment lacks what a claim is about; says what."""
 
@@ -98,7 +101,7 @@ class Found:
     evidence: Mapping[str, Mapping[Quantity, np.ndarray]]
     ns: list[int]
     pretraining_seeds: int
-    grid: str
+    grid: str | list
     ensemble_size: int
     world: str
     unit: str = "pretraining seed"  # what `pretraining_seeds` counts
@@ -184,6 +187,21 @@ def numbers_of_table1(published: pd.DataFrame) -> list[Claim]:
     return claims
 
 
+def about_scales(claims: list[Claim], scales: list[str]) -> list[Claim]:
+    """The claims as they are about other scales than the paper's: what it says at each of its own is
+    a claim at each of these, and what names a scale stays if these have it."""
+    found = []
+    for claim in claims:
+        if claim.scales == PAPER_SCALES and not claim.equals:
+            found.append(claim.model_copy(update={"scales": scales}))
+        elif claim.equals:
+            published = {name: each for name, each in claim.published.items() if name in scales}
+            found.append(claim.model_copy(update={"published": published}))
+        elif {*claim.scales, *(term.scale or "" for term in _terms(claim))} <= {"", *scales}:
+            found.append(claim)
+    return found
+
+
 def verdicts(claims: list[Claim], found: Found) -> pd.DataFrame:
     """One row a claim and scale, with COLUMNS.
 
@@ -246,12 +264,15 @@ def _sides(claim: Claim, scale: str, found: Found) -> tuple[np.ndarray, np.ndarr
 
 def _sets_of_seeds(claim: Claim, scale: str, found: Found) -> float:
     """Every scale has seeds of its own: how many such sets a claim rests on."""
-    terms = [each for each in [*listed(claim.more), *listed(claim.less)] if isinstance(each, Term)]
-    scales = {term.scale or scale for term in terms}
+    scales = {term.scale or scale for term in _terms(claim)}
     if len(scales) < 2:
         return 1.0
     parts = (_sides(claim, scale, replace(found, only_seeds_of=each)) for each in scales)
     return independent_sets([(more - less)[2] for more, less in parts])
+
+
+def _terms(claim: Claim) -> list[Term]:
+    return [each for each in [*listed(claim.more), *listed(claim.less)] if isinstance(each, Term)]
 
 
 def _side_of_0(low: float, high: float) -> str:

@@ -102,7 +102,10 @@ def _curves(
         curves.append(curve)
         for seed, each in zip(left, means, strict=True):
             without[seed].append(each)
-    means = np.stack([np.mean(each, axis=0) for each in without.values()])
+    fewest = min(each.shape[-1] for means in without.values() for each in means)
+    means = np.stack(
+        [np.mean([of[:, :fewest] for of in each], axis=0) for each in without.values()]
+    )
     return np.mean(curves, axis=0), means
 
 

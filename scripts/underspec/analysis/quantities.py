@@ -33,13 +33,14 @@ POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's
 def evidence(
     results: ScaleResults,
     metrics: Mapping[str, np.ndarray],
-    evaluator_accuracy: float,
+    evaluator_accuracy: float | None,
     weights: Resamples,
     newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
     """Every quantity of one scale, (DRAWS, resamples) each; those its grid lacks are absent.
 
-    metrics: (posts, samples) by name; newer: rankers beside the paper's.
+    metrics: (posts, samples) by name; evaluator_accuracy: None if unknown; newer: rankers beside the
+    paper's.
     """
     found = _evidence(results, metrics, evaluator_accuracy, weights.with_seeds_alone(), newer)
     return {quantity: by_draw(values, weights) for quantity, values in found.items()}
@@ -48,7 +49,7 @@ def evidence(
 def _evidence(
     results: ScaleResults,
     metrics: Mapping[str, np.ndarray],
-    evaluator_accuracy: float,
+    evaluator_accuracy: float | None,
     weights: Resamples,
     newer: Newer,
 ) -> dict[Quantity, np.ndarray]:
@@ -92,18 +93,18 @@ def evaluator_length_coefficient(
     return {("length coefficient of the evaluator", 0): values}
 
 
-def shrinks_with_seeds(name: str, grid: str) -> bool:
+def shrinks_with_seeds(name: str, grid: str | list) -> bool:
     """Whether the seeds' part of a quantity's variance falls as 1 / number of pretraining seeds.
 
-    Not that of an extreme over all reward models, which itself moves with their number; nor, on the
-    workshop grid, of what only the reward models of one checkpoint have: the finetune ensemble,
-    and what compares them with others of their own pretraining seed; nor that of aligned policies,
-    some of which keep their pretraining seeds (see `frontier.draws`).
+    Not that of an extreme over all reward models, which itself moves with their number; nor, unless
+    the grid is full, of what only the reward models of some checkpoints have: the finetune
+    ensemble, and what compares them with others of their own pretraining seed; nor that of aligned
+    policies, some of which keep their pretraining seeds (see `frontier.draws`).
     """
     if name.startswith(OF_RLHF):
         return False
-    of_one_checkpoint = " by " in name or "same pretraining seed" in name or " of finetune " in name
-    return name not in EXTREMES and not (grid == "workshop" and of_one_checkpoint)
+    of_some = " by " in name or "same pretraining seed" in name or " of finetune " in name
+    return name not in EXTREMES and (grid == "full" or not of_some)
 
 
 def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
@@ -144,20 +145,26 @@ def _by_n(names: list[str], values: np.ndarray, ns: list[int]) -> dict[Quantity,
 
 
 def _accuracy(
-    results: ScaleResults, evaluator_accuracy: float, weights: Resamples
+    results: ScaleResults, evaluator_accuracy: float | None, weights: Resamples
 ) -> dict[Quantity, np.ndarray]:
-    accuracy = np.array([training["accuracy"] for training in results.training])
+    accuracy = np.array([training["accuracy"] for training in results.training], float)
     models = weights.models
-    drawn = np.where(models > 0, accuracy[:, None, None], np.nan)
-    highest = np.nanmax(drawn, axis=0)
-    return {
-        ("parameters", 0): np.full(highest.shape, float(results.parameters)),
-        ("posts", 0): np.full(highest.shape, float(weights.posts.shape[1])),
-        ("accuracy", 0): np.tensordot(accuracy, models, axes=1) / models.sum(axis=0),
-        ("highest accuracy", 0): highest,
-        ("accuracy range", 0): highest - np.nanmin(drawn, axis=0),
-        ("accuracy of the evaluator", 0): np.full(highest.shape, evaluator_accuracy),
+    shape = models.shape[1:]
+    found = {
+        ("parameters", 0): np.full(shape, float(results.parameters)),
+        ("posts", 0): np.full(shape, float(weights.posts.shape[1])),
     }
+    if not np.isnan(accuracy).any():
+        drawn = np.where(models > 0, accuracy[:, None, None], np.nan)
+        highest = np.nanmax(drawn, axis=0)
+        found |= {
+            ("accuracy", 0): np.tensordot(accuracy, models, axes=1) / models.sum(axis=0),
+            ("highest accuracy", 0): highest,
+            ("accuracy range", 0): highest - np.nanmin(drawn, axis=0),
+        }
+    if evaluator_accuracy is not None:
+        found["accuracy of the evaluator", 0] = np.full(shape, evaluator_accuracy)
+    return found
 
 
 def _values(
@@ -239,18 +246,20 @@ def _redrawn(
     first = rankers[0]
     size = len(first.members)
     if first.ensemble == "pretrain":
-        seeds = dict.fromkeys(ranker.members[0].finetune_seed for ranker in rankers)
-        of_seed = [
-            [i for i, model in enumerate(results.models) if model.finetune_seed == seed]
-            for seed in seeds
-        ]
-        sequences = np.array(of_seed)[:, weights.drawn_seeds].swapaxes(0, 1)
+        seeds = list(dict.fromkeys(ranker.members[0].finetune_seed for ranker in rankers))
+        of_seed = np.full((len(seeds), weights.seed_of_model.max() + 1), -1)
+        for i, (model, seed) in enumerate(zip(results.models, weights.seed_of_model, strict=True)):
+            if model.finetune_seed in seeds:
+                of_seed[seeds.index(model.finetune_seed), seed] = i
+        sequences = of_seed[:, weights.drawn_seeds].swapaxes(0, 1)
     else:
         sequences = weights.drawn
-    rows, slots = np.nonzero((sequences >= 0).all(axis=2))
+    last = np.argsort(sequences < 0, axis=2, kind="stable")  # what a seed does not have
+    sequences = np.take_along_axis(sequences, last, axis=2)
     groups = sequences.shape[2] // size
-    members = sequences[rows, slots, : groups * size].reshape(-1, size)
-    return np.repeat(rows, groups), members
+    ensembles = sequences[..., : groups * size].reshape(*sequences.shape[:2], groups, size)
+    whole = (ensembles >= 0).all(axis=3)
+    return np.nonzero(whole)[0], ensembles[whole]
 
 
 def _chosen(

@@ -23,7 +23,7 @@ from underspec.grid import Ranker, RewardModel
 class ScaleResults:
     """The reward models of one scale, and what every ranker picks.
 
-    parameters: of a reward model; rewards: (models, posts, samples); texts: (posts, samples) int,
+    parameters: of a reward model, 0 if unknown or not of one size; rewards: (models, posts, samples); texts: (posts, samples) int,
     equal where the texts of a post are; choices: sample indices (ns, posts) by ranker name;
     training: what the training of each reward model reported, in the order of `models`.
     """
@@ -103,17 +103,18 @@ def read_results(
         picked = _read_choices(choices / scale, rankers, layout, ns)
         paths = [reward_models / scale / model.name / "metrics.json" for model in models]
         training = [read_metrics(path, scale) for path in paths]
-        parameters = training[0]["parameters"]
+        sizes = {each["parameters"] for each in training}
+        parameters = sizes.pop() if len(sizes) == 1 else 0
         scales.append(
             ScaleResults(scale, parameters, models, rankers, ns, rewards, texts, picked, training)
         )
     judges = [path for path in (evaluator_scores, gold_scores) if path]
-    return Results(scales, layout, _metrics(*read_rewards(judges, layout)[1]) if judges else {})
-
-
-def _metrics(reward: np.ndarray, gold: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    metrics = {"reward": reward, "win_rate": win_probability(reward)}
-    return metrics if gold is None else metrics | {"gold": gold}
+    judged = list(read_rewards(judges, layout)[1]) if judges else []
+    metrics = {}
+    if evaluator_scores:
+        reward = judged.pop(0)
+        metrics |= {"reward": reward, "win_rate": win_probability(reward)}
+    return Results(scales, layout, metrics | ({"gold": judged.pop()} if judged else {}))
 
 
 def read_cheaper(

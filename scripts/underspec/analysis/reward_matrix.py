@@ -133,6 +133,16 @@ class PointwiseMetrics(Metrics):
     bins: Annotated[list[Bin], Field(min_length=1)]
 
 
+class MetricsFromElsewhere(BaseModel):
+    """What the maker of a reward matrix says of a reward model. parameters: 0 if unknown."""
+
+    model_config = Metrics.model_config
+    scale: str
+    name: str
+    parameters: Annotated[int, Field(ge=0)]
+    accuracy: Share | None
+
+
 class Provenance(BaseModel):
     """How a model was made, among other things."""
 
@@ -141,17 +151,28 @@ class Provenance(BaseModel):
 
 
 def read_metrics(path: Path, scale: str | None = None) -> dict:
-    """What training a reward model reported, with the keys of Metrics or PointwiseMetrics.
+    """What training a reward model reported, with the keys of Metrics or PointwiseMetrics, or what
+    others say of it, with those of MetricsFromElsewhere.
 
     Raises ArtifactError, naming the file, if it is missing, is no JSON object, lacks a key or has
     one that cannot be, or is of another scale than `scale`.
     """
-    found = read_json(path, Metrics)
-    if "judgements" in found:
-        check_keys(found, PointwiseMetrics, path)
+    found = read_json(path, JsonObject)
+    check_keys(found, metrics_of(found), path)
     if scale is not None and found["scale"] != scale:
         raise ArtifactError(f"{path}: of the scale {found['scale']}, not {scale}; {REMAKE_FOLDER}")
     return found
+
+
+class JsonObject(BaseModel):
+    pass
+
+
+def metrics_of(found: dict) -> type[BaseModel]:
+    """The keys that metrics have to have."""
+    if found.get("from_elsewhere"):
+        return MetricsFromElsewhere
+    return PointwiseMetrics if "judgements" in found else Metrics
 
 
 def read_json(path: Path, wanted: type[BaseModel]) -> dict:

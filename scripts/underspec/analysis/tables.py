@@ -33,7 +33,7 @@ def accuracy(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
     """Held-out accuracy of every reward model and the evaluator (section 2.2), and the number of
     pairs, or of judgements.
 
-    of_evaluator: what its training reported.
+    of_evaluator: what its training reported; empty if there is none.
     """
     rows = [
         identity | {key: reported[key] for key in TRAINING if key in reported}
@@ -129,6 +129,8 @@ def _trainings(scales: list[ScaleResults], of_evaluator: Mapping) -> Iterator[tu
             identity = {"scale": scale.scale, "role": "reward model", "reward_model": model.name}
             seeds = {"pretrain_seed": model.pretrain_seed, "finetune_seed": model.finetune_seed}
             yield identity | seeds, reported
+    if not of_evaluator:
+        return
     identity = {"scale": of_evaluator["scale"], "role": "evaluator", "reward_model": "evaluator"}
     seeds = {key: of_evaluator.get(key) for key in ("pretrain_seed", "finetune_seed")}
     yield identity | seeds, of_evaluator

@@ -148,8 +148,9 @@ def validate(config: dict) -> dict:
     if unknown := ", ".join(sorted(settings.worlds.keys() - set(names()))):
         raise ConfigError(f"worlds: {unknown} is unknown; allowed are {', '.join(names())}")
     text = text_world(config)
-    _require(settings.world, "world", "has_posts", "posts")
-    _require(text, "pretraining.world", "has_pretraining_text", "pretraining text")
+    if not settings.matrix:
+        _require(settings.world, "world", "has_posts", "posts")
+        _require(text, "pretraining.world", "has_pretraining_text", "pretraining text")
     for world in (settings.world, text):
         given = config["worlds"].get(world, {})
         options = checked(world_class(world).Options, given, "worlds", world)
@@ -160,12 +161,12 @@ def validate(config: dict) -> dict:
             f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
             f"world {text} (worlds.{text}.{key})"
         )
+    of_training = (_unfit_labels, _unknown_scales, _shared_checkpoints, _too_few_seeds)
     for key, broken, message in itertools.chain(
-        _unfit_labels(settings),
-        _unknown_scales(settings),
+        *(check(settings) for check in of_training if not settings.matrix),
+        _unknown_cells(settings),
         _unknown_seeds(settings),
         _unknown_rankers(settings),
-        _shared_checkpoints(settings),
         _too_few_samples(settings),
         _unfit_layouts(config),
     ):
@@ -272,6 +273,22 @@ def _shared_checkpoints(config: Config):
             "pretrain.checkpoints",
             same,
             f"{same} and {name} are both {source['path']}; each needs a checkpoint of its own",
+        )
+
+
+def _too_few_seeds(config: Config):
+    for key in ("pretrain_seeds", "finetune_seeds"):
+        yield key, len(getattr(config, key)) < 2, "at least 2 seeds are needed for an ensemble"
+
+
+def _unknown_cells(config: Config):
+    cells = [] if isinstance(config.grid, str) else config.grid
+    for pretrain_seed, finetune_seed in cells:
+        yield (
+            "grid",
+            pretrain_seed not in config.pretrain_seeds
+            or finetune_seed not in config.finetune_seeds,
+            f"{[pretrain_seed, finetune_seed]} is not made of pretrain_seeds and finetune_seeds",
         )
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from underspec import recipe
+from underspec import recipe, strict_json
 from underspec.analysis.ensembles import AGGREGATORS
+from underspec.analysis.parts import GIVEN
 from underspec.data.span_corruption import corrupted_spans, tokens_for
 from underspec.data.special_tokens import SENTINELS
 from underspec.grid import GRIDS
@@ -56,11 +57,20 @@ def _rising(best_of_n: list[int]) -> list[int]:
     return best_of_n
 
 
-Grid = Literal[GRIDS]
+def _listed(grid: Any) -> Any:
+    """A list of cells may be text, as an option has it."""
+    if isinstance(grid, str) and grid.startswith("["):
+        return strict_json.parse(grid)
+    return grid
+
+
 Distinct = AfterValidator(_distinct)
 ScaleName = Annotated[Name, AfterValidator(_not_reserved)]
 Scales = Annotated[list[Name], Field(min_length=1), Distinct]
-Seeds = Annotated[list[Seed], Field(min_length=2), Distinct]
+Seeds = Annotated[list[Seed], Field(min_length=1), Distinct]
+Cell = Annotated[list[Seed], Field(min_length=2, max_length=2)]  # of the grid
+Cells = Annotated[list[Cell], Field(min_length=2)]
+Grid = Annotated[Literal[GRIDS] | Cells, BeforeValidator(_listed)]
 EnsembleSize = integer(ge=2, le=10**4)
 Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
@@ -318,9 +328,24 @@ class Rlhf(Alignments):
     evaluation_samples: Size
 
 
+class Words(Section):
+    """What the seeds of a matrix from elsewhere are called."""
+
+    group: Text
+    member: Text
+
+
+class Matrix(Section):
+    """What a matrix from elsewhere has beside rewards, and what its seeds are called."""
+
+    has: Annotated[list[Literal[GIVEN]], Distinct]
+    words: Words | None = None
+
+
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
+    matrix: or_null(Matrix)
     experiment: Name
     world: Name
     worlds: dict[Name, dict]

@@ -7,7 +7,8 @@ All later stages can be run from a bundle, without models and without torch. It 
     posts.parquet    the split best_of_n of data/posts.parquet
     samples.parquet  samples/best_of_n.parquet
     scores.parquet   the reward matrix: one column per reward model
-    reward_models/{scale}/{name}/   metrics, provenance and training log
+    reward_models/{scale}/{name}/   metrics, provenance and training log; of a matrix from
+                                    elsewhere (see `matrix`), metrics only
     {samples,scores,diagnostics}/aligned/...   those of aligned policies, if it has any
 
 Rewards are restored bit for bit. The same results, packed by the same commit with the same
@@ -27,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from underspec import cheaper_ensembles
-from underspec.analysis.reward_matrix import Metrics, check_keys, layout, read_rewards
+from underspec.analysis.reward_matrix import check_keys, layout, metrics_of, read_rewards
 from underspec.artifacts import (
     ALIGNED_DIAGNOSTICS,
     ALIGNED_SAMPLES,
@@ -84,12 +85,10 @@ def pack(
     samples = read_table(results / "samples/best_of_n.parquet", SAMPLES)
     members = {
         CONFIG: to_json(config | {"extends": None, "bundle": None}),
-        POSTS_TABLE: _parquet(posts[posts["split"] == "best_of_n"]),
-        SAMPLES_TABLE: _parquet(samples),
-        MATRIX: _parquet(_matrix(results, scores, samples)),
+        **tables(posts[posts["split"] == "best_of_n"], samples, _matrix(results, scores, samples)),
         **{name: _content(results / name) for name in _beside_weights(scores)},
         **{
-            name: _parquet(read_table(results / name, schema))
+            name: to_parquet(read_table(results / name, schema))
             for name, schema in _of_aligned(aligned).items()
         },
     }
@@ -102,6 +101,13 @@ def pack(
     write_archive(members, provenance, bundle)
 
 
+def tables(posts: pd.DataFrame, samples: pd.DataFrame, matrix: pd.DataFrame) -> dict[str, bytes]:
+    """The members with posts, samples, and the reward matrix, which has a column per reward model
+    and a row per sample (or per distinct text of a post)."""
+    named = {POSTS_TABLE: posts, SAMPLES_TABLE: samples, MATRIX: matrix}
+    return {name: to_parquet(table) for name, table in named.items()}
+
+
 def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -> None:
     """Restore the artifacts in a bundle to the folder `results`.
 
@@ -111,7 +117,7 @@ def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -
     leaves no file behind, if `results` cannot be written.
     """
     members = read_archive(bundle)
-    posts, samples, matrix, of_aligned = _verified(bundle, members)
+    posts, samples, matrix, of_aligned, beside = _verified(bundle, members)
     if missing := [name for name in scores if name not in matrix]:
         raise ArtifactError(
             f"{bundle / MATRIX}: has no rewards of {missing[0]}, which the config asks for; it has "
@@ -122,24 +128,37 @@ def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -
             f"{bundle}: has no {missing[0]}, which the config asks for; for no RLHF, give "
             "rlhf.rankers {}"
         )
-    keys, rows = samples[["post_id", "sample_index"]], _rows(samples, len(matrix))
-    tables = {
+    keys, rewards_by_name = samples[["post_id", "sample_index"]], by_sample(samples, matrix)
+    restored = {
         "data/posts.parquet": (posts, POSTS),
         "samples/best_of_n.parquet": (samples, SAMPLES),
         **{
-            f"scores/{name}.parquet": (keys.assign(reward=rewards.to_numpy()[rows]), SCORES)
-            for name, rewards in matrix.items()
+            f"scores/{name}.parquet": (keys.assign(reward=rewards), SCORES)
+            for name, rewards in rewards_by_name.items()
         },
         **{name: of_aligned[name] for name in _of_aligned(aligned)},
     }
-    files = {name: members[name] for name in (MANIFEST, CONFIG, *_beside_weights(matrix))}
+    files = {name: members[name] for name in (MANIFEST, CONFIG, *beside)}
     try:
-        _write_all(tables, files, results)
+        _write_all(restored, files, results)
     except OSError as error:
         raise UserError(
             f"{results}: {bundle} cannot be unpacked there ({error}); check that the disk "
             "is not full, then run Snakemake again"
         ) from None
+
+
+def contents(bundle: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, np.ndarray], dict]:
+    """Posts, samples, the rewards (samples,) and the metrics of everything in a bundle, by the names
+    of score tables. Raises ArtifactError as `unpack` does."""
+    members = read_archive(bundle)
+    posts, samples, matrix, _, beside = _verified(bundle, members)
+    metrics = {
+        str(Path(name).parent.relative_to("reward_models")): from_json(members[name], bundle / name)
+        for name in beside
+        if name.endswith("metrics.json")
+    }
+    return posts, samples, by_sample(samples, matrix), metrics
 
 
 def bundled_config(bundle: Path) -> dict:
@@ -194,6 +213,12 @@ def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataF
     return pd.DataFrame(dict(zip(scores, rewards, strict=True)))
 
 
+def by_sample(samples: pd.DataFrame, matrix: pd.DataFrame) -> dict[str, np.ndarray]:
+    """(samples,) the rewards of every sample, by the name of the column."""
+    rows = _rows(samples, len(matrix))
+    return {name: rewards.to_numpy()[rows] for name, rewards in matrix.items()}
+
+
 def _rows(samples: pd.DataFrame, length: int) -> np.ndarray | None:
     """(samples,) each sample's row in a matrix of `length` rows; None if the length is wrong."""
     text = _distinct(samples)
@@ -206,7 +231,7 @@ def _distinct(samples: pd.DataFrame) -> np.ndarray:
     return samples.groupby(["post_id", "text"], sort=False).ngroup().to_numpy()
 
 
-def _parquet(table: pd.DataFrame) -> bytes:
+def to_parquet(table: pd.DataFrame) -> bytes:
     """`table` as Parquet: dictionary encoding for keys and texts, byte splitting for floats."""
     floats = [name for name in table.columns if pd.api.types.is_float_dtype(table[name])]
     file = io.BytesIO()
@@ -241,9 +266,9 @@ def _content(path: Path) -> bytes:
 
 def _verified(
     bundle: Path, members: dict[str, bytes]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, tuple[pd.DataFrame, Schema]]]:
-    """Posts, samples, the reward matrix, and the tables of aligned policies with their schemas,
-    after checking that all members are consistent."""
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict, list[str]]:
+    """Posts, samples, the reward matrix, the tables of aligned policies with their schemas, and the
+    names of the files that stood beside weights, after checking that all members are consistent."""
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
     posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
     samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
@@ -259,6 +284,8 @@ def _verified(
             f"{bundle / MATRIX}: its {len(matrix)} rows do not fit the samples; {CURE}"
         )
     beside = _beside_weights(matrix)
+    if from_json(members[CONFIG], bundle / CONFIG).get("matrix"):
+        beside = [name for name in beside if name.endswith("metrics.json")]
     _require(bundle, members, beside)
     of_aligned = {
         name: (table_in(io.BytesIO(members[name]), bundle / name, schema, CURE), schema)
@@ -271,8 +298,9 @@ def _verified(
         raise ArtifactError(f"{bundle / foreign[0]}: unexpected member; {CURE}")
     for name in beside:
         if name.endswith("metrics.json"):
-            check_keys(from_json(members[name], bundle / name), Metrics, bundle / name)
-    return posts, samples, matrix, of_aligned
+            found = from_json(members[name], bundle / name)
+            check_keys(found, metrics_of(found), bundle / name)
+    return posts, samples, matrix, of_aligned, beside
 
 
 def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:

@@ -83,7 +83,9 @@ def one_aggregator(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def human(count: float) -> str:
-    """A count of parameters as people say it: 950, 41k, 1.2M, 220M, 3B."""
+    """A count of parameters as people say it: 950, 41k, 1.2M, 220M, 3B; 0 is unknown."""
+    if not count:
+        return "unknown"
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * size:
             digits = 1 if count < 9.95 * size else 0
@@ -92,7 +94,7 @@ def human(count: float) -> str:
 
 
 def scale_title(scale: str, parameters: float) -> str:
-    return f"{scale} ({human(parameters)} parameters)"
+    return f"{scale} ({human(parameters)} parameters)" if parameters else scale
 
 
 def at_paper_scale(table: pd.DataFrame) -> bool:

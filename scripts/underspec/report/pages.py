@@ -7,6 +7,7 @@ an origin: no page may fetch anything or keep anything in the browser.
 import base64
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
@@ -14,16 +15,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFo
 from underspec.analysis import published
 from underspec.errors import ArtifactError
 from underspec.report.look import COLOURS, human
+from underspec.report.words import reworded
 
 # Bytes. Snakemake's report opens a page as a data URI, in base64, and Chromium silently shows
 # nothing if that is longer than 2 MiB.
 LARGEST_PAGE = 2**21 * 3 // 4 - 100
 
 
-def write_page(template: Path, output: Path, **values) -> None:
+def write_page(
+    template: Path, output: Path, words: Mapping[str, str] | None = None, **values
+) -> None:
     """Fill `template` and write it; files beside the template can be included.
 
-    Text is escaped. Raises ArtifactError if there is no such template, jinja2.UndefinedError if it
+    Text is escaped. words: see `words.reworded`. Raises ArtifactError if there is no such template, jinja2.UndefinedError if it
     asks for a value that is not given.
     """
     environment = Environment(
@@ -42,7 +46,7 @@ def write_page(template: Path, output: Path, **values) -> None:
         raise ArtifactError(
             f"{template.parent / str(error.name)}: no such template; restore it"
         ) from None
-    output.write_text(page.render(**values), encoding="utf-8")
+    output.write_text(reworded(page.render(**values), words or {}), encoding="utf-8")
 
 
 def packed(data) -> str:

@@ -5,6 +5,7 @@ colour and facets are seaborn's; what it does not have (names at the ends of lin
 KL) is added to its axes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -16,8 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from underspec.report.look import COLOURS, GREY, MARKERS, face, scale_title
+from underspec.report.words import reworded
 
 LINE = so.Line()
 PLAIN = so.Line(marker="")
@@ -200,9 +203,12 @@ def legend(figure: Figure, *rows: list[Line2D]) -> None:
     )
 
 
-def save(figure: Figure, path: str) -> None:
-    """Write `path`.svg and `path`.pdf; equal figures give equal bytes, whatever the date."""
+def save(figure: Figure, path: str, words: Mapping[str, str] | None = None) -> None:
+    """Write `path`.svg and `path`.pdf; equal figures give equal bytes, whatever the date. words: see
+    `words.reworded`."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    for text in figure.findobj(Text) if words else ():
+        text.set_text(reworded(text.get_text(), words))
     for _ in range(2):  # the layout needs two passes; after them all files are alike
         figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -190,7 +190,8 @@ def _about(scale: ScaleResults, aligned: Sequence[PolicyTexts]) -> dict:
         }
         for ranker in scale.rankers
     ]
-    about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds}
+    names = [reported.get("name", "") for reported in scale.training]
+    about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds, "names": names}
     return about | {
         "rankers": rankers,
         "aligned": [scale.rankers.index(each.ranker) for each in aligned],
