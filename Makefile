@@ -6,6 +6,8 @@ PIP_ARGS ?=
 CORES ?= 2
 EXPERIMENT ?= miniature
 BUNDLE ?= bundles/$(EXPERIMENT).zip
+MATRIX ?=
+MATRIX_BUNDLE = bundles/$(notdir $(MATRIX:%/=%))-matrix.zip
 SLURM_TESTS ?= tests/slurm
 DEVICE ?= cuda
 SIZE ?= paper
@@ -22,11 +24,14 @@ SPACE := $(subst ,, )
 COMPARED = $(if $(RUNS),$(patsubst %,results/%/claims.csv,$(RUNS)),$(wildcard results/*/claims.csv))
 CLAIMS = [$(subst $(SPACE),$(COMMA),$(patsubst %,"%",$(COMPARED)))]
 STYLED := --report-stylesheet reports/report.css
+ifeq ($(filter analyse,$(MAKECMDGOALS))$(MATRIX),analyse)
+$(error name the folder of the matrix: make analyse MATRIX=examples/my_rewards)
+endif
 # Snakemake and pip keep caches in HOME: where it cannot be written, they are kept here.
 ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME/.cache" && echo yes),yes)
 export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
 endif
-.PHONY: demo run report bundle figures compare test test-slow test-workflow test-slurm test-browser chromium pictures lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
+.PHONY: demo run report bundle figures analyse csv compare test test-slow test-workflow test-slurm test-browser chromium pictures lint estimate bench bench-stages gpu-check bench-input bench-statistics reference docs help
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -56,6 +61,16 @@ figures: .venv-figures/ready ## every figure and the report from BUNDLE, without
 	$(LIGHT)/snakemake $(FROM_BUNDLE) --report $(BUNDLE_REPORT) $(STYLED)
 	@echo
 	@echo "Report: $(BUNDLE_REPORT)"
+
+analyse: $(MATRIX_BUNDLE) ## every figure and the report from a reward matrix of your own, the folder MATRIX, without torch
+	$(MAKE) figures BUNDLE=$(MATRIX_BUNDLE)
+
+$(MATRIX_BUNDLE): .venv-figures/ready $(wildcard $(MATRIX) $(MATRIX)/*)
+	$(LIGHT)/python scripts/import_matrix.py --matrix $(MATRIX) --output $@
+
+csv: .venv-figures/ready ## the reward matrix of BUNDLE as CSV files, as MATRIX has them, in the folder TO
+	$(LIGHT)/python scripts/export_matrix.py --bundle $(BUNDLE) \
+		--output $(or $(TO),$(error name the folder to write: make csv TO=my_rewards))
 
 compare: .venv/ready ## claims across all experiments with results, or RUNS="miniature debian": a page and a table
 	@$(BIN)/python scripts/compare.py --claims '$(CLAIMS)' --output reports/claims-compared.html

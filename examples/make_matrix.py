@@ -1,4 +1,4 @@
-"""Writes the example of a reward matrix from elsewhere: examples/matrix.
+"""Writes the example of a reward matrix from elsewhere: examples/my_rewards.
 
 Six reward models of three base models, of which one was finetuned three times and one once, score
 eight made-up texts for each of 30 questions. Rewards are a shared quality plus errors that a base
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDER = Path(__file__).parent / "matrix"
+FOLDER = Path(__file__).parent / "my_rewards"
 POSTS, SAMPLES = 30, 8
 MODELS = {
     "llama-a": "llama",
@@ -20,8 +20,19 @@ MODELS = {
     "qwen-b": "qwen",
     "pythia-a": "pythia",
 }
-THINGS = "bicycle kettle violin ladder garden printer tent oven guitar window".split()
-VERBS = "clean repair choose".split()
+THINGS = [
+    "bicycle",
+    "kettle",
+    "violin",
+    "ladder",
+    "garden",
+    "printer",
+    "tent",
+    "oven",
+    "guitar",
+    "window",
+]
+VERBS = ["clean", "repair", "choose"]
 ADVICE = {
     "read the manual": 0.4,
     "work slowly": 0.2,
@@ -69,7 +80,10 @@ def main() -> None:
     flat = {name: values.ravel().round(3) for name, values in rewards.items()}
     write(
         "rewards.csv",
-        [key | {name: values[row] for name, values in flat.items()} for row, key in enumerate(keys)],
+        [
+            key | {name: values[row] for name, values in flat.items()}
+            for row, key in enumerate(keys)
+        ],
     )
     judged = (quality + 0.2 * rng.normal(size=quality.shape)).ravel().round(3)
     write("evaluator.csv", [key | {"reward": judged[row]} for row, key in enumerate(keys)])

@@ -49,9 +49,9 @@ def evidence(
     seeds, and those of the tables beside the paper's that are named.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; evaluator: its folder, if there is one; gold_scores: if there is a gold rater; design: keys of the
-    config; newer, cheaper: its newer_rankers and cheaper_ensembles; length_bias: that of the
-    simulated rater's labels, 0 where people compare.
+    ranker; evaluator: its folder, if there is one; gold_scores: if there is a gold rater; design:
+    keys of the config; newer, cheaper: its newer_rankers and cheaper_ensembles; length_bias: that
+    of the simulated rater's labels, 0 where people compare.
     """
     of_scale_alone = design | {"scales": [scale]}
     read = read_results(

@@ -3,9 +3,9 @@
 The nested bootstrap draws pretraining seeds with replacement, each with all its reward models, and
 posts, the same posts for every ranker and scale (paired); or one of the two alone. Reward models
 are not drawn again within their pretraining seed: its mean varies by them already, so that would
-count their part twice (Davison and Hinkley, 1997, section 3.8). The exception is a grid of which one checkpoint
-alone has several reward models, as the workshop grid: what only these show would otherwise not vary
-at all. Ours: the paper's intervals are over posts alone.
+count their part twice (Davison and Hinkley, 1997, section 3.8). The exception is a grid of which
+one checkpoint alone has several reward models, as the workshop grid: what only these show would
+otherwise not vary at all. Ours: the paper's intervals are over posts alone.
 """
 
 import math

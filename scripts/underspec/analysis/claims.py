@@ -188,8 +188,8 @@ def numbers_of_table1(published: pd.DataFrame) -> list[Claim]:
 
 
 def about_scales(claims: list[Claim], scales: list[str]) -> list[Claim]:
-    """The claims as they are about other scales than the paper's: what it says at each of its own is
-    a claim at each of these, and what names a scale stays if these have it."""
+    """The claims as they are about other scales than the paper's: what it says at each of its own
+    is a claim at each of these, and what names a scale stays if these have it."""
     found = []
     for claim in claims:
         if claim.scales == PAPER_SCALES and not claim.equals:

@@ -39,8 +39,8 @@ def evidence(
 ) -> dict[Quantity, np.ndarray]:
     """Every quantity of one scale, (DRAWS, resamples) each; those its grid lacks are absent.
 
-    metrics: (posts, samples) by name; evaluator_accuracy: None if unknown; newer: rankers beside the
-    paper's.
+    metrics: (posts, samples) by name; evaluator_accuracy: None if unknown; newer: rankers beside
+    the paper's.
     """
     found = _evidence(results, metrics, evaluator_accuracy, weights.with_seeds_alone(), newer)
     return {quantity: by_draw(values, weights) for quantity, values in found.items()}

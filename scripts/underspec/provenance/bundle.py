@@ -149,8 +149,8 @@ def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -
 
 
 def contents(bundle: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, np.ndarray], dict]:
-    """Posts, samples, the rewards (samples,) and the metrics of everything in a bundle, by the names
-    of score tables. Raises ArtifactError as `unpack` does."""
+    """Posts, samples, the rewards (samples,) and the metrics of everything in a bundle, by the
+    names of score tables. Raises ArtifactError as `unpack` does."""
     members = read_archive(bundle)
     posts, samples, matrix, _, beside = _verified(bundle, members)
     metrics = {

@@ -170,15 +170,15 @@ def to_bundle(folder: Path, output: Path, change: Callable[[dict], dict] = dict)
     """Write the bundle of the matrix in `folder`, whose config `change` may change. Raises
     UserError, naming file, row and cure, if a table is at fault."""
     if not re.fullmatch(NAME, folder.resolve().name):
-        raise UserError(f"{folder}: cannot name an experiment; use letters, digits, '_', '-' and '.'")
+        raise UserError(
+            f"{folder}: cannot name an experiment; use letters, digits, '_', '-' and '.'"
+        )
     read_tables = _tables(folder)
     found, judge = models(read_tables["reward_models"])
     of_rewards = read_tables["rewards"]
     samples = samples_of(read_tables.get("samples", of_rewards))
     names = [each.name for each in found]
-    scores = dict(
-        zip((e.score for e in found), rewards(of_rewards, samples, names), strict=True)
-    )
+    scores = dict(zip((e.score for e in found), rewards(of_rewards, samples, names), strict=True))
     judges = {EVALUATOR: judge.score, GOLD: GOLD}
     given = {name: score for name, score in judges.items() if name in read_tables}
     for name, score in given.items():
@@ -225,7 +225,10 @@ def _texts(table: Table | None, samples: Samples) -> tuple[pd.DataFrame, pd.Data
         "sample_index": np.tile(np.arange(samples.size), len(samples.posts)),
     }
     texts = [f"sample {i}" for i in keys["sample_index"]]
-    of_post = {"post": ["no text given"] * len(samples.posts), "reference": [""] * len(samples.posts)}
+    of_post = {
+        "post": ["no text given"] * len(samples.posts),
+        "reference": [""] * len(samples.posts),
+    }
     log_prob = np.zeros(number)
     if table:
         cells = samples.cells(table)
@@ -256,9 +259,7 @@ def _one_a_post(table: Table, name: str, cells: np.ndarray, samples: Samples) ->
     return values[first]
 
 
-def _config(
-    name: str, found: list[Model], judge: Model, samples: Samples, has: list[str]
-) -> dict:
+def _config(name: str, found: list[Model], judge: Model, samples: Samples, has: list[str]) -> dict:
     cells = [each.cell for each in found if each.scale == found[0].scale]
     seeds = {"pretrain_seed": judge.cell.pretrain_seed, "finetune_seed": judge.cell.finetune_seed}
     config = {

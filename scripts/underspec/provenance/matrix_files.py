@@ -48,9 +48,7 @@ class Table:
     def texts(self, name: str, blank: bool = False) -> pd.Series:
         """A column of texts; whole numbers are texts too. Empty ones are a fault unless `blank`."""
         column = self._column(name)
-        if pa.types.is_integer(column.type):
-            column = column.cast(pa.string())
-        elif pa.types.is_null(column.type):
+        if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
             column = column.cast(pa.string())
         elif not parquet_files.is_text(column.type):
             raise UserError(f"{self.path}: column {name} is {column.type}; write texts")

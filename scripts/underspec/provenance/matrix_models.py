@@ -12,7 +12,9 @@ from underspec.grid import GRIDS, RewardModel, reward_models
 from underspec.provenance.matrix_files import Table
 from underspec.schema import NAME
 
-EVALUATOR = "evaluator"  # its table, its row among the reward models, and its scale if none is given
+EVALUATOR = (
+    "evaluator"  # its table, its row among the reward models, and its scale if none is given
+)
 GOLD = "gold"
 ONE_SCALE = "all"  # the scale of reward models of which none is given
 MOST_MEMBERS = 5  # of ensembles, as in the paper

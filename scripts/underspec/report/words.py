@@ -27,6 +27,8 @@ def _replacements(group: str, member: str) -> list[tuple[str, str]]:
         (r"(pretraining\s+seed|(pretrained\s+)?checkpoint)", group),
         (r"finetuning\s+seeds", members),
         (r"finetuning\s+seed", member),
+        (r"\bof\s+pretrain\b", f"of {group}"),  # quantities: reward of pretrain mean
+        (r"\bof\s+finetune\b", f"of {member}"),
     ]
 
 
@@ -37,6 +39,6 @@ def plural(noun: str) -> str:
 
 
 def _as(old: str, new: str) -> str:
-    """`new` with a capital and a line break where the old has them."""
+    """`new` with a capital, and its last word on a line of its own, where the old has them."""
     new = new[0].upper() + new[1:] if old[0].isupper() else new
-    return new.replace(" ", "\n", 1) if "\n" in old else new
+    return "\n".join(new.rsplit(" ", 1)) if "\n" in old else new

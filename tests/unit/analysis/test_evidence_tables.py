@@ -63,6 +63,7 @@ def run_evidence(folder, design, length_bias=0.0, newer=NEWER, cheaper=NO_CHEAPE
             cheaper=cheaper,
             length_bias=length_bias,
             resamples=100,
+            tables=TABLES + OF_GOLD * gold,
             output=folder / "evidence" / scale,
         )
 
@@ -86,6 +87,7 @@ def test_cheaper_ensembles_add_rankers_and_change_nothing_else(folder, tmp_path)
         cheaper=cheaper,
         length_bias=0.05,
         resamples=100,
+        tables=TABLES + OF_GOLD,
         output=output,
     )
     before = folder / "evidence" / "small"

@@ -4,8 +4,8 @@ from underspec.data.worlds import BaseWorld, Options
 
 
 class World(BaseWorld):
-    """A reward matrix from elsewhere: posts, samples, reward models and their rewards were made outside
-    this repository, which read, checked and analysed them.
+    """A reward matrix from elsewhere: posts, samples, reward models and their rewards were made
+    outside this repository, which read, checked and analysed them.
 
     Licence: that of whoever made them.
     """
