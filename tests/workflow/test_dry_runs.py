@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import pytest
 from picture import PAGE, picture
 from published import paper_data
 from workflow import REPOSITORY, overlay, scheduled, snakemake
+
+from import_matrix import import_matrix
 
 TARGETS = ["all", "figure1", "figure2", "figure3", "figure4", "table1", "tables"]
 SMOKE = ["--configfile", "experiments/smoke.yaml"]
@@ -319,3 +322,21 @@ def test_braces_in_a_path_of_the_config_stay(target, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"path": "base/data/{date}/{scale}/base-1"' in done.stdout + done.stderr
     assert f'"base{path}"' in done.stdout + done.stderr  # the config, as manifest or bundle have it
+
+
+def test_of_a_matrix_from_elsewhere_everything_is_drawn_that_can_be(tmp_path):
+    """Without evaluator, texts and accuracy, on a grid that no single number describes."""
+    folder = tmp_path / "rewards_alone"
+    folder.mkdir()
+    for name in ("rewards", "reward_models"):
+        shutil.copy(REPOSITORY / f"examples/my_rewards/{name}.csv", folder)
+    for matrix, given in ((REPOSITORY / "examples/my_rewards", True), (folder, False)):
+        bundle = tmp_path / f"{matrix.name}.zip"
+        import_matrix(matrix=matrix, output=bundle)
+        rules = scheduled(REPOSITORY, "--config", f"bundle={bundle}", "--forceall", "all")
+        drawn = {rule for rule in rules if rule.startswith("draw_")}
+        always = {"draw_figure1", "draw_figure2", "draw_figure3", "draw_components"}
+        judged = {"draw_figure4", "draw_table1", "draw_exact", "draw_rankers", "draw_shift"}
+        assert drawn >= always and rules >= {"claims", "overview", "browser"}
+        assert drawn & judged == (judged if given else set())
+        assert "draw_gold" not in drawn and not rules & TRAINING

@@ -25,7 +25,8 @@ class ScaleResults:
 
     parameters: of a reward model, 0 if unknown or not of one size; rewards: (models, posts,
     samples); texts: (posts, samples) int, equal where the texts of a post are; choices: sample
-    indices (ns, posts) by ranker name; training: what the training of each reward model reported, in the order of `models`.
+    indices (ns, posts) by ranker name; training: what the training of each reward model reported,
+    in the order of `models`.
     """
 
     scale: str

@@ -5,7 +5,15 @@ same sections.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from underspec import recipe, strict_json
@@ -57,20 +65,32 @@ def _rising(best_of_n: list[int]) -> list[int]:
     return best_of_n
 
 
-def _listed(grid: Any) -> Any:
-    """A list of cells may be text, as an option has it."""
-    if isinstance(grid, str) and grid.startswith("["):
-        return strict_json.parse(grid)
-    return grid
+def _grid(value: Any) -> Any:
+    """A name, or a list of cells, which is text where it is an option of a command."""
+    if isinstance(value, str) and value.startswith("["):
+        value = strict_json.parse(value)
+    if value in GRIDS or isinstance(value, list) and len(value) > 1 and all(map(_is_cell, value)):
+        return value
+    raise PydanticCustomError(
+        "grid",
+        f"input should be {' or '.join(map(repr, GRIDS))}, or a list of at least 2 pairs "
+        "[pretraining seed, finetuning seed]",
+    )
+
+
+def _is_cell(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(seed) is int for seed in value)
 
 
 Distinct = AfterValidator(_distinct)
 ScaleName = Annotated[Name, AfterValidator(_not_reserved)]
 Scales = Annotated[list[Name], Field(min_length=1), Distinct]
 Seeds = Annotated[list[Seed], Field(min_length=1), Distinct]
-Cell = Annotated[list[Seed], Field(min_length=2, max_length=2)]  # of the grid
-Cells = Annotated[list[Cell], Field(min_length=2)]
-Grid = Annotated[Literal[GRIDS] | Cells, BeforeValidator(_listed)]
+_CELL = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+_CELLS = {"type": "array", "items": _CELL, "minItems": 2}
+Grid = Annotated[
+    str | list, PlainValidator(_grid), WithJsonSchema({"anyOf": [{"enum": [*GRIDS]}, _CELLS]})
+]
 EnsembleSize = integer(ge=2, le=10**4)
 Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]

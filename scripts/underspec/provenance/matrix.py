@@ -44,7 +44,7 @@ log = logging.getLogger("underspec.import_matrix")
 
 @dataclass(frozen=True)
 class Samples:
-    """Which samples there are: of every post as many, numbered from 0; `path` is where it says so."""
+    """Which samples there are: of every post as many, numbered from 0, as the table `path` says."""
 
     posts: list[str]
     size: int
@@ -59,8 +59,8 @@ class Samples:
             row = int(np.flatnonzero(odd)[0])
             raise table.fault(
                 row,
-                f"sample {index[row]} of post {post_ids[row]} is not in {self.path}; add it there, or "
-                "remove it here",
+                f"sample {index[row]} of post {post_ids[row]} is not in {self.path}; add it there, "
+                "or remove it here",
             )
         return post * self.size + index
 
@@ -80,8 +80,8 @@ def samples_of(table: Table) -> Samples:
     if (unequal := sizes < size).any():
         few, most = (posts[int(found)] for found in (unequal.idxmax(), sizes.idxmax()))
         raise UserError(
-            f"{table.path}: post {few} has {sizes[unequal.idxmax()]} samples and post {most} {size}; "
-            "every post needs as many: leave out samples or posts"
+            f"{table.path}: post {few} has {sizes[unequal.idxmax()]} samples and post {most} "
+            f"{size}; every post needs as many: leave out samples or posts"
         )
     if (beyond := index >= size).any():
         row = int(np.flatnonzero(beyond)[0])
@@ -118,8 +118,8 @@ def rewards(table: Table, samples: Samples, names: list[str]) -> np.ndarray:
         )
     if missing := [name for name in names if name not in columns]:
         raise UserError(
-            f"{table.path}: has no column {missing[0]}, which is in reward_models; add its rewards, or "
-            "remove it there"
+            f"{table.path}: has no column {missing[0]}, which is in reward_models; add its "
+            "rewards, or remove it there"
         )
     return np.stack([_column(table, samples, name) for name in names])
 
@@ -225,10 +225,7 @@ def _texts(table: Table | None, samples: Samples) -> tuple[pd.DataFrame, pd.Data
         "sample_index": np.tile(np.arange(samples.size), len(samples.posts)),
     }
     texts = [f"sample {i}" for i in keys["sample_index"]]
-    of_post = {
-        "post": ["no text given"] * len(samples.posts),
-        "reference": [""] * len(samples.posts),
-    }
+    of_post = {"post": "no text given", "reference": ""}
     log_prob = np.zeros(number)
     if table:
         cells = samples.cells(table)

@@ -135,18 +135,18 @@ def _csv(path: Path) -> pa.Table:
         )
     except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"{path}: not a whole CSV file in UTF-8 ({first_line(error)}); write it with commas and a "
-            "header"
+            f"{path}: not a whole CSV file in UTF-8 ({first_line(error)}); write it with commas "
+            "and a header"
         ) from None
 
 
 def _jsonl(path: Path) -> pa.Table:
-    parts, number = [], 0
+    parts, numbers, number = [], itertools.count(1), 0
     try:
         with path.open(encoding="utf-8") as file:
             while lines := list(itertools.islice(file, LINES_AT_ONCE)):
                 rows = []
-                for number, line in enumerate(lines, start=number + 1):  # noqa: B007
+                for line, number in zip(lines, numbers, strict=False):  # noqa: B007
                     row = strict_json.parse(line)
                     if not isinstance(row, dict):
                         raise ValueError("no JSON object")
@@ -156,8 +156,8 @@ def _jsonl(path: Path) -> pa.Table:
         return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
     except (pa.ArrowException, ValueError) as error:
         raise UserError(
-            f"{path}: line {number}: not JSON lines ({first_line(error)}); write one object a line, "
-            "each key with values of one type"
+            f"{path}: line {number}: not JSON lines ({first_line(error)}); write one object a "
+            "line, each key with values of one type"
         ) from None
 
 

@@ -12,9 +12,7 @@ from underspec.grid import GRIDS, RewardModel, reward_models
 from underspec.provenance.matrix_files import Table
 from underspec.schema import NAME
 
-EVALUATOR = (
-    "evaluator"  # its table, its row among the reward models, and its scale if none is given
-)
+EVALUATOR = "evaluator"  # its table, its row here, and its scale if none is given
 GOLD = "gold"
 ONE_SCALE = "all"  # the scale of reward models of which none is given
 MOST_MEMBERS = 5  # of ensembles, as in the paper
@@ -88,8 +86,8 @@ def models(table: Table) -> tuple[list[Model], Model]:
         judge = Model(EVALUATOR, "", "", EVALUATOR, RewardModel(0, 0), unknown)
     if any(each.score == judge.score for each in found):
         raise UserError(
-            f"{table.path}: the evaluator has the scale, group and member of a reward model; give it a "
-            "group of its own"
+            f"{table.path}: the evaluator has the scale, group and member of a reward model; give "
+            "it a group of its own"
         )
     return found, judge
 
@@ -165,8 +163,8 @@ def _one_grid(table: Table, found: list[Model]) -> None:
     for scale, other in others:
         if set(other) != set(cells):
             raise UserError(
-                f"{table.path}: the scales {first} and {scale} differ in their groups or members; give "
-                "them the same ones, in the same order, or analyse each scale by itself"
+                f"{table.path}: the scales {first} and {scale} differ in their groups or members; "
+                "give them the same ones, in the same order, or analyse each scale by itself"
             )
 
 

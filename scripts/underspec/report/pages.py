@@ -27,8 +27,8 @@ def write_page(
 ) -> None:
     """Fill `template` and write it; files beside the template can be included.
 
-    Text is escaped. words: see `words.reworded`. Raises ArtifactError if there is no such template, jinja2.UndefinedError if it
-    asks for a value that is not given.
+    Text is escaped. words: see `words.reworded`. Raises ArtifactError if there is no such template,
+    jinja2.UndefinedError if it asks for a value that is not given.
     """
     environment = Environment(
         loader=FileSystemLoader(template.parent),

@@ -204,8 +204,8 @@ def legend(figure: Figure, *rows: list[Line2D]) -> None:
 
 
 def save(figure: Figure, path: str, words: Mapping[str, str] | None = None) -> None:
-    """Write `path`.svg and `path`.pdf; equal figures give equal bytes, whatever the date. words: see
-    `words.reworded`."""
+    """Write `path`.svg and `path`.pdf; equal figures give equal bytes, whatever the date. words:
+    see `words.reworded`."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     for text in figure.findobj(Text) if words else ():
         text.set_text(reworded(text.get_text(), words))

@@ -198,7 +198,7 @@ def test_without_an_evaluator_its_tables_are_absent_and_its_claims_undecided(rea
     row = table.loc["ensembles above single, reward"]
     assert (
         row.verdict == "undecided"
-        and row.reason == "this experiment has no reward of base model mean"
+        and row.reason == "this experiment has no reward of base model mean at n = 16"
     )
     assert "base model" in table.loc["different pretraining seeds agree less"].claim
 
