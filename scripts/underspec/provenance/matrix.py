@@ -121,16 +121,18 @@ def rewards(table: Table, samples: Samples, names: list[str]) -> np.ndarray:
             f"{table.path}: has no column {missing[0]}, which is in reward_models; add its "
             "rewards, or remove it there"
         )
-    return np.stack([_column(table, samples, name) for name in names])
+    return _columns(table, samples, dict(zip(names, names, strict=True)))
 
 
-def _column(table: Table, samples: Samples, name: str) -> np.ndarray:
-    """(samples,) the rewards of one column, in the order of `samples`."""
+def _columns(table: Table, samples: Samples, scored_by: dict[str, str]) -> np.ndarray:
+    """(columns, samples) the rewards of some columns, in the order of `samples`; scored_by: who
+    gave the rewards of each, for messages."""
     cells = samples.cells(table)
     _distinct(table, cells, KEYS)
-    found = np.full(len(samples.posts) * samples.size, np.nan, np.float32)
-    found[cells] = table.numbers(name, pa.float32(), SCORE_IT)
-    _whole(table, samples, found, name)
+    found = np.full((len(scored_by), len(samples.posts) * samples.size), np.nan, np.float32)
+    for row, (column, name) in zip(found, scored_by.items(), strict=True):
+        row[cells] = table.numbers(column, pa.float32(), SCORE_IT)
+        _whole(table, samples, row, name)
     return found
 
 
@@ -182,7 +184,7 @@ def to_bundle(folder: Path, output: Path, change: Callable[[dict], dict] = dict)
     judges = {EVALUATOR: judge.score, GOLD: GOLD}
     given = {name: score for name, score in judges.items() if name in read_tables}
     for name, score in given.items():
-        scores[score] = _column(read_tables[name], samples, "reward")
+        (scores[score],) = _columns(read_tables[name], samples, {"reward": f"the {name}"})
     posts, drawn = _texts(read_tables.get("samples"), samples)
     described = [*found, *([judge] if EVALUATOR in given else [])]
     has = [*given, *(["texts"] if "samples" in read_tables else [])]
@@ -273,6 +275,7 @@ def _config(name: str, found: list[Model], judge: Model, samples: Samples, has: 
     return config if "texts" in has else config | {"newer_rankers": {"mbr": None}}
 
 
+# Keys of the config that a folder gets from a bundle.
 EXPORTED = ("ensemble_size", "best_of_n", "aggregators", "newer_rankers", "resamples")
 
 
@@ -282,19 +285,18 @@ def to_folder(path: Path, folder: Path) -> None:
     config = bundle.bundled_config(path)
     posts, samples, scores, metrics = bundle.contents(path)
     cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
-    names = [f"{scale}/{cell.name}" for scale in config["scales"] for cell in cells]
+    of_grid = [f"{scale}/{cell.name}" for scale in config["scales"] for cell in cells]
     judge = evaluator(**config["evaluator"])
+    models = [_described(score, score, metrics[score]) for score in of_grid]
+    of_judge = [_described(EVALUATOR, judge, metrics[judge])] if judge in metrics else []
     keys = samples[KEYS]
-    tables = {
-        "rewards": keys.assign(**{name: scores[name] for name in names}),
-        "reward_models": pd.DataFrame(
-            [_described(name, name, metrics[name]) for name in names]
-            + [_described(EVALUATOR, judge, metrics[judge])] * (judge in metrics)
-        ),
-        "samples": samples[[*KEYS, "text", "log_prob"]].merge(
+    columns = {about["name"]: scores[score] for about, score in zip(models, of_grid, strict=True)}
+    tables = {"rewards": keys.assign(**columns), "reward_models": pd.DataFrame(models + of_judge)}
+    own = config.get("matrix") or {"has": ["texts"]}
+    if "texts" in own["has"]:
+        tables["samples"] = samples[[*KEYS, "text", "log_prob"]].merge(
             posts[["post_id", "post", "reference"]], on="post_id", how="left"
-        ),
-    }
+        )
     tables |= {
         name: keys.assign(reward=scores[score])
         for name, score in ((EVALUATOR, judge), (GOLD, GOLD))
@@ -302,12 +304,19 @@ def to_folder(path: Path, folder: Path) -> None:
     }
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
+    kept = {key: config[key] for key in EXPORTED if key in config}
+    kept |= {"matrix": {"words": own["words"]}} if own.get("words") else {}
     with atomic(folder / "config.yaml") as unfinished:  # JSON is YAML
-        unfinished.write_bytes(to_json({key: config[key] for key in EXPORTED if key in config}))
+        unfinished.write_bytes(to_json(kept))
 
 
 def _described(name: str, score: str, metrics: dict) -> dict:
     scale, cell = score.split("/")
     group, member = re.fullmatch(r"pretrain(\d+)-finetune(\d+)", cell).groups()
-    own = {"name": name, "group": group, "member": member, "scale": scale}
-    return own | {key: metrics[key] for key in KNOWN["reward_models"] if key in metrics}
+    about = {"name": name, "group": group, "member": member, "scale": scale} | metrics
+    unknown = {"parameters": 0, "accuracy": None}
+    return {
+        key: about[key]
+        for key in KNOWN["reward_models"]
+        if key in about and about[key] != unknown.get(key, "")
+    }

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,27 @@ def tables(bundle, folder):
     return {path.name: path.read_bytes() for path in (folder / "tables").iterdir()}
 
 
+@pytest.mark.parametrize("left_out", [(), ("samples", "evaluator", "config")], ids=len)
+def test_a_matrix_from_elsewhere_comes_back_too(tmp_path, left_out):
+    first, second = tmp_path / "my_rewards", tmp_path / "again/my_rewards"
+    shutil.copytree(EXAMPLE, first)
+    for path in first.iterdir():
+        if path.stem in left_out:
+            path.unlink()
+    for folder, bundle in ((first, "first.zip"), (second, "second.zip")):
+        import_matrix(matrix=folder, output=tmp_path / bundle)
+        if folder == first:
+            export_matrix(bundle=tmp_path / bundle, output=second)
+    (*frames, scores, metrics), (*others, same, described) = (
+        contents(tmp_path / bundle) for bundle in ("first.zip", "second.zip")
+    )
+    assert all(a.equals(b) for a, b in zip(frames, others, strict=True))
+    assert metrics == described and scores.keys() == same.keys()
+    assert all((scores[name] == same[name]).all() for name in scores)
+    config, again = (bundled_config(tmp_path / f"{name}.zip") for name in ("first", "second"))
+    assert config.items() <= again.items()
+
+
 def test_the_example_is_that_of_its_script_and_valid(tmp_path):
     import_matrix(matrix=EXAMPLE, output=tmp_path / "example.zip")
     config = validate(read_config(ROOT, given={"bundle": str(tmp_path / "example.zip")}))
@@ -209,7 +231,7 @@ FAULTS = [
     ("reward_models", "name,group,parameters\na,x,7B\nb,x,\nc,y,\n", "row 1: parameters is 7B;"),
     ("reward_models", "name,group,scale\na,x,s\nb,x,s\nc,y,t\n", "row 3: the only one of scale t"),
     ("reward_models", "name,group,scale\na,x,a b\nb,x,s\nc,y,s\n", "row 1: 'a b' cannot name a sc"),
-    ("evaluator", JUDGED.replace("q,1,4\n", ""), "reward has no reward of sample 1 of post q"),
+    ("evaluator", JUDGED.replace("q,1,4\n", ""), "the evaluator has no reward of sample 1 of p"),
     ("evaluator", JUDGED + "r,0,1\n", "row 5: sample 0 of post r is not in"),
     ("gold", JUDGED.replace(",4", ",inf"), "gold.csv: row 4: reward is no finite number"),
     ("samples", SAMPLED + "q,2,w,Q\np,2,w,P\n", "has no reward of sample 2 of post p"),
