@@ -120,6 +120,7 @@ rule browser:
             newer=config["newer_rankers"],
             cheaper=config["cheaper_ensembles"],
             experiment=config["experiment"],
+            matrix=config["matrix"],
         ),
         code=code("browser"),
     shell:

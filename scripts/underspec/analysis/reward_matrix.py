@@ -139,6 +139,8 @@ class MetricsFromElsewhere(BaseModel):
     model_config = Metrics.model_config
     scale: str
     name: str
+    group: str
+    member: str
     parameters: Annotated[int, Field(ge=0)]
     accuracy: Share | None
 

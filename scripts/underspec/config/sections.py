@@ -348,11 +348,15 @@ class Rlhf(Alignments):
     evaluation_samples: Size
 
 
+# In pages and figures it stands unquoted.
+Noun = Annotated[str, Field(pattern=r"^\w[\w -]{0,39}$")]
+
+
 class Words(Section):
     """What the seeds of a matrix from elsewhere are called."""
 
-    group: Text
-    member: Text
+    group: Noun
+    member: Noun
 
 
 class Matrix(Section):

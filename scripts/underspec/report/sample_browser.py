@@ -180,6 +180,13 @@ def _kinds(scales: Sequence[ScaleResults]) -> list[str]:
     return list(dict.fromkeys(ranker.ensemble for scale in scales for ranker in scale.rankers))
 
 
+def _own_names(reported: Mapping) -> list[str] | None:
+    """What a reward model from elsewhere is called: its group, its member and itself."""
+    if "from_elsewhere" not in reported:
+        return None
+    return [reported[key] for key in ("group", "member", "name")]
+
+
 def _about(scale: ScaleResults, aligned: Sequence[PolicyTexts]) -> dict:
     seeds = [(model.pretrain_seed, model.finetune_seed) for model in scale.models]
     rankers = [
@@ -190,8 +197,8 @@ def _about(scale: ScaleResults, aligned: Sequence[PolicyTexts]) -> dict:
         }
         for ranker in scale.rankers
     ]
-    names = [reported.get("name", "") for reported in scale.training]
-    about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds, "names": names}
+    own = [_own_names(reported) for reported in scale.training]
+    about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds, "own": own}
     return about | {
         "rankers": rankers,
         "aligned": [scale.rankers.index(each.ranker) for each in aligned],

@@ -74,6 +74,7 @@ MISTAKES = [
     ("grid", [[10, 10], [10, 7]], "grid", r"\[10, 7\] is not made of pretrain_seeds and finetune_"),
     ("matrix", {"has": ["tables"]}, "matrix.has", "evaluator"),
     ("matrix", {"has": [], "words": {"group": "family"}}, "matrix.words.member", "missing"),
+    ("matrix", {"has": [], "words": {"group": "<b>", "member": "run"}}, "matrix.words", "<b>"),
     ("world", "elsewhere", "world", "elsewhere has no posts"),
     ("best_of_n", [1], "best_of_n", "at least 2"),
     ("models.base.shape.version", "v2", "models.base.shape.version", "'v1.0' or 'v1.1'"),
