@@ -65,12 +65,8 @@ SHARDS = range(config["pretraining"]["shards"])
 POINTWISE = config["reward"] == "pointwise"
 LABELLED = f"{RESULTS}/data/{'judgements' if POINTWISE else 'preferences'}.parquet"
 RATER = gold_raters.rater_of(config["world"], config["reward"])
-HAS = parts(
-    config["matrix"]["has"]
-    if config["matrix"]
-    else [part for part in GIVEN if part != "gold" or gold_raters.exists(RATER)],
-    REWARD_MODELS,
-)
+OF_OUR_OWN = [part for part in GIVEN if part != "gold" or gold_raters.exists(RATER)]
+HAS = parts(config["matrix"]["has"] if config["matrix"] else OF_OUR_OWN, REWARD_MODELS)
 HAS_GOLD, HAS_EVALUATOR = "gold" in HAS, "evaluator" in HAS
 EVALUATOR = grid.evaluator(**config["evaluator"])
 WORDS = (config["matrix"] or {}).get("words") or {}

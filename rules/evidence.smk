@@ -25,7 +25,9 @@ rule diagnostics:
     params:
         call=call("diagnostics"),
         settings=settings(rater=RATER),
-        code=code("diagnostics", *[f"underspec/data/gold_raters/{RATER}"] * gold_raters.exists(RATER)),
+        code=code(
+            "diagnostics", *[f"underspec/data/gold_raters/{RATER}"] * gold_raters.exists(RATER)
+        ),
     shell:
         "python {params.call} {params.settings} --log {log}"
 
