@@ -109,7 +109,7 @@ def _ensembles(
     for model in models:
         of_seed.setdefault(getattr(model, f"{fixed}_seed"), []).append(model)
     most = max(2, *map(len, of_seed.values()))
-    size = min(size, most)
+    size = max(2, min(size, most))
     return [
         Ranker(
             f"{ensemble}-{fixed}{seed}-{aggregator}" + f"-group{group}" * (most >= 2 * size),
