@@ -25,6 +25,7 @@ MATRIX = dict.fromkeys(["samples", "scores", "choices", "reward_models"], "gone"
 EVIDENCE = MATRIX | dict.fromkeys(["diagnostics", "evaluator", "evaluator_scores"], "gone")
 EVIDENCE |= {"scale": "base", "design": DESIGN, "newer": CONFIG["newer_rankers"]}
 EVIDENCE |= {"cheaper": CONFIG["cheaper_ensembles"], "length_bias": 0.0, "resamples": 100}
+EVIDENCE |= {"tables": ["exact"]}
 OUTPUTS = {"rerank": "choices", "score": "scores", "claims": "claims", "overview": "page"}
 OUTPUTS |= {"pretraining_text": "text"}
 LISTS = {"choices", "scores"}  # of outputs
