@@ -42,6 +42,11 @@ if not config["bundle"]:  # a bundle holds what later stages read of these rules
         include: "rules/rlhf.smk"
 
 
+if STYLED:
+
+    include: "rules/styles.smk"
+
+
 include: "rules/bundle.smk"
 include: "rules/rerank.smk"
 include: "rules/tables.smk"

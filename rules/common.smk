@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
-from underspec.data import gold_raters
+from underspec.data import gold_raters, styles
 from underspec.config.config import (
     aligned_rankers,
     need,
@@ -70,6 +70,10 @@ CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )
 CHEAPER_TABLES = [f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables]
+# Tables of texts in several styles, below style_scores/: of the grid of each scale, and the evaluator.
+STYLED = bool(config["styles"]["posts"]) and HAS_GOLD and config["world"] in styles.worlds()
+STYLES = f"{RESULTS}/data/styles.parquet" if STYLED else []
+STYLE_SCORES = [*(f"{scale}/grid" for scale in SCALES), EVALUATOR] if STYLED else []
 ALIGNED_TO = "{scale}/{ranker}"
 ALIGNED = f"{ALIGNED_TO}/kl{{kl}}-seed{{seed}}"
 ALIGNMENTS = grid.alignments(

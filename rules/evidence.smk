@@ -1,11 +1,14 @@
-# In: samples/best_of_n.parquet, scores/, rerank/, metrics, the claims file reports/claims.yaml.
+# In: samples/best_of_n.parquet, scores/, rerank/, metrics, the claims file reports/claims.yaml; where
+# the world has styles, data/styles.parquet and style_scores/.
 # With RLHF, evidence/{scale}/rlhf.parquet too.
 # Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
 OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
 OF_EVIDENCE += ["ensemble_size"]
-OF_EVIDENCE += ["overoptimisation_fit", "bias"] * HAS_GOLD
+OF_EVIDENCE += ["feature_coefficients"]
+OF_EVIDENCE += ["overoptimisation_fit", "bias", "shared_error"] * HAS_GOLD
+OF_EVIDENCE += ["style_accuracy"] * STYLED
 RLHF_EVIDENCE = expand(made("evidence/{scale}/rlhf.parquet"), scale=RLHF_SCALES)
 
 
@@ -42,6 +45,9 @@ rule evidence:
         evaluator=made(f"reward_models/{EVALUATOR}"),
         evaluator_scores=EVALUATOR_SCORES,
         gold_scores=GOLD_SCORES,
+        styled=STYLES,
+        style_scores=made("style_scores/{scale}/grid.parquet") if STYLED else [],
+        evaluator_style_scores=made(f"style_scores/{EVALUATOR}.parquet") if STYLED else [],
     output:
         made("evidence/{scale}/resamples.parquet"),
         expand(made("evidence/{{scale}}/{table}.csv"), table=OF_EVIDENCE),

@@ -5,9 +5,12 @@ import pandas as pd
 
 from underspec.analysis import (
     ensemble_size,
+    feature_coefficients,
     hedging,
     newer_rankers,
     overoptimisation,
+    shared_error,
+    styles,
     supplementary_tables,
 )
 from underspec.analysis.bootstrap import draw
@@ -17,7 +20,7 @@ from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.reward_matrix import read_metrics
 from underspec.analysis.tables import of_scale
 from underspec.analysis.text_features import read_diagnostics
-from underspec.artifacts import EVIDENCE, write_table
+from underspec.artifacts import EVIDENCE, OF_BEST_OF_N, write_table
 from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
@@ -34,6 +37,9 @@ def evidence(
     evaluator: Path,
     evaluator_scores: Path,
     gold_scores: Path | None = None,
+    styled: Path | None = None,
+    style_scores: Path | None = None,
+    evaluator_style_scores: Path | None = None,
     scale: str,
     design: Annotated[dict, sections.Experiment],
     newer: Annotated[dict, sections.NewerRankers],
@@ -46,7 +52,8 @@ def evidence(
     seeds, and the tables beside the paper's.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; evaluator: its folder; gold_scores: if there is a gold rater; design: keys of the
+    ranker; evaluator: its folder; gold_scores: if there is a gold rater; styled, style_scores,
+    evaluator_style_scores: tables, if the world has texts in several styles; design: keys of the
     config; newer, cheaper: its newer_rankers and cheaper_ensembles; length_bias: that of the
     simulated rater's labels, 0 where people compare.
     """
@@ -56,7 +63,8 @@ def evidence(
     )
     (of_this,) = read.scales
     measured = read_diagnostics(diagnostics, read.layout)
-    beside_paper = newer_rankers.read(newer, measured.pop("similarity"))
+    of_best_of_n = {name: measured.pop(name) for name in OF_BEST_OF_N}
+    beside_paper = newer_rankers.read(newer, of_best_of_n.pop("similarity"))
     metrics = dict(read.metrics)
     if biased := gold_scores and length_bias:
         metrics["biased_words"] = measured["words"]
@@ -66,13 +74,15 @@ def evidence(
     found = find(of_this, metrics, accuracy, drawn, beside_paper)
     if biased:
         found |= evaluator_length_coefficient(metrics, measured["words"], drawn)
-    write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
 
     every = [of_this]
     if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
         aggregators = design["aggregators"]
         every.append(read_cheaper(scores, of_this, read.layout, ensembles, aggregators))
     seeds = len(design["pretrain_seeds"])
+    other_words = measured["words"] - of_best_of_n["copied_words"]
+    features = {"copied_words": of_best_of_n.pop("copied_words"), "other_words": other_words}
+    features |= of_best_of_n
     curves = overoptimisation.curves(of_this, read.metrics)
     tables = {
         "exact": supplementary_tables.exact(of_this, read.metrics),
@@ -86,6 +96,9 @@ def evidence(
             ignore_index=True,
         ),
         "ensemble_size": ensemble_size.table(of_this, read.metrics),
+        "feature_coefficients": feature_coefficients.table(
+            of_this, features, read.metrics, drawn, seeds
+        ),
     }
     if gold_scores:
         fitted = overoptimisation.fit(curves)
@@ -93,6 +106,17 @@ def evidence(
         tables["bias"] = supplementary_tables.bias(
             of_this, read.metrics, measured["words"], length_bias
         )
+        errors = shared_error.split(of_this, read.metrics["gold"], drawn)
+        found |= shared_error.quantities(errors, of_this.ns)
+        tables["shared_error"] = shared_error.table(of_this, errors, seeds)
+    if styled:
+        names = [model.name for model in of_this.models]
+        texts = styles.read_styled(styled, style_scores, evaluator_style_scores, names)
+        weights = draw(of_this.models, len(texts.gold), resamples, scale)
+        accuracies = styles.accuracy(of_this, texts, weights)
+        found |= styles.quantities(accuracies)
+        tables["style_accuracy"] = styles.table(of_this, texts, accuracies, seeds)
+    write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
     for name, table in tables.items():
         write_csv(table, output / f"{name}.csv")
 

@@ -4,6 +4,7 @@ from underspec.analysis.text_features import diagnose
 from underspec.artifacts import (
     ALIGNED_DIAGNOSTICS,
     ALIGNED_SAMPLES,
+    OF_BEST_OF_N,
     read_posts,
     read_table,
     write_table,
@@ -24,7 +25,7 @@ def measure_aligned(
     for source, path in zip(samples, diagnostics, strict=True):
         drawn = read_table(source, ALIGNED_SAMPLES)
         table = read_posts(posts, drawn.post_id, source)
-        measured = diagnose(table, drawn).drop(columns="similarity")
+        measured = diagnose(table, drawn).drop(columns=[*OF_BEST_OF_N])
         measured = measured.assign(**parts(rater, table, drawn))
         if gold:
             measured["gold"] = gold_reward(rater, table, drawn)

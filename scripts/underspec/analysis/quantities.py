@@ -14,12 +14,13 @@ import pandas as pd
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.ensembles import AGGREGATORS, mean_products, standardise, unit_of_mean
-from underspec.analysis.length_bias import length_coefficient, sums_of_products
+from underspec.analysis.length_bias import length_coefficient
 from underspec.analysis.newer_rankers import Newer
 from underspec.analysis.published import kind_name
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, pick, value_of_choices
+from underspec.analysis.within_posts import sums_of_products
 from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
@@ -196,7 +197,7 @@ def _values(
         if of_kind:
             drawn = (
                 (chosen(members, aggregators), count)
-                for members, count in _ensembles(results, of_kind, weights)
+                for members, count in ensembles(results, of_kind, weights)
             )
             ways[ensemble] = [(name, "best_of_n") for name in aggregators] + newer.ways(2)
             found[ensemble] = value_of_choices(drawn, weights)
@@ -208,7 +209,7 @@ def _values(
     }
 
 
-def _ensembles(
+def ensembles(
     results: ScaleResults, rankers: list[Ranker], weights: Resamples
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every ensemble of the reward models that some resample drew, reassembled from these.

@@ -16,8 +16,7 @@ from underspec.analysis.frontier import SHARES, Kind, at_equal_kl, courses
 from underspec.analysis.intervals import (
     NORMAL_95,
     mean_and_error,
-    over_posts,
-    over_posts_and_seeds,
+    with_intervals,
 )
 from underspec.analysis.published import kind_name
 from underspec.analysis.rank_correlation import OVER
@@ -46,13 +45,7 @@ def tables(rlhf: Rlhf, metrics: Mapping[str, np.ndarray]) -> dict[str, pd.DataFr
 
 def _interval(rlhf: Rlhf, values: np.ndarray, *kinds: Kind) -> dict[str, float]:
     """From resamples (DRAWS, resamples) of what compares these kinds."""
-    both = over_posts_and_seeds(*values, rlhf.frontier.units(*kinds))
-    posts = over_posts(values[0])
-    return {
-        "value": both.estimate,
-        **{"low": both.low, "high": both.high},
-        **{"posts_low": posts.low, "posts_high": posts.high},
-    }
+    return with_intervals(values, rlhf.frontier.units(*kinds))
 
 
 def _of_kind(kind: Kind) -> dict[str, str]:

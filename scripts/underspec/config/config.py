@@ -54,6 +54,8 @@ def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> di
         }
         if "rlhf" not in bundled:  # it is from before there was any
             config["rlhf"]["rankers"] = {}
+        if "styles" not in bundled:
+            config["styles"]["posts"] = 0
         config = merged(config, bundled | {"bundle": str(bundle)})
     return merged(config, above)
 

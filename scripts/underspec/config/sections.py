@@ -160,6 +160,10 @@ class Judgements(Section):
     per_post: Count
 
 
+class Styles(Section):
+    posts: NotNegative
+
+
 class Pretraining(Section):
     world: or_null(Name)
     shards: Count
@@ -328,6 +332,7 @@ class Config(Section):
     reward: RewardKind
     labels: Labels
     judgements: Judgements
+    styles: Styles
     tokenizer: Tokenizer
     lengths: Lengths
     scales: Scales
