@@ -15,12 +15,19 @@ FIGURES_OF = {  # category and title
     "rlhf_frontier": ("4 RLHF", "RLHF: reward against the KL"),
     "rlhf_correlation": ("4 RLHF", "RLHF: rank correlation of reward models"),
     "rlhf_shift": ("4 RLHF", "RLHF: what the texts look like"),
+    "rlhf_shared_error": ("4 RLHF", "RLHF: the error that all reward models share"),
     "exact": ("5 Beside the paper", "Exact best-of-n: all orders of the samples"),
     "components": ("5 Beside the paper", "Variance components: seeds and posts"),
     "shift": ("5 Beside the paper", "Shift: what the chosen texts look like"),
     "overoptimisation": ("5 Beside the paper", "Over-optimisation: reward against the KL"),
     "ensemble_size": ("5 Beside the paper", "Size of an ensemble: what a further member adds"),
     "rankers": ("5 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
+    "shared_error": ("5 Beside the paper", "Shared errors: what no ensemble removes"),
+    "style_accuracy": ("5 Beside the paper", "Right and wrong texts in several styles"),
+    "feature_coefficients": (
+        "5 Beside the paper",
+        "What words, lists and numerals add to a reward",
+    ),
     "bias": ("5 Beside the paper", "A shared bias, which ensembles keep"),
 }
 ABSENT = {
@@ -28,8 +35,12 @@ ABSENT = {
     "reliability": not POINTWISE,
     "gold": not HAS_GOLD,
     "bias": not BIASED,
+    "shared_error": not HAS_GOLD,
+    "style_accuracy": not STYLED,
     "rankers": not any(found is not None for found in config["newer_rankers"].values())
     and not CHEAPER,
+    "rlhf_shared_error": not HAS_GOLD
+    or not any(each.ranker.startswith("single-") for each in ALIGNMENTS),
     **dict.fromkeys(["rlhf_frontier", "rlhf_correlation", "rlhf_shift"], not RLHF_SCALES),
 }
 DRAWN = {name: shown for name, shown in FIGURES_OF.items() if not ABSENT.get(name)}

@@ -136,7 +136,9 @@ use rule score as score_evaluator with:
         styles=STYLES,
     output:
         scores=[made(f"scores/{{scale}}/{Path(EVALUATOR).name}.parquet")],
-        style_scores=made(f"style_scores/{{scale}}/{Path(EVALUATOR).name}.parquet") if STYLED else [],
+        style_scores=(
+            made(f"style_scores/{{scale}}/{Path(EVALUATOR).name}.parquet") if STYLED else []
+        ),
     log:
         made("logs/score/{scale}/evaluator.log"),
     benchmark:

@@ -16,17 +16,14 @@ import numpy as np
 import pandas as pd
 
 from underspec.analysis import statistics
+from underspec.analysis.aligned_policies import Judged, in_sft_units
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.intervals import with_intervals
 from underspec.analysis.quantities import Quantity, by_draw
 from underspec.analysis.results import ScaleResults
-from underspec.analysis.statistics import (
-    in_policy_units,
-    over_rankers,
-    pick,
-    relations,
-)
+from underspec.analysis.statistics import in_policy_units, over_rankers, pick, relations
 from underspec.analysis.tables import of_scale
+from underspec.grid import RewardModel
 
 MEASURES = ("gap", "squared error")
 WHOLE = "whole"
@@ -76,6 +73,22 @@ def split(
     return found
 
 
+def of_aligned(
+    judged: Judged, sft_policy: Judged, ranker: int, models: list[RewardModel]
+) -> np.ndarray:
+    """(MEASURES, JUDGES, posts): means over the samples of a policy, of the errors that judges make
+    on them; NaN where there is no such judge. ranker: the index of the reward model to which the
+    policy was aligned. Errors are in the SFT policy's standard deviations."""
+    gold = in_sft_units(judged.metrics["gold"], sft_policy.metrics["gold"])
+    both = zip(judged.rewards, sft_policy.rewards, strict=True)
+    errors = np.stack([in_sft_units(*rewards) - gold for rewards in both])
+    measured = error_measures(errors, ranker).mean(axis=-1)
+    of_judges = relations(models)[ranker]
+    missing = np.full_like(measured[:, 0], np.nan)
+    means = [measured[:, each].mean(axis=1) if each.any() else missing for each in of_judges]
+    return np.stack(means, axis=1)
+
+
 def quantities(
     found: dict[str, dict[str, np.ndarray]], ns: list[int]
 ) -> dict[Quantity, np.ndarray]:
@@ -94,7 +107,7 @@ def table(
     `intervals.with_intervals`) and share of the whole."""
     rows = [
         {"measure": measure, "n": n, "part": part}
-        | with_intervals(of_parts[part][i], pretraining_seeds)
+        | with_intervals(of_parts[part][i], pretraining_seeds, size=whole)
         | {"share": of_parts[part][i, 0, 0] / whole if whole else np.nan}
         for measure, of_parts in found.items()
         for i, n in enumerate(results.ns)
