@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from underspec.analysis.styles import DIFFICULTIES, difficulty
+from underspec.data.styles import STYLES
 from underspec.errors import ArtifactError
 from underspec.report import look, plots
 
@@ -104,6 +106,21 @@ def small_tables() -> dict[str, pd.DataFrame]:
     looks = pd.concat([looks.assign(diagnostic=name) for name in ("words", "distinct", "truth")])
     bias = sizes.merge(ensembles, how="cross").assign(ranker="one", planted=0.08)
     bias = bias.assign(length_coefficient=0.1)
+    intervals = {"value": 0.5, "low": 0.4, "high": 0.6, "posts_low": 0.4, "posts_high": 0.6}
+    kinds = pd.concat([ensembles, pd.DataFrame({"ensemble": ["evaluator", "gold rater"]})])
+    kinds = sizes.merge(kinds.fillna("single").query("aggregator != 'min'"), how="cross")
+    cells = [(*cell, difficulty(*cell)) for cell in product(STYLES, STYLES)]
+    cells += [("all", "all", name) for name in DIFFICULTIES]
+    cells = pd.DataFrame(cells, columns=["right", "wrong", "difficulty"])
+    styled = kinds.assign(minus="").merge(cells, how="cross").assign(**intervals)
+    styled = pd.concat([styled, styled[styled.aggregator == "mean"].assign(minus="single")])
+    features = kinds.merge(pd.DataFrame({"feature": ["copied_words", "numerals"]}), how="cross")
+    measures = pd.DataFrame({"measure": ["gap", "squared error"]})
+    measures = measures.merge(
+        pd.DataFrame({"part": ["whole", "shared", "pretraining seed", "finetuning seed"]}),
+        how="cross",
+    ).assign(**intervals)
+    steps = pd.concat([points[:1].assign(kl=0.0, kl_coefficient=float("nan")), points])
     stages = pd.DataFrame({"stage": ["pretrain", "reward model"]})
     stages = sizes.merge(stages, how="cross").merge(pd.DataFrame({"step": [1, 2]}), how="cross")
     evaluator_log = stages[-2:].assign(scale="xxl", stage="evaluator", parameters=10**6)
@@ -127,6 +144,10 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "rankers": grid.merge(newer, how="cross").assign(reward=1.0, win_rate=0.6, gold=0.5),
         "bias": bias.assign(unexplained=0.4),
         "training": training,
+        "style_accuracy": styled,
+        "shared_error": grid.merge(measures, how="cross"),
+        "feature_coefficients": features.assign(**intervals),
+        "rlhf_shared_error": sizes.merge(steps, how="cross").merge(measures, how="cross"),
         "rlhf_frontier": frontier,
         "rlhf_correlation": of_pairs,
         "rlhf_shift": looks,
@@ -185,6 +206,7 @@ def test_every_figure_has_a_notebook_and_a_caption():
     drawn |= {"reliability"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
     drawn |= {"ensemble_size", "rlhf_frontier", "rlhf_correlation", "rlhf_shift"}
+    drawn |= {"style_accuracy", "shared_error", "feature_coefficients", "rlhf_shared_error"}
     assert stems == drawn | {"table1"}
     pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {
         "base",
