@@ -138,6 +138,11 @@ CASES = {
     "comparisons of other posts": ("reward_model", REWARD, "posts: lacks posts that "),
     "gold of other posts": ("gold_score", RATED, "posts: lacks posts that "),
     "diagnostics of other posts": ("diagnostics", RATED, "posts: lacks posts that "),
+    "a world without styles": (
+        "styles",
+        {"world": "c4", "rater": "debian", "posts": "posts", "number": 1},
+        "world: 'c4' has no styles",
+    ),
     "nothing to compare": (
         "preferences",
         {"world": "micro_tldr", "options": MICRO, "labels": CONFIG["labels"], "posts": "posts"},

@@ -335,7 +335,7 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     from fake_aligned import ALIGNED, make_aligned
     from fake_results import DESIGN, make_results, read_made
 
-    from underspec.analysis import rlhf
+    from underspec.analysis import rlhf, shared_error, styles
     from underspec.analysis.aligned_policies import AlignedTables
     from underspec.analysis.bootstrap import draw
     from underspec.analysis.quantities import evaluator_length_coefficient, evidence
@@ -358,6 +358,11 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
         tables, tmp_path / "diagnostics.parquet", read, read.scales[0], small, *settings, drawn
     )
     known |= rlhf.evidence(aligned)
+    of_errors = shared_error.split(read.scales[0], metrics["gold"], drawn)
+    known |= shared_error.quantities(of_errors, design["best_of_n"])
+    rewards = RNG.normal(size=(len(read.scales[0].models), 12, styles.TEXTS))
+    styled = styles.Styled(rewards, rewards[0], rewards[1], {})
+    known |= styles.quantities(styles.accuracy(read.scales[0], styled, drawn))
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
     for entry in entries:
