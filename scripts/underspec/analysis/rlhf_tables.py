@@ -206,7 +206,7 @@ def _shared_error(rlhf: Rlhf, errors: np.ndarray) -> Iterator[dict]:
             whole = of_parts[shared_error.WHOLE][0, 0]
             for part, values in of_parts.items():
                 if np.isfinite(value := values[0, 0]):
-                    share = value / whole if whole else math.nan
+                    share = shared_error.share(value, whole)
                     yield about | {"part": part} | _interval(rlhf, values, kind) | {"share": share}
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from underspec.analysis import statistics
 from underspec.analysis.aligned_policies import Judged, in_sft_units
 from underspec.analysis.bootstrap import Resamples
-from underspec.analysis.intervals import with_intervals
+from underspec.analysis.intervals import ROUNDING, with_intervals
 from underspec.analysis.quantities import Quantity, by_draw
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import in_policy_units, over_rankers, pick, relations
@@ -44,6 +44,11 @@ def parts(by_judge: np.ndarray) -> dict[str, np.ndarray]:
         "pretraining seed": same - other,
         "finetuning seed": itself - same,
     }
+
+
+def share(part: float, whole: float) -> float:
+    """NaN where there is no error but that of rounding."""
+    return part / whole if abs(whole) > ROUNDING else np.nan
 
 
 def split(
@@ -108,7 +113,7 @@ def table(
     rows = [
         {"measure": measure, "n": n, "part": part}
         | with_intervals(of_parts[part][i], pretraining_seeds, size=whole)
-        | {"share": of_parts[part][i, 0, 0] / whole if whole else np.nan}
+        | {"share": share(of_parts[part][i, 0, 0], whole)}
         for measure, of_parts in found.items()
         for i, n in enumerate(results.ns)
         for whole in [of_parts[WHOLE][i, 0, 0]]
