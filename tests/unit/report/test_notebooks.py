@@ -210,6 +210,7 @@ def test_every_figure_has_a_notebook_and_a_caption():
     assert stems == drawn | {"table1"}
     pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {
         "base",
+        "comparison",
         "opening",
         "run",
     }
