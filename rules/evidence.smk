@@ -27,7 +27,7 @@ rule diagnostics:
         ANALYSIS
     params:
         call=call("diagnostics"),
-        settings=settings(rater=RATER),
+        settings=settings(rater=RATER, line_breaks=WORLD.has_line_breaks),
         code=code("diagnostics", *[f"underspec/data/gold_raters/{RATER}"] * HAS_GOLD),
     shell:
         "python {params.call} {params.settings} --log {log}"

@@ -10,6 +10,7 @@ if POINTWISE:
     rule judgements:
         input:
             posts=made("data/posts.parquet"),
+            raw=raw(),
         output:
             LABELLED,
         log:
@@ -18,11 +19,13 @@ if POINTWISE:
             made("benchmarks/judgements.tsv")
         localrule: True
         conda:
-            ANALYSIS
+            TRAIN
         params:
             call=call("judgements"),
-            settings=settings(world=config["world"], **config["judgements"]),
-            code=world_code("judgements", "judgements"),
+            settings=settings(
+                world=config["world"], options=world_options(), **config["judgements"]
+            ),
+            code=world_code("judgements", "worlds" if WORLD.has_judgements else "judgements"),
         shell:
             "python {params.call} {params.settings} --log {log}"
 

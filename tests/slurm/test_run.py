@@ -7,26 +7,31 @@ import numpy as np
 import pandas as pd
 import pytest
 from cluster import wait
+from published import helpful_data, with_text, xsum_data
 from slurm_run import Run, fresh_copy, jobs
-from workflow import snakemake
+from workflow import SMOKE, overlay, snakemake
 
 pytestmark = pytest.mark.slurm
 
-SMOKE = ["--configfile", "experiments/smoke.yaml"]
 ACCOUNT = "JobID,State,AllocTRES"
 GPU = ["policy:gpu=1", "policy:gpu_model=fake"]
 BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "score", "tokens"}
 
 
-def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
+@pytest.mark.parametrize("task", [None, helpful_data, xsum_data])
+def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path, task):
+    """And so does that of either of the long paper's other tasks, on files as published."""
     folder = fresh_copy(tmp_path)
-    run = Run(folder, cluster, *SMOKE, "--set-resources", *GPU)
+    data = tmp_path / "published"
+    data.mkdir()
+    smoke = overlay(data, with_text(data, task(data)) if task else {})
+    run = Run(folder, cluster, *smoke, "--set-resources", *GPU)
     run.succeeds(1800)
     submitted = re.findall(r"SLURM jobid (\d+) \(log: \S*/rule_(\w+)", log(folder))
     said = run.log.read_text()
     assert re.search(r"^ *\d+ of \d+ jobs  pretrain done \(6 jobs, ", said, re.MULTILINE)
     assert "reason: " not in said
-    done = snakemake(folder, *SMOKE, "--report", "reports/smoke.html")
+    done = snakemake(folder, *smoke, "--report", "reports/smoke.html")
     assert done.returncode == 0, done.stderr
     assert (folder / "reports/smoke.html").stat().st_size > 100_000
     assert {rule for _, rule in submitted} >= BY_SLURM
@@ -52,7 +57,7 @@ def test_a_training_on_two_nodes_follows_that_of_one_process(cluster, tmp_path):
         folder = fresh_copy(tmp_path / name)
         overlay = TWO_NODES.replace("GPUS", str(gpus)).replace("NODES", str(nodes))
         (folder / "two_nodes.yaml").write_text(overlay)
-        config = ["--configfile", "experiments/smoke.yaml", "two_nodes.yaml"]
+        config = [*SMOKE, "two_nodes.yaml"]
         Run(folder, cluster, str(PRETRAIN), *config).succeeds(600)
         losses[name] = pd.read_csv(folder / PRETRAIN / "training.csv").loss
     (job,) = [job for job, state in jobs(cluster, "pretrain").items()][-1:]

@@ -69,13 +69,15 @@ def test_what_is_gold_depends_on_the_kind_of_reward(tmp_path):
     assert raters == {"preference": {"micro_tldr"}, "pointwise": {"micro_tldr_pointwise"}}
 
 
-@pytest.mark.parametrize("experiment", ["paper", "released", "budget"])
+@pytest.mark.parametrize("experiment", ["paper", "released", "budget", "helpfulness", "xsum"])
 def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
     rules = scheduled(
         REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
     )
     assert rules >= {"import_checkpoint", "policy", "sample", "reward_model"}
     assert ("pretrain" in rules) == (experiment != "released")
+    assert ("judgements" in rules) == (experiment == "xsum") != ("preferences" in rules)
+    assert "align" in rules or experiment == "budget"
 
 
 def test_the_paper_s_data_dry_runs(tmp_path):
@@ -141,7 +143,8 @@ def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
         ({"scales": ["huge"]}, "scales", "base"),
         ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr"),
         ({"reward": "pointwise"}, "centering", "set it to 0"),
-        ({"reward": "pointwise", "centering": 0, "world": "debian"}, "reward", "micro_tldr"),
+        ({"reward": "pointwise", "centering": 0, "world": "debian"}, "reward", "micro_tldr, xsum"),
+        ({"world": "xsum", "pretraining": {"world": "micro_tldr"}}, "reward", "pointwise"),
     ],
 )
 def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):

@@ -50,6 +50,12 @@ def diagnose(posts: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def lists(texts: pd.Series) -> np.ndarray:
+    """Which texts are lists, 1.0 or 0.0: they have two items or more, so that a sentence that
+    begins with a number is none (ours)."""
+    return np.array([float(len(LIST_ITEM.findall(text)) >= 2) for text in texts])
+
+
 def similarity(texts: list[list[str]]) -> np.ndarray:
     """How similar each text is to the others, on average: (texts,), between 0 and 1; 0 if there is
     no other.

@@ -1,10 +1,10 @@
 """Judgements: whether a post supports a statement, which pointwise reward models learn from.
 
-The judgements of a world come from a module of this package with the world's name and a function
-`judgements(posts, seed, per_post)`. `posts` has the columns of artifacts.POSTS and those that the
-world adds; the result has those of artifacts.JUDGEMENTS, for posts of the splits preferences and
-validation. Judgements are separate from their worlds, so that editing them does not rerun posts and
-pretraining.
+Where people did not judge, the judgements of a world come from a module of this package with the
+world's name and a function `judgements(posts, seed, per_post)`. `posts` has the columns of
+artifacts.POSTS and those that the world adds; the result has those of artifacts.JUDGEMENTS, for
+posts of the splits preferences and validation. Judgements are separate from their worlds, so that
+editing them does not rerun posts and pretraining.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec.data import worlds as all_worlds
 from underspec.data.texts import visible
 from underspec.errors import ArtifactError, ConfigError
 
@@ -22,18 +23,30 @@ SPLITS = ("preferences", "validation")  # to learn from, and held out
 log = logging.getLogger(__name__)
 
 
-def worlds() -> list[str]:
-    """The worlds that have judgements."""
+def generated() -> list[str]:
+    """The worlds whose judgements are made here."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def worlds() -> list[str]:
+    """The worlds that have judgements, made here or of their own."""
+    made = generated()
+    return [
+        name
+        for name in all_worlds.names()
+        if name in made or all_worlds.world_class(name).has_judgements
+    ]
+
+
 def judgements(world: str, posts: pd.DataFrame, seed: int, per_post: int) -> pd.DataFrame:
-    """The judgements of a world, less those of statements without a visible character.
+    """The judgements made for a world, less those of statements without a visible character.
 
     attrs["dropped"] and the log count these by split. Raises ConfigError if the world has none.
     """
-    if world not in worlds():
-        raise ConfigError(f"world: {world!r} has no judgements; {', '.join(worlds())} has")
+    if world not in generated():
+        raise ConfigError(
+            f"world: no judgements are made for {world!r}, only for {', '.join(generated())}"
+        )
     module = importlib.import_module(f"{__name__}.{world}")
     return without_blank_statements(module.judgements(posts, seed, per_post))
 
