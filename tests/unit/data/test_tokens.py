@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 import import_tokenizer as importer
 import tokenizer as adapter
 import tokens as encoder
+from underspec.data.texts import lines
 from underspec.data.tokenization import (
     EOS,
     PAD,
@@ -32,7 +33,6 @@ from underspec.data.tokenization import (
     train_tokenizer,
     used_tokens,
 )
-from underspec.data.texts import lines
 from underspec.data.worlds import micro_tldr
 from underspec.errors import ArtifactError, ConfigError
 
@@ -308,7 +308,6 @@ def test_tokens_of_a_text(folder, trained, tmp_path, monkeypatch, at_once):
 LISTS = [
     "so what now\n\n- sold my bike\n- my brother\n* so\n\u2022 and\n1. my bike\n2: so",
     "my bike\nso",
-    "my </s>\nbike<pad>\n\n<extra_id_0>",
 ]
 
 
@@ -327,7 +326,7 @@ def with_line_breaks(request, tmp_path_factory):
     adapter.tokenizer(
         text=folder / "text.txt",
         kind=request.param,
-        vocabulary=VOCABULARY[request.param] + 20,
+        vocabulary=300,
         line_breaks=True,
         output=folder / "trained",
     )
@@ -336,9 +335,9 @@ def with_line_breaks(request, tmp_path_factory):
 
 def test_lists_survive_tokenisation(with_line_breaks):
     tokenizer = load_tokenizer(with_line_breaks)
-    assert decode(tokenizer, encode(tokenizer, LISTS[:2], 100)) == LISTS[:2]
+    assert decode(tokenizer, encode(tokenizer, LISTS, 100)) == LISTS
     opened = AutoTokenizer.from_pretrained(with_line_breaks)
-    for text in LISTS[:2]:
+    for text in LISTS:
         (ids,) = encode(tokenizer, [text], 100)
         assert opened(text)["input_ids"] == ids.tolist()
         found = opened.decode(ids, skip_special_tokens=True)
