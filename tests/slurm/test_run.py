@@ -18,25 +18,51 @@ GPU = ["policy:gpu=1", "policy:gpu_model=fake"]
 BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "score", "tokens"}
 
 
-@pytest.mark.parametrize("task", [None, helpful_data, xsum_data])
-def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path, task):
-    """And so does that of either of the long paper's other tasks, on files as published."""
-    folder = fresh_copy(tmp_path)
-    data = tmp_path / "published"
-    data.mkdir()
-    smoke = overlay(data, with_text(data, task(data)) if task else {})
-    run = Run(folder, cluster, *smoke, "--set-resources", *GPU)
+# One scale and one ranker: the smallest run in which every stage has a job.
+ONE = {
+    "scales": ["base"],
+    "rlhf": {"rankers": {"base": ["pretrain-finetune0-mean"]}, "kl_coefficients": [0.5]},
+}
+
+
+def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
+    submitted, completed, said = runs_to_its_report(cluster, fresh_copy(tmp_path), SMOKE)
+    assert re.search(r"^ *\d+ of \d+ jobs  pretrain done \(6 jobs, ", said, re.MULTILINE)
+    assert {rule for job, rule in submitted if "gres/gpu=1" in completed[job]} == {"policy"}
+
+
+@pytest.mark.parametrize("task", [helpful_data, xsum_data])
+def test_the_long_paper_s_other_tasks_run_to_their_report(cluster, tmp_path, task):
+    """In small, on files as published."""
+    folder, published = fresh_copy(tmp_path), tmp_path / "published"
+    published.mkdir()
+    changes = with_text(published, task(published)) | ONE
+    submitted, _, _ = runs_to_its_report(cluster, folder, overlay(published, changes))
+    assert {rule for _, rule in submitted} >= {"align", "sample_aligned", "score_aligned"}
+    data = folder / "results/smoke"
+    if task is helpful_data:
+        assert (
+            pd.read_parquet(data / "data/preferences.parquet").rejected.str.contains("\n- ").all()
+        )
+        assert "lists" in set(pd.read_csv(data / "tables/rlhf_shift.csv").diagnostic)
+    else:
+        sources = set(pd.read_parquet(data / "data/judgements.parquet").source)
+        assert sources == {f"ANLI round {i}" for i in (1, 2, 3)}
+
+
+def runs_to_its_report(cluster, folder, config):
+    """The Slurm jobs with their rules, what each was given, and what the terminal said."""
+    run = Run(folder, cluster, *config, "--set-resources", *GPU)
     run.succeeds(1800)
     submitted = re.findall(r"SLURM jobid (\d+) \(log: \S*/rule_(\w+)", log(folder))
     said = run.log.read_text()
-    assert re.search(r"^ *\d+ of \d+ jobs  pretrain done \(6 jobs, ", said, re.MULTILINE)
     assert "reason: " not in said
-    done = snakemake(folder, *smoke, "--report", "reports/smoke.html")
+    done = snakemake(folder, *config, "--report", "reports/smoke.html")
     assert done.returncode == 0, done.stderr
     assert (folder / "reports/smoke.html").stat().st_size > 100_000
     assert {rule for _, rule in submitted} >= BY_SLURM
     completed = wait(lambda: accounted(cluster, submitted), 60, "accounting of all jobs")
-    assert {rule for job, rule in submitted if "gres/gpu=1" in completed[job]} == {"policy"}
+    return submitted, completed, said
 
 
 TWO_NODES = """\
