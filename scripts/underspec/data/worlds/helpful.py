@@ -47,6 +47,8 @@ class World(BaseWorld):
     with an assistant, each with two replies to its last turn, of which they preferred one. The
     reference is the preferred reply. Line breaks are kept, and lists with them.
 
+    The long paper's policy of this task is a PaLM-2, which nobody outside can run; here it is a T5.
+
     Dialogues may be offensive, and what the assistant says may be wrong.
 
     Licence: MIT.
