@@ -18,13 +18,6 @@ GPU = ["policy:gpu=1", "policy:gpu_model=fake"]
 BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "score", "tokens"}
 
 
-# One scale and one ranker: the smallest run in which every stage has a job.
-ONE = {
-    "scales": ["base"],
-    "rlhf": {"rankers": {"base": ["pretrain-finetune0-mean"]}, "kl_coefficients": [0.5]},
-}
-
-
 def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
     submitted, completed, said = runs_to_its_report(cluster, fresh_copy(tmp_path), SMOKE)
     assert re.search(r"^ *\d+ of \d+ jobs  pretrain done \(6 jobs, ", said, re.MULTILINE)
@@ -36,7 +29,7 @@ def test_the_long_paper_s_other_tasks_run_to_their_report(cluster, tmp_path, tas
     """In small, on files as published."""
     folder, published = fresh_copy(tmp_path), tmp_path / "published"
     published.mkdir()
-    changes = with_text(published, task(published)) | ONE
+    changes = with_text(published, task(published)) | {"scales": ["base"]}
     submitted, _, _ = runs_to_its_report(cluster, folder, overlay(published, changes))
     assert {rule for _, rule in submitted} >= {"align", "sample_aligned", "score_aligned"}
     data = folder / "results/smoke"
