@@ -162,7 +162,7 @@ def xsum_data(folder: Path) -> dict:
     """Articles and judgements in `folder`; returns the config that says so."""
     write_articles(
         folder / "xsum",
-        train=[article(f"train {i}") for i in range(40)],
+        train=[article(f"news {i}") for i in range(40)],
         test=[article(f"test {i}") for i in range(20)],
     )
     write_judgements(
