@@ -195,6 +195,7 @@ CASES = {
             "evidence": [],
             "tables": [],
             "pretraining_seeds": 2,
+            "reward": "preference",
         }
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
         | {"grid": "full", "ensemble_size": 5, "world": "debian", "table1_long": "gone"},
