@@ -99,10 +99,10 @@ def test_reads_what_was_written_and_columns_of_the_world(tmp_path):
     [
         ("so:\n- a\n- b", True),
         ("so:\n* a\n  * b", True),
-        ("\u2022 a\nand\n\u2022b", True),
+        ("\u2022 a\nand\n\u2022 b", True),
         ("1. a\n2) b", True),
         ("1. a\n\n- b\n", True),
-        ("2 eggs\n3 cups", True),
+        ("2 eggs\n3 cups", False),
         ("- a", False),
         ("so - a - b", False),
         ("so\nwhat\n- a", False),
