@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from underspec.artifacts import JUDGEMENTS, POSTS, read_table, write_table
+from underspec.artifacts import POSTS, read_table, write_table
 from underspec.command import command
 from underspec.config import sections
 from underspec.data import judgements as source
@@ -14,10 +14,11 @@ def judgements(
     per_post: sections.Count,
     output: Path,
 ) -> None:
-    """Write whether posts support statements: what pointwise reward models learn from."""
+    """Write judgements of single statements: what reward models learn from unless by comparisons."""
     table = source.judgements(world, read_table(posts, POSTS), seed, per_post)
-    source.check(table, output)
-    write_table(table, output, JUDGEMENTS)
+    reward = source.kinds()[world]
+    source.check(table, output, reward)
+    write_table(table, output, source.SCHEMAS[reward])
 
 
 if __name__ == "__main__":
