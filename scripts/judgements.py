@@ -14,7 +14,7 @@ def judgements(
     per_post: sections.Count,
     output: Path,
 ) -> None:
-    """Write judgements of single statements: what reward models learn from unless by comparisons."""
+    """Write judgements of single statements: what some reward models learn from."""
     table = source.judgements(world, read_table(posts, POSTS), seed, per_post)
     reward = source.kinds()[world]
     source.check(table, output, reward)

@@ -59,6 +59,12 @@ def test_pointwise_rewards_learn_from_judgements_alone():
     assert "--split best_of_n" in samples
 
 
+def test_ratings_are_learned_from_and_downloaded():
+    rules = scheduled(REPOSITORY, "--configfile", "experiments/valence.yaml", "--forceall", "all")
+    assert rules >= TRAINING | {"fetch", "judgements", "align", "draw_people"}
+    assert not rules & {"preferences", "draw_reliability", "draw_bias", "gold_score", "draw_gold"}
+
+
 def test_what_is_gold_depends_on_the_kind_of_reward(tmp_path):
     raters = {}
     for reward, centering in (("preference", 0.01), ("pointwise", 0)):
@@ -139,7 +145,7 @@ def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
         ({"best_of_n": [1, 128]}, "best_of_n", "samples drawn"),
         ({"aggregators": ["mode"]}, "aggregators", "mean"),
         ({"scales": ["huge"]}, "scales", "base"),
-        ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr"),
+        ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr, valence"),
         ({"reward": "pointwise"}, "centering", "set it to 0"),
         ({"reward": "pointwise", "centering": 0, "world": "debian"}, "reward", "micro_tldr"),
     ],

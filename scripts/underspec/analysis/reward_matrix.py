@@ -114,7 +114,9 @@ class Metrics(BaseModel):
     scale: str
     parameters: Annotated[int, Field(gt=0)]
     accuracy: Share
-    pairs: Annotated[int, Field(gt=0, validation_alias=AliasChoices("pairs", "judgements", "ratings"))]
+    pairs: Annotated[
+        int, Field(gt=0, validation_alias=AliasChoices("pairs", "judgements", "ratings"))
+    ]
 
 
 class Bin(BaseModel):

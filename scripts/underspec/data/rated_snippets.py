@@ -103,7 +103,7 @@ def _of_domain(folder: Path, domain: str, name: str) -> pd.DataFrame:
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """A table of one domain, by id. Only a line feed ends a line: texts may have other separators."""
+    """A table of one domain, by id. Only a line feed ends a line: texts may have others."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -131,8 +131,10 @@ def _check_ratings(listed: str, place: str) -> None:
     except ValueError:
         ratings = None
     scale = range(-MOST, MOST + 1)
-    if not isinstance(ratings, list) or len(ratings) < 2 or any(
-        type(rating) is not int or rating not in scale for rating in ratings
+    if (
+        not isinstance(ratings, list)
+        or len(ratings) < 2
+        or any(type(rating) is not int or rating not in scale for rating in ratings)
     ):
         raise ArtifactError(
             f"{place}: {listed[:40]!r} is no list of two or more whole numbers from -{MOST} to "

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from underspec.data.comparisons import encoded_comparisons
 from underspec.data.statements import encoded_judgements, encoded_ratings
+from underspec.errors import ArtifactError
 from underspec.inference.scoring import pairwise_accuracy, score
 from underspec.models.reward_model import RewardModel
 from underspec.training.loop import Objective
@@ -55,10 +56,15 @@ def of_ratings(
 
     accuracy: the share of texts of learned domains whose reward and mean rating are on the same
     side of 0; a reward of 0 counts half, and texts with a mean rating of 0 are left out. ratings:
-    their number.
+    their number. Raises ArtifactError if there are none.
     """
     rewards = np.concatenate(score(model, posts, [[statement] for statement in statements]))
     sided = (ratings.learned & (ratings.label != 0)).to_numpy()
+    if not sided.any():
+        raise ArtifactError(
+            "judgements: no held-out text of a domain that is learned from has a mean rating other "
+            "than 0; hold out more"
+        )
     signs = np.sign(rewards[sided]) * np.sign(ratings.label[sided].to_numpy())[:, None]
     domains = {
         source: {

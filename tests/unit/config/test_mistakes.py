@@ -5,7 +5,7 @@ import datetime
 import pytest
 from miniature import MINIATURE, changed, without
 
-from underspec.config.config import validate
+from underspec.config.config import merged, validate
 from underspec.errors import ConfigError
 
 MISTAKES = [
@@ -18,8 +18,18 @@ MISTAKES = [
     ("worlds.micro_tldr.posts.test", 1, "worlds.micro_tldr.posts.test", "no such key"),
     ("worlds.micro_tldr.seed", -1, "worlds.micro_tldr.seed", "greater than or equal to 0"),
     ("worlds.micro_tldr.posts.policy", -3, "worlds.micro_tldr.posts.policy", "greater than 0"),
-    ("world", "c4", "world", "c4 has no posts; worlds with posts are debian, micro_tldr, tldr$"),
-    ("world", "tldr", "pretraining.world", "tldr has no .* text are c4, debian, micro_tldr$"),
+    (
+        "world",
+        "c4",
+        "world",
+        "c4 has no posts; worlds with posts are debian, micro_tldr, tldr, valence$",
+    ),
+    (
+        "world",
+        "tldr",
+        "pretraining.world",
+        "tldr has no .* text are c4, debian, micro_tldr, valence$",
+    ),
     ("pretraining.world", "tldr", "pretraining.world", "tldr has no pretraining text"),
     ("pretraining.world", "atlantis", "pretraining.world", "'atlantis' is unknown.*c4, debian"),
     ("pretraining.shards", 0, "pretraining.shards", "greater than 0"),
@@ -201,7 +211,7 @@ def test_a_mistake_is_named_in_one_line(key, value, named, said):
 @pytest.mark.parametrize(
     ("key", "value", "named", "said"),
     [
-        ("world", "debian", "reward", "debian has none; worlds with judgements are micro_tldr$"),
+        ("world", "debian", "reward", "debian has none .*; worlds .* are micro_tldr$"),
         ("labels.length_bias", 0.1, "labels.length_bias", "set it to 0"),
         ("labels.noise", 0.1, "labels.noise", "no rater compares samples"),
     ],
@@ -211,6 +221,24 @@ def test_what_has_no_meaning_for_pointwise_rewards(key, value, named, said):
     validate(MINIATURE | pointwise)
     with pytest.raises(ConfigError, match=f"^{named}: .*{said}"):
         validate(changed(key, value) | pointwise)
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "said"),
+    [
+        ({"world": "micro_tldr"}, "reward", "rating .* micro_tldr has none .* are valence$"),
+        ({"judgements": {"per_post": 2}}, "judgements.per_post", "text once; set it to 1"),
+        ({"labels": {"noise": 0.1}}, "labels.noise", "where rewards are rating"),
+        ({"worlds": {"valence": {"policy_domain": "poems"}}}, "worlds.valence", "'films'"),
+    ],
+)
+def test_what_has_no_meaning_for_ratings(change, named, said):
+    """Nor has the world of ratings for other rewards."""
+    rating = {"reward": "rating", "centering": 0, "world": "valence"}
+    rating["judgements"] = {"seed": 0, "per_post": 1}
+    validate(MINIATURE | rating)
+    with pytest.raises(ConfigError, match=f"^{named}.*: .*{said}"):
+        validate(merged(MINIATURE | rating, change))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,11 @@ from underspec.data.worlds import BaseWorld, Options, Splits, hashed_order
 from underspec.errors import ConfigError, UserError
 from underspec.schema import Seed, Text, or_null
 
-PACKAGE = "vaderSentiment", "3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+PACKAGE = (
+    "vaderSentiment",
+    "3.3.2",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+)
 FILE = "{}-{}.tar.gz".format(*PACKAGE)
 MIN_WORDS = 8  # of a snippet, so that its two halves have four at least
 
@@ -101,7 +105,8 @@ def assign_splits(
 
     Validation has equally many snippets of each domain (those of the policy's first), best_of_n and
     policy are of the policy's domain, and preferences of the others. No two splits share a group:
-    what a split takes only in part is in no other. Raises ConfigError if there are too few snippets.
+    what a split takes only in part is in no other. Raises ConfigError if there are too few
+    snippets.
     """
     others = [domain for domain in DOMAINS if domain != policy_domain]
     every = [policy_domain, *others]
