@@ -299,6 +299,21 @@ def test_make_names_an_experiment_that_is_not_there():
     subprocess.run(["make", "-n", "figures", "EXPERIMENT=gone"], cwd=REPOSITORY, check=True)
 
 
+@pytest.mark.parametrize(
+    ("experiment", "table"),
+    [("debian", "preferences"), ("entailment", "judgements"), ("valence", "judgements")],
+)
+def test_make_gives_priority_to_a_file_that_the_experiment_has(experiment, table):
+    done = subprocess.run(
+        ["make", "-n", "run", f"EXPERIMENT={experiment}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"--prioritize results/{experiment}/data/{table}.parquet" in done.stdout
+
+
 @pytest.mark.parametrize("target", ["run", "report", "bundle", "figures"])
 def test_make_shows_jobs_in_full_on_demand(target):
     for given, shown in ([], False), (["VERBOSE=1"], True):
