@@ -97,7 +97,7 @@ MISTAKES = [
         "pretrain.checkpoints.base.seed",
         "no such key",
     ),
-    ("reward", "pairwise", "reward", "'preference' or 'pointwise'"),
+    ("reward", "pairwise", "reward", "'preference', 'pointwise' or 'rating'"),
     ("reward", "pointwise", "centering", "pointwise rewards are not centred; set it to 0"),
     ("judgements.per_post", 0, "judgements.per_post", "greater than 0"),
     ("judgements.seed", -1, "judgements.seed", "greater than or equal to 0"),
