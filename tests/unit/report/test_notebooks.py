@@ -186,7 +186,7 @@ def check_written(notebook: Path, folder: Path) -> None:
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
-    drawn |= {"reliability"}
+    drawn |= {"reliability", "people"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
     drawn |= {"ensemble_size", "rlhf_frontier", "rlhf_correlation", "rlhf_shift"}
     assert stems == drawn | {"table1"}
