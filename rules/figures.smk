@@ -26,10 +26,7 @@ FIGURES_OF = {  # category and title
 }
 ABSENT = {
     "training": config["bundle"],
-    **{
-        name: name not in OF_REWARD[config["reward"]]
-        for name in ("reliability", "people")
-    },
+    **{name: name not in OF_REWARD[config["reward"]] for name in ("reliability", "people")},
     "gold": not HAS_GOLD,
     "bias": not BIASED,
     "rankers": not any(found is not None for found in config["newer_rankers"].values())

@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from underspec.config.sections import Config, Need, Recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
-from underspec.data import judgements
+from underspec.data import gold_raters, judgements
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
 from underspec.grid import rankers, reward_models
@@ -191,8 +191,17 @@ def _require(world: str, key: str, flag: str, part: str) -> None:
 
 
 def _unfit_labels(config: Config):
-    """What has no meaning where reward models learn from judgements of single statements."""
+    """Labels that the world does not have, and what has no meaning where reward models learn from
+    judgements of single statements.
+    """
     if config.reward == "preference":
+        labelled = world_class(config.world).has_preferences or gold_raters.exists(config.world)
+        yield (
+            "reward",
+            not labelled,
+            f"{config.world} has neither comparisons nor a gold rater to make them; set it to the "
+            "kind of the world's judgements (pointwise or rating)",
+        )
         return
     able = [world for world, reward in judgements.kinds().items() if reward == config.reward]
     yield (

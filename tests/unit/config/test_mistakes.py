@@ -30,6 +30,7 @@ MISTAKES = [
         "pretraining.world",
         "tldr has no .* text are c4, debian, micro_tldr, valence$",
     ),
+    ("world", "valence", "reward", "valence has neither .* nor a gold rater .* or rating"),
     ("pretraining.world", "tldr", "pretraining.world", "tldr has no pretraining text"),
     ("pretraining.world", "atlantis", "pretraining.world", "'atlantis' is unknown.*c4, debian"),
     ("pretraining.shards", 0, "pretraining.shards", "greater than 0"),
