@@ -8,7 +8,6 @@ import html
 import json
 import re
 import tarfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +63,9 @@ def read_snippets(folder: Path, min_words: int) -> pd.DataFrame:
     kept = table[reasons.isna()]
     repeats = kept.index[kept.text.map(words).duplicated()]
     reasons[repeats] = "with the words of an earlier one"
-    counts = pd.DataFrame({"domain": table.domain, "reason": reasons}).dropna().value_counts()
-    dropped: dict[str, Counter] = {}
-    for (domain, reason), count in sorted(counts.items()):
-        dropped.setdefault(domain, Counter())[reason] = int(count)
+    dropped = reasons.dropna().groupby(table.domain)
     table = table[reasons.isna()].reset_index(drop=True)
-    table.attrs["dropped"] = {domain: dict(found) for domain, found in dropped.items()}
+    table.attrs["dropped"] = {domain: own.value_counts().to_dict() for domain, own in dropped}
     return table
 
 
