@@ -61,8 +61,10 @@ RANKERS = list(BY_NAME)
 WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
-POINTWISE = config["reward"] == "pointwise"
-LABELLED = f"{RESULTS}/data/{'judgements' if POINTWISE else 'preferences'}.parquet"
+JUDGED = config["reward"] != "preference"  # reward models learn from single statements
+LABELLED = f"{RESULTS}/data/{'judgements' if JUDGED else 'preferences'}.parquet"
+# The figure, and the table of its name, that only this kind of reward has.
+OF_REWARD = {"preference": [], "pointwise": ["reliability"], "rating": ["people"]}
 RATER = gold_raters.rater_of(config["world"], config["reward"])
 HAS_GOLD = gold_raters.exists(RATER)
 EVALUATOR = grid.evaluator(**config["evaluator"])
@@ -228,7 +230,7 @@ def pretrained_folder():
 
 def compared_samples():
     """The samples that the simulated rater compares, where there are no labels of other texts."""
-    splits = [] if WORLD.has_preferences or POINTWISE else ["preferences", "validation"]
+    splits = [] if WORLD.has_preferences or JUDGED else ["preferences", "validation"]
     return expand(made("samples/{split}.parquet"), split=splits)
 
 

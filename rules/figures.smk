@@ -6,6 +6,7 @@ BIASED = HAS_GOLD and not WORLD.has_preferences and config["labels"]["length_bia
 FIGURES_OF = {  # category and title
     "accuracy": ("1 Reward models", "Held-out accuracy"),
     "reliability": ("1 Reward models", "Reliability of the probabilities"),
+    "people": ("1 Reward models", "Agreement with people"),
     "training": ("1 Reward models", "Training curves"),
     "figure1": ("2 Underspecification", "Figure 1: reward under other reward models"),
     "figure2": ("2 Underspecification", "Figure 2: agreement"),
@@ -32,7 +33,7 @@ FIGURES_OF = {  # category and title
 }
 ABSENT = {
     "training": config["bundle"],
-    "reliability": not POINTWISE,
+    **{name: name not in OF_REWARD[config["reward"]] for name in ("reliability", "people")},
     "gold": not HAS_GOLD,
     "bias": not BIASED,
     "shared_error": not HAS_GOLD,

@@ -1,11 +1,11 @@
 # In: data/, samples/, pretrain/.
-# Out: data/preferences.parquet (data/judgements.parquet where rewards are pointwise),
+# Out: data/preferences.parquet (data/judgements.parquet where they are of single statements),
 # reward_models/{scale}/pretrain{p}-finetune{f}/, and the reward matrix:
 # scores/{scale}/pretrain{p}-finetune{f}.parquet, scores/gold.parquet. The evaluator is one of the
 # reward models. In worlds that have styles, style_scores/ too. Nothing after the matrix needs torch.
 
 
-if POINTWISE:
+if JUDGED:
 
     rule judgements:
         input:

@@ -14,7 +14,7 @@ DESIGN = {
     )
 }
 EVALUATION_TABLES = ["accuracy", "figure4", "table1"]
-EVALUATION_TABLES += ["gold"] * HAS_GOLD + ["reliability"] * POINTWISE
+EVALUATION_TABLES += ["gold"] * HAS_GOLD + OF_REWARD[config["reward"]]
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
 )

@@ -27,6 +27,7 @@ _TEXTS = dict.fromkeys(("post_id", "split", "chosen", "rejected", "source"), "st
 PREFERENCES = Schema(**_TEXTS)
 _TEXTS = dict.fromkeys(("post_id", "split", "statement", "source"), "string")
 JUDGEMENTS = Schema(**_TEXTS, label="int32")
+RATINGS = Schema(**_TEXTS, **dict.fromkeys(("label", "half", "other_half"), "float32"))
 _SAMPLE = {"post_id": "string", "sample_index": "int32"}
 SAMPLES = Schema(*_SAMPLE, **_SAMPLE, text="string", log_prob="float32")
 SCORES = Schema(*_SAMPLE, **_SAMPLE, reward="float32")

@@ -198,7 +198,13 @@ CASES = {
             "reward": "preference",
         }
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
-        | {"grid": "full", "ensemble_size": 5, "world": "debian", "table1_long": "gone"},
+        | {
+            "grid": "full",
+            "ensemble_size": 5,
+            "world": "debian",
+            "reward": "preference",
+            "table1_long": "gone",
+        },
         "--evidence: names no scale",
     ),
     "no trainings": ("training_table", {"runs": []}, "no training.csv in any of the folders"),

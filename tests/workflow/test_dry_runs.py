@@ -59,6 +59,12 @@ def test_pointwise_rewards_learn_from_judgements_alone():
     assert "--split best_of_n" in samples
 
 
+def test_ratings_are_learned_from_and_downloaded():
+    rules = scheduled(REPOSITORY, "--configfile", "experiments/valence.yaml", "--forceall", "all")
+    assert rules >= TRAINING | {"fetch", "judgements", "align", "draw_people"}
+    assert not rules & {"preferences", "draw_reliability", "draw_bias", "gold_score", "draw_gold"}
+
+
 def test_what_is_gold_depends_on_the_kind_of_reward(tmp_path):
     raters = {}
     for reward, centering in (("preference", 0.01), ("pointwise", 0)):
@@ -141,7 +147,7 @@ def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
         ({"best_of_n": [1, 128]}, "best_of_n", "samples drawn"),
         ({"aggregators": ["mode"]}, "aggregators", "mean"),
         ({"scales": ["huge"]}, "scales", "base"),
-        ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr"),
+        ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr, valence"),
         ({"reward": "pointwise"}, "centering", "set it to 0"),
         ({"reward": "pointwise", "centering": 0, "world": "debian"}, "reward", "micro_tldr, xsum"),
         ({"world": "xsum", "pretraining": {"world": "micro_tldr"}}, "reward", "pointwise"),
@@ -294,6 +300,21 @@ def test_make_names_an_experiment_that_is_not_there():
         assert done.returncode != 0
         assert "EXPERIMENT=gone: there is no experiments/gone.yaml" in done.stderr
     subprocess.run(["make", "-n", "figures", "EXPERIMENT=gone"], cwd=REPOSITORY, check=True)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "table"),
+    [("debian", "preferences"), ("entailment", "judgements"), ("valence", "judgements")],
+)
+def test_make_gives_priority_to_a_file_that_the_experiment_has(experiment, table):
+    done = subprocess.run(
+        ["make", "-n", "run", f"EXPERIMENT={experiment}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"--prioritize results/{experiment}/data/{table}.parquet" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["run", "report", "bundle", "figures"])

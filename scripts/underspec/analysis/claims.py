@@ -72,7 +72,7 @@ class Claim(Section):
     place: str
     published: str | dict[str, str | list[float]] = ""
     ours: bool = False
-    reward: Literal["preference", "pointwise"] | None = None
+    reward: Literal["preference", "pointwise", "rating"] | None = None
     chosen_by_recipe: list[Annotated[str, AfterValidator(_known)]] = []
     note: str = ""
     scales: list[str] = [""]

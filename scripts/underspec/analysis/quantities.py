@@ -64,6 +64,7 @@ def _evidence(
     share = over_rankers(shares_of_variance(results, weights)[:, None], weights.models)
     pairs = [f"agreement, {pair}" for pair in PAIRS]
     found = _accuracy(results, evaluator_accuracy, weights)
+    found |= _agreement_with_people(results, weights)
     found |= by_judge("reward", results.rewards)
     found |= _by_n(["correlation ratio"], np.sqrt(np.maximum(share, 0)), results.ns)
     found |= by_judge("gain", centred.astype(np.float32))
@@ -159,6 +160,35 @@ def _accuracy(
         ("accuracy range", 0): highest - np.nanmin(drawn, axis=0),
         ("accuracy of the evaluator", 0): np.full(highest.shape, evaluator_accuracy),
     }
+
+
+def _agreement_with_people(results: ScaleResults, weights: Resamples) -> dict[Quantity, np.ndarray]:
+    """Of rewards from ratings: the correlation with people, as a share of that of people with
+    people, and how far it spreads over reward models: the standard deviation. Means over the
+    domains that were learned from, and over the others. The held-out texts are as they are.
+    """
+    if not all("domains" in training for training in results.training):
+        return {}
+    found, models = {}, weights.models
+    for name, learned in (("where learned", True), ("elsewhere", False)):
+        shares = np.array(
+            [
+                [
+                    each["correlation"] / each["people"]
+                    for each in training["domains"].values()
+                    if each["learned"] == learned and each["people"] > 0
+                ]
+                for training in results.training
+            ]
+        )
+        if not shares.size:
+            continue
+        weighted = np.tensordot(shares.T, models / models.sum(axis=0), axes=1)
+        squares = np.tensordot(shares.T**2, models / models.sum(axis=0), axes=1)
+        spread = np.sqrt(np.maximum(squares - weighted**2, 0))
+        found["agreement with people " + name, 0] = weighted.mean(axis=0)
+        found["spread of agreement " + name, 0] = spread.mean(axis=0)
+    return found
 
 
 def _values(

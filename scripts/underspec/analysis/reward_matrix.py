@@ -107,14 +107,16 @@ def read_rewards(paths: list[Path], samples: Layout | None = None) -> tuple[Layo
 
 class Metrics(BaseModel):
     """What training a reward model reported, among other things; a pointwise one has judgements in
-    place of pairs.
+    place of pairs, one of ratings has ratings.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
     scale: str
     parameters: Annotated[int, Field(gt=0)]
     accuracy: Share
-    pairs: Annotated[int, Field(gt=0, validation_alias=AliasChoices("pairs", "judgements"))]
+    pairs: Annotated[
+        int, Field(gt=0, validation_alias=AliasChoices("pairs", "judgements", "ratings"))
+    ]
 
 
 class Bin(BaseModel):
@@ -133,6 +135,22 @@ class PointwiseMetrics(Metrics):
     bins: Annotated[list[Bin], Field(min_length=1)]
 
 
+class Domain(BaseModel):
+    """How well a reward model agrees with people in one domain, and people with people."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    texts: Annotated[int, Field(gt=0)]
+    correlation: Annotated[float, Field(ge=-1, le=1)]
+    people: Share
+    learned: bool
+
+
+class RatingMetrics(Metrics):
+    """What training a reward model of ratings reported."""
+
+    domains: Annotated[dict[str, Domain], Field(min_length=1)]
+
+
 class Provenance(BaseModel):
     """How a model was made, among other things."""
 
@@ -141,14 +159,16 @@ class Provenance(BaseModel):
 
 
 def read_metrics(path: Path, scale: str | None = None) -> dict:
-    """What training a reward model reported, with the keys of Metrics or PointwiseMetrics.
+    """What training a reward model reported, with the keys of Metrics, and those of
+    PointwiseMetrics or RatingMetrics where it learned from judgements.
 
     Raises ArtifactError, naming the file, if it is missing, is no JSON object, lacks a key or has
     one that cannot be, or is of another scale than `scale`.
     """
     found = read_json(path, Metrics)
-    if "judgements" in found:
-        check_keys(found, PointwiseMetrics, path)
+    for examples, wanted in (("judgements", PointwiseMetrics), ("ratings", RatingMetrics)):
+        if examples in found:
+            check_keys(found, wanted, path)
     if scale is not None and found["scale"] != scale:
         raise ArtifactError(f"{path}: of the scale {found['scale']}, not {scale}; {REMAKE_FOLDER}")
     return found

@@ -193,29 +193,36 @@ def _require(world: str, key: str, flag: str, part: str) -> None:
 
 
 def _unfit_labels(config: Config):
-    """Labels that the world does not have; and what has no meaning where reward models learn from
-    judgements of single statements."""
-    if config.reward != "pointwise":
-        own = world_class(config.world).has_preferences
+    """Labels that the world does not have, and what has no meaning where reward models learn from
+    judgements of single statements.
+    """
+    if config.reward == "preference":
+        labelled = world_class(config.world).has_preferences or gold_raters.exists(config.world)
         yield (
             "reward",
-            not own and not gold_raters.exists(config.world),
-            f"{config.world} has judgements and no comparisons; set it to pointwise",
+            not labelled,
+            f"{config.world} has neither comparisons nor a gold rater to make them; set it to the "
+            "kind of the world's judgements (pointwise or rating)",
         )
         return
-    able = ", ".join(judgements.worlds())
+    able = [world for world, reward in judgements.kinds().items() if reward == config.reward]
     yield (
         "reward",
-        config.world not in judgements.worlds(),
-        f"pointwise rewards learn from judgements, and {config.world} has none; worlds with "
-        f"judgements are {able}",
+        config.world not in able,
+        f"{config.reward} rewards learn from judgements, and {config.world} has none of that kind; "
+        f"worlds with such judgements are {', '.join(able)}",
     )
-    yield "centering", config.centering, "pointwise rewards are not centred; set it to 0"
+    yield "centering", config.centering, f"{config.reward} rewards are not centred; set it to 0"
+    yield (
+        "judgements.per_post",
+        config.reward == "rating" and config.judgements.per_post != 1,
+        "people rated each text once; set it to 1",
+    )
     for key in ("noise", "length_bias"):
         yield (
             f"labels.{key}",
             getattr(config.labels, key),
-            "no rater compares samples where rewards are pointwise; set it to 0",
+            f"no rater compares samples where rewards are {config.reward}; set it to 0",
         )
 
 

@@ -20,7 +20,7 @@ CHECKPOINT_BYTES = {"adamw": 3 * 12, "adafactor": 3 * 4}
 TOKEN_BYTES = 2
 TEXT_BYTES = 2.5  # bytes of text per byte of its tokens
 # What a row of a reward model's batch is called, and how many candidates of its post it has.
-ROWS = {"preference": ("pairs", 2), "pointwise": ("judgements", 1)}
+ROWS = {"preference": ("pairs", 2), "pointwise": ("judgements", 1), "rating": ("ratings", 1)}
 SCORE_BYTES = 12  # per reward in Parquet, at most
 SAMPLE_BYTES = 5  # per token of a sample in Parquet, at most
 

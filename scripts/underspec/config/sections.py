@@ -34,7 +34,7 @@ from underspec.schema import (
 Share = number(gt=0, le=1)
 Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
-RewardKind = Literal["preference", "pointwise"]
+RewardKind = Literal["preference", "pointwise", "rating"]
 RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
 
 

@@ -1,6 +1,7 @@
 """The claims file: what it may hold, and how it is judged."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -348,7 +349,10 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     }
     drawn = draw(read.scales[0].models, 12, 100, "small")
     newer = newer_rankers.read(NEWER, RNG.random(metrics["gold"].shape))
-    known = evidence(read.scales[0], metrics, 0.8, drawn, newer)
+    domain = {"texts": 9, "correlation": 0.4, "people": 0.9}
+    domains = {str(learned): domain | {"learned": learned} for learned in (True, False)}
+    trainings = [training | {"domains": domains} for training in read.scales[0].training]
+    known = evidence(replace(read.scales[0], training=trainings), metrics, 0.8, drawn, newer)
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
     make_aligned(tmp_path, design)
     small, *settings = ALIGNED["rankers"]["small"], ALIGNED["kl_coefficients"], [0]

@@ -1,5 +1,7 @@
 """The evidence for claims: estimates against the tables, resamples against results made of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_results import DESIGN, MODELS, NEWER, make_results, read_made, run
@@ -41,6 +43,35 @@ def found(tmp_path_factory, request):
     newer = newer_rankers.read(NEWER, SIMILARITY)
     tables["rankers"] = newer_rankers.table(scale, read.metrics, newer)
     return tables, read, scale, drawn, quantities.evidence(scale, read.metrics, 0.8, drawn, newer)
+
+
+def test_agreement_with_people_is_that_of_the_reward_models_drawn(found):
+    """As a share of how well people agree; with the texts as they are."""
+    _, read, scale, drawn, without = found
+    rng, count = np.random.default_rng(1), len(scale.models)
+    learned, elsewhere = rng.uniform(0.2, 0.8, (2, count)), rng.uniform(-0.2, 0.8, count)
+    training = [
+        {"accuracy": 0.6, "parameters": 1}
+        | {
+            "domains": {
+                "a": {"correlation": 0.5 * first, "people": 0.5, "learned": True},
+                "b": {"correlation": 0.9 * second, "people": 0.9, "learned": True},
+                "c": {"correlation": 0.8 * third, "people": 0.8, "learned": False},
+            }
+        }
+        for first, second, third in zip(*learned, elsewhere, strict=True)
+    ]
+    newer = newer_rankers.read(NEWER, SIMILARITY)
+    rated = replace(scale, training=training)
+    values = quantities.evidence(rated, read.metrics, 0.8, drawn, newer)
+    name = "agreement with people elsewhere", 0
+    assert name not in without
+    for resample in (0, 7):
+        draws = np.repeat(np.arange(count), drawn.models[:, 1, resample].astype(int))
+        assert values[name][1, resample] == pytest.approx(elsewhere[draws].mean(), rel=1e-5)
+        spread = values["spread of agreement where learned", 0][1, resample]
+        assert spread == pytest.approx(learned[:, draws].std(axis=1).mean(), rel=1e-3, abs=1e-3)
+    assert values["agreement with people where learned", 0][0] == pytest.approx(learned.mean())
 
 
 def test_the_first_resample_is_what_the_tables_say(found):

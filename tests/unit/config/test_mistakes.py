@@ -5,7 +5,7 @@ import datetime
 import pytest
 from miniature import MINIATURE, changed, without
 
-from underspec.config.config import validate
+from underspec.config.config import merged, validate
 from underspec.errors import ConfigError
 
 MISTAKES = [
@@ -22,9 +22,15 @@ MISTAKES = [
         "world",
         "c4",
         "world",
-        "c4 has no posts; worlds with posts are debian, helpful, micro_tldr, tldr, xsum$",
+        "c4 has no posts; worlds with posts are debian, helpful, micro_tldr, tldr, valence, xsum$",
     ),
-    ("world", "tldr", "pretraining.world", "tldr has no .* text are c4, debian, micro_tldr$"),
+    (
+        "world",
+        "tldr",
+        "pretraining.world",
+        "tldr has no .* text are c4, debian, micro_tldr, valence$",
+    ),
+    ("world", "valence", "reward", "valence has neither .* nor a gold rater .* or rating"),
     ("pretraining.world", "tldr", "pretraining.world", "tldr has no pretraining text"),
     ("pretraining.world", "atlantis", "pretraining.world", "'atlantis' is unknown.*c4, debian"),
     ("pretraining.shards", 0, "pretraining.shards", "greater than 0"),
@@ -92,7 +98,7 @@ MISTAKES = [
         "pretrain.checkpoints.base.seed",
         "no such key",
     ),
-    ("reward", "pairwise", "reward", "'preference' or 'pointwise'"),
+    ("reward", "pairwise", "reward", "'preference', 'pointwise' or 'rating'"),
     ("reward", "pointwise", "centering", "pointwise rewards are not centred; set it to 0"),
     ("judgements.per_post", 0, "judgements.per_post", "greater than 0"),
     ("judgements.seed", -1, "judgements.seed", "greater than or equal to 0"),
@@ -206,12 +212,7 @@ def test_a_mistake_is_named_in_one_line(key, value, named, said):
 @pytest.mark.parametrize(
     ("key", "value", "named", "said"),
     [
-        (
-            "world",
-            "debian",
-            "reward",
-            "debian has none; worlds with judgements are micro_tldr, xsum$",
-        ),
+        ("world", "debian", "reward", "debian has none .*; worlds .* are micro_tldr, xsum$"),
         ("labels.length_bias", 0.1, "labels.length_bias", "set it to 0"),
         ("labels.noise", 0.1, "labels.noise", "no rater compares samples"),
     ],
@@ -221,6 +222,24 @@ def test_what_has_no_meaning_for_pointwise_rewards(key, value, named, said):
     validate(MINIATURE | pointwise)
     with pytest.raises(ConfigError, match=f"^{named}: .*{said}"):
         validate(changed(key, value) | pointwise)
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "said"),
+    [
+        ({"world": "micro_tldr"}, "reward", "rating .* micro_tldr has none .* are valence$"),
+        ({"judgements": {"per_post": 2}}, "judgements.per_post", "text once; set it to 1"),
+        ({"labels": {"noise": 0.1}}, "labels.noise", "where rewards are rating"),
+        ({"worlds": {"valence": {"policy_domain": "poems"}}}, "worlds.valence", "'films'"),
+    ],
+)
+def test_what_has_no_meaning_for_ratings(change, named, said):
+    """Nor has the world of ratings for other rewards."""
+    rating = {"reward": "rating", "centering": 0, "world": "valence"}
+    rating["judgements"] = {"seed": 0, "per_post": 1}
+    validate(MINIATURE | rating)
+    with pytest.raises(ConfigError, match=f"^{named}.*: .*{said}"):
+        validate(merged(MINIATURE | rating, change))
 
 
 @pytest.mark.parametrize(

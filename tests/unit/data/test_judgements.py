@@ -58,7 +58,7 @@ def test_every_post_of_two_splits_has_its_statements_and_half_are_entailed(posts
         for split in ("preferences", "validation")
     }
     assert judged.label.mean() == 0.5
-    judgements.check(judged, "judged")
+    judgements.check(judged, "judged", "pointwise")
 
 
 def test_one_seed_repeats_and_two_differ(posts, judged):
@@ -174,8 +174,10 @@ def test_every_text_has_shares(words):
 
 def test_raters_are_named_after_world_and_kind_of_reward():
     assert gold_raters.rater_of("micro_tldr", "preference") == "micro_tldr"
-    for world in judgements.generated():
-        assert world in names() and gold_raters.exists(gold_raters.rater_of(world, "pointwise"))
+    for world, reward in judgements.generated().items():
+        assert world in names() and reward in judgements.SCHEMAS
+        rater = gold_raters.rater_of(world, reward)
+        assert gold_raters.exists(rater) == (reward == "pointwise")  # nobody rated samples
 
 
 def table(**columns):
@@ -211,7 +213,11 @@ def test_a_table_of_another_kind_is_refused(tmp_path, wrong, said):
 
 
 def test_worlds_that_have_judgements():
-    assert judgements.worlds() == ["micro_tldr", "xsum"]
+    assert judgements.kinds() == {
+        "micro_tldr": "pointwise",
+        "valence": "rating",
+        "xsum": "pointwise",
+    }
 
 
 def test_a_world_without_judgements_is_refused(posts):

@@ -65,6 +65,9 @@ def small_tables() -> dict[str, pd.DataFrame]:
     accuracy = pd.concat([accuracy, evaluator])
     bins = pd.DataFrame({"bin": [0, 1], "count": 5, "probability": [0.1, 0.9], "share": [0.2, 0.7]})
     reliability = accuracy.merge(bins, how="cross").assign(ece=0.15)
+    domains = {"domain": ["films", "tweets"], "learned": [False, True], "people": [0.9, 0.95]}
+    people = accuracy.merge(pd.DataFrame(domains), how="cross").assign(pretrain_seed=0)
+    people = people.assign(correlation=0.4, low=0.3, high=0.5)
     exact = grid.merge(
         pd.DataFrame({"statistic": ["reward of single", "reward of pretrain mean"]}), how="cross"
     )
@@ -134,6 +137,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "table1": table1,
         "accuracy": accuracy.assign(pretrain_seed=0, finetune_seed=0, accuracy=0.7, pairs=500),
         "reliability": reliability,
+        "people": people,
         "exact": exact,
         "components": components,
         "shift": shift,
@@ -203,7 +207,7 @@ def check_written(notebook: Path, folder: Path) -> None:
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
-    drawn |= {"reliability"}
+    drawn |= {"reliability", "people"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
     drawn |= {"ensemble_size", "rlhf_frontier", "rlhf_correlation", "rlhf_shift"}
     drawn |= {"style_accuracy", "shared_error", "feature_coefficients", "rlhf_shared_error"}
@@ -283,7 +287,12 @@ def test_footer_is_on_the_face_of_a_figure(tables, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [("pairs", "pairwise accuracy"), ("judgements", "accuracy on judgements")]
+    ("count", "said"),
+    [
+        ("pairs", "pairwise accuracy"),
+        ("judgements", "accuracy on judgements"),
+        ("ratings", "accuracy on ratings"),
+    ],
 )
 def test_accuracy_says_what_it_is_accuracy_on(count, said, tables, tmp_path, monkeypatch):
     monkeypatch.setitem(plots.STYLE, "svg.fonttype", "none")
@@ -345,11 +354,19 @@ def test_report_text_renders_with_the_config(text, name):
     assert "{{" not in html
 
 
+@pytest.mark.parametrize("reward", ["pointwise", "rating"])
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
-def test_no_text_speaks_of_comparisons_where_rewards_are_pointwise(text):
+def test_no_text_speaks_of_comparisons_where_there_are_none(text, reward):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    words = re.compile("comparisons(?! at equal KL)|Bradley|centring|simulated rater|pairwise")
-    html = rendered(text, config | {"reward": "pointwise"})
+    if text.stem == {"pointwise": "people", "rating": "reliability"}[reward]:
+        return  # of a figure that this kind of reward does not have
+    if (text.stem, reward) == ("gold", "rating"):
+        return
+    words = "comparisons(?! at equal KL)|Bradley|centring|simulated rater|pairwise"
+    if reward == "rating":
+        words += "|log-odds|entail|the post supports|ANLI"
+    words = re.compile(words)
+    html = rendered(text, config | {"reward": reward})
     assert not words.search(html)
     if text.stem in ("accuracy", "training", "workflow"):
         assert words.search(rendered(text, config))

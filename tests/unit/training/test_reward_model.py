@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from reward_model import reward_model
 from underspec.analysis.reward_matrix import read_metrics
-from underspec.artifacts import JUDGEMENTS, POSTS, PREFERENCES, write_table
+from underspec.artifacts import JUDGEMENTS, POSTS, PREFERENCES, RATINGS, write_table
 from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError, ConfigError
 from underspec.models.t5 import new_t5
@@ -104,6 +104,30 @@ def test_a_pointwise_reward_model_says_how_reliable_it_is(train_on_judgements, h
 def test_judgements_that_cannot_be_used_are_refused(train_on_judgements, statements, said):
     with pytest.raises(ArtifactError, match=rf"judgements\.parquet: .*{said}"):
         train_on_judgements(statements)
+
+
+RATED = [("my bike", 1.5, "films"), ("i am sad", -2.25, "films"), ("my brother", 3.0, "films")]
+RATED += [("and", 0.0, "tweets"), ("i", -1.0, "tweets"), ("my", 0.5, "tweets")]
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_reward_model_of_ratings_says_how_well_it_agrees_with_people(train, heads, tmp_path):
+    """Of the tweets there are none to learn from."""
+    table = pd.DataFrame(RATED * 2, columns=["statement", "label", "source"])
+    table["post_id"] = ["a"] * len(RATED) + ["b"] * len(RATED)
+    table["split"] = table.post_id.map({"a": "preferences", "b": "validation"})
+    table = table[(table.source == "films") | (table.split == "validation")]
+    table = table.assign(half=table.label - 0.5, other_half=table.label + 0.25)
+    write_table(table, tmp_path / "judgements.parquet", RATINGS)
+    rating = {"reward": "rating", "labelled": tmp_path / "judgements.parquet", "centering": 0.0}
+    metrics = train(PAIRS, **rating, heads=heads)
+    assert metrics["ratings"] == 3 and "pairs" not in metrics  # of the films, none is 0
+    assert read_metrics(tmp_path / "output" / "metrics.json") == metrics
+    films, tweets = metrics["domains"]["films"], metrics["domains"]["tweets"]
+    assert films["learned"] and not tweets["learned"]
+    assert films["texts"] == tweets["texts"] == 3
+    # The halves of the raters differ by a constant.
+    assert [films["people"], tweets["people"]] == pytest.approx([1, 1])
 
 
 def test_pointwise_rewards_are_not_centred(train_on_judgements):
