@@ -110,17 +110,19 @@ class Server:
             try:
                 return self._attempt(question, attempt)
             except Fault as fault:
-                with self._lock:
-                    self.faults[fault.kind] += 1
                 if fault.kind == REJECTED or attempt == self.attempts:
                     raise
+                self._count(fault.kind)
                 self._wait_after(fault, attempt)
             except _NoVerdict as none:
-                with self._lock:
-                    self.faults[none.answer.verdict] += 1
                 if attempt == self.attempts:
                     return none.answer
+                self._count(none.answer.verdict)
         raise AssertionError("unreachable: there is at least one attempt")
+
+    def _count(self, kind: str) -> None:
+        with self._lock:
+            self.faults[kind] += 1
 
     def _wait_after(self, fault: Fault, attempt: int) -> None:
         if fault.wait is None:
