@@ -44,6 +44,25 @@ def judged_rankers(rankers: list[Ranker], most: int) -> dict[str, list[Ranker]]:
     return {kind: of_kind[:most] for kind, of_kind in kinds.items()}
 
 
+def contests(
+    kinds: Mapping[str, list[Ranker]],
+) -> Iterator[tuple[str, str, list[tuple[Ranker, Ranker | None]]]]:
+    """The contests of rankers at a scale: two kinds and their pairs; None is the SFT policy."""
+    for kind, rankers in kinds.items():
+        yield kind, POLICY, [(ranker, None) for ranker in rankers]
+    by_ensemble = {rankers[0].ensemble: kind for kind, rankers in kinds.items()}
+    for better, worse in AGAINST:
+        if better in by_ensemble and worse in by_ensemble:
+            better, worse = by_ensemble[better], by_ensemble[worse]
+            yield better, worse, list(paired(kinds[better], kinds[worse]))
+
+
+def paired(first: list[Ranker], second: list[Ranker]) -> Iterator[tuple[Ranker, Ranker]]:
+    """Each ranker of the longer list with one of the other, whose rankers recur if need be."""
+    for i in range(max(len(first), len(second))):
+        yield first[i % len(first)], second[i % len(second)]
+
+
 def judged_policies(alignments: list[Alignment], rankers: list[Ranker]) -> list[Alignment]:
     """Of the aligned policies of one scale, those whose kind `judged_rankers` has: of each kind the
     first ranker, with the first seed and every coefficient."""
@@ -68,16 +87,17 @@ def comparisons(
 
     rankers: how many of each kind, at most; aligned: the policies that are judged.
     """
-    kinds = judged_rankers(results.rankers, rankers)
     by_name = {ranker.name: ranker for ranker in results.rankers}
     last = len(results.ns) - 1
-
-    def chosen(ranker: Ranker) -> tuple[str, Judged, np.ndarray]:
-        return ranker.name, sft_policy, results.choices[ranker.name][last]
 
     first = np.full(len(post_ids), FIRST)
     from_policy = POLICY, sft_policy, first
     tables = []
+
+    def chosen(ranker: Ranker | None) -> tuple[str, Judged, np.ndarray]:
+        if ranker is None:
+            return from_policy
+        return ranker.name, sft_policy, results.choices[ranker.name][last]
 
     def add(better: str, worse: str, pairs: list, **about) -> None:
         for number, (mine, other) in enumerate(pairs):
@@ -86,29 +106,13 @@ def comparisons(
             texts = _at(*mine[1:], "text", "") | _at(*other[1:], "other", "other_")
             tables.append(pd.DataFrame(names | texts | about)[:posts])
 
-    for kind, of_kind in kinds.items():
-        add(kind, POLICY, [(chosen(ranker), from_policy) for ranker in of_kind])
-    for better, worse in _between(kinds):
-        pairs = paired(kinds[better], kinds[worse])
+    for better, worse, pairs in contests(judged_rankers(results.rankers, rankers)):
         add(better, worse, [tuple(map(chosen, pair)) for pair in pairs])
     for alignment, judged in aligned.items():
         kind = RLHF + kind_of(by_name[alignment.ranker])
         pair = (alignment.ranker, judged, first), from_policy
         add(kind, POLICY, [pair], kl_coefficient=alignment.kl_coefficient)
     return of_scale(pd.concat(tables, ignore_index=True), results, [])
-
-
-def _between(kinds: Mapping[str, list[Ranker]]) -> Iterator[tuple[str, str]]:
-    by_ensemble = {rankers[0].ensemble: kind for kind, rankers in kinds.items()}
-    for better, worse in AGAINST:
-        if better in by_ensemble and worse in by_ensemble:
-            yield by_ensemble[better], by_ensemble[worse]
-
-
-def paired(first: list[Ranker], second: list[Ranker]) -> list[tuple[Ranker, Ranker]]:
-    """Each ranker of the longer list with one of the other, whose rankers recur if need be."""
-    pairs = max(len(first), len(second))
-    return [(first[i % len(first)], second[i % len(second)]) for i in range(pairs)]
 
 
 def _at(judged: Judged, samples: np.ndarray, text: str, prefix: str) -> dict[str, np.ndarray]:
