@@ -62,8 +62,12 @@ def _known(world: str) -> str:
 
 
 Side = float | str | Term | Range
-# What an experiment need not have: how the names of its quantities begin, and its units.
-PARTS = {OF_RLHF: "aligned ranker", OF_JUDGE: "judged ranker"}
+# What an experiment need not have, by how the names of its quantities begin: its units, and what is
+# missing where a kind is.
+PARTS = {
+    OF_RLHF: ("aligned ranker", "policy aligned to rankers of the kind"),
+    OF_JUDGE: ("judged ranker", "verdict of a judge on"),
+}
 
 
 class Claim(Section):
@@ -137,13 +141,14 @@ class Found:
             return self
         if not any(name.startswith(part) for name, _ in self.evidence.get(scale, {})):
             raise Untested(f"no {part.strip()} at {scale}")
+        unit, lacking = PARTS[part]
         of_part = [name for name in names if name.startswith(part)]
         kinds = sorted({name.partition(" of ")[2] or "single" for name in of_part})
         for kind in kinds:
             if (f"{part}units of {kind}", 0) not in self.evidence[scale]:
-                raise Missing(f"no {PARTS[part]} of the kind {kind}")
+                raise Missing(f"no {lacking} {kind}")
         numbers = [self.quantity(f"{part}units of {kind}", None, scale)[0, 0] for kind in kinds]
-        return replace(self, pretraining_seeds=int(fewest(numbers)), unit=PARTS[part])
+        return replace(self, pretraining_seeds=int(fewest(numbers)), unit=unit)
 
     def _n(self, n: int | str | None) -> int:
         above_one = [each for each in self.ns if each > 1] or self.ns
