@@ -342,7 +342,7 @@ def test_every_number_of_table1_is_a_claim():
 
 
 def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
-    """A misspelt name would be undecided for ever."""
+    """A misspelt name would be undecided for ever. Those of a judge: test_verdicts."""
     from fake_aligned import ALIGNED, make_aligned
     from fake_results import DESIGN, make_results, read_made
 
@@ -377,7 +377,8 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
     for entry in entries:
-        assert claims.quantity_names(entry) <= names, entry.id
+        wanted = {name for name in claims.quantity_names(entry) if not name.startswith("judge ")}
+        assert wanted <= names, entry.id
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from test_asking import PROMPT, comparisons, posts_of
 
 from judge_comparisons import judge_comparisons
 from judge_tables import judge_tables
+from underspec.analysis import claims
 from underspec.artifacts import ANSWERS, COMPARISONS, EVIDENCE, read_table, write_table
 from underspec.errors import ArtifactError, ConfigError
 from underspec.grid import rankers, reward_models
@@ -282,6 +283,14 @@ def test_a_judge_that_goes_by_the_evaluator_has_its_win_rates(made):
             assert found[f"judge win rate of {name}"] == pytest.approx(row.win_rate, abs=1e-5)
         assert found["judge units of single over policy"] == 3
         assert not [name for name in found.index if "RLHF" in name]
+
+
+def test_every_quantity_of_a_claim_about_a_judge_is_found(made):
+    entries = claims.read_claims(fake_results.PUBLISHED.parents[1] / "claims.yaml")
+    names = set().union(*map(claims.quantity_names, entries))
+    evidence = read_table(made / "evidence/small/judge.parquet", EVIDENCE)
+    of_judge = {name for name in names if name.startswith("judge ")}
+    assert len(of_judge) == 4 and of_judge <= set(evidence.quantity)
 
 
 def test_every_contest_is_over_the_same_posts(made):
