@@ -58,6 +58,11 @@ if RLHF_SCALES:
     include: "rules/rlhf_tables.smk"
 
 
+if HAS_JUDGE:
+
+    include: "rules/judge.smk"
+
+
 include: "rules/figures.smk"
 include: "rules/report.smk"
 

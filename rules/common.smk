@@ -16,6 +16,7 @@ from underspec import grid
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.data import gold_raters, styles
 from underspec.config.config import (
+    GOLD_JUDGE,
     aligned_rankers,
     need,
     read_config,

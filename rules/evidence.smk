@@ -1,6 +1,6 @@
 # In: samples/best_of_n.parquet, scores/, rerank/, metrics, the claims file reports/claims.yaml; where
 # the world has styles, data/styles.parquet and style_scores/.
-# With RLHF, evidence/{scale}/rlhf.parquet too.
+# With RLHF, evidence/{scale}/rlhf.parquet too, and with a prompted judge evidence/{scale}/judge.parquet.
 # Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
@@ -10,6 +10,8 @@ OF_EVIDENCE += ["feature_coefficients"]
 OF_EVIDENCE += ["overoptimisation_fit", "bias", "shared_error"] * HAS_GOLD
 OF_EVIDENCE += ["style_accuracy"] * STYLED
 RLHF_EVIDENCE = expand(made("evidence/{scale}/rlhf.parquet"), scale=RLHF_SCALES)
+HAS_JUDGE = config["judge"]["url"] is not None
+JUDGE_EVIDENCE = expand(made("evidence/{scale}/judge.parquet"), scale=SCALES if HAS_JUDGE else [])
 
 
 rule diagnostics:
@@ -79,6 +81,7 @@ rule claims:
         expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
         expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
         rlhf=RLHF_EVIDENCE,
+        judge=JUDGE_EVIDENCE,
         claims_file=shipped("reports/claims.yaml"),
         published=shipped("reports/published/table1.csv"),
     output:

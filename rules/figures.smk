@@ -13,6 +13,7 @@ FIGURES_OF = {  # category and title
     "figure3": ("2 Underspecification", "Figure 3: variance explained by the reward model"),
     "figure4": ("3 Ensembles", "Figure 4: reward and win rate by the evaluator"),
     "gold": ("3 Ensembles", "Gold reward of best-of-n"),
+    "judge": ("3 Ensembles", "Win rates by a prompted judge"),
     "rlhf_frontier": ("4 RLHF", "RLHF: reward against the KL"),
     "rlhf_correlation": ("4 RLHF", "RLHF: rank correlation of reward models"),
     "rlhf_shift": ("4 RLHF", "RLHF: what the texts look like"),
@@ -38,6 +39,7 @@ ABSENT = {
     "bias": not BIASED,
     "shared_error": not HAS_GOLD,
     "style_accuracy": not STYLED,
+    "judge": not HAS_JUDGE,
     "rankers": not any(found is not None for found in config["newer_rankers"].values())
     and not CHEAPER,
     "rlhf_shared_error": not HAS_GOLD

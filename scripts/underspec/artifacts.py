@@ -38,6 +38,20 @@ ALIGNED_DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
 OF_BEST_OF_N = ("similarity", "copied_words", "list_items", "numerals")  # aligned ones lack these
 DIAGNOSTICS = Schema(*_SAMPLE, **ALIGNED_DIAGNOSTICS, **dict.fromkeys(OF_BEST_OF_N, "float32"))
 EVIDENCE = Schema(quantity="string", n="int32", drawn="string", resample="int32", value="float64")
+COMPARISONS = Schema(
+    **dict.fromkeys(("scale", "better", "worse"), "string"),
+    parameters="float64",
+    pair="int32",
+    **dict.fromkeys(("better_ranker", "worse_ranker", "post_id", "text", "other"), "string"),
+)
+_TEXTS = dict.fromkeys(("post_id", "first", "second"), "string")
+ANSWERS = Schema(
+    *(*_TEXTS, "answer_index"),
+    **_TEXTS,
+    answer_index="int32",
+    **dict.fromkeys(("verdict", "answer", "model", "key"), "string"),
+    **dict.fromkeys(("attempts", "prompt_tokens", "completion_tokens"), "int32"),
+)
 RERANK = Schema("n", "post_id", post_id="string", n="int32", sample_index="int32", reward="float32")
 
 

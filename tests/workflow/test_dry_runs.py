@@ -122,6 +122,20 @@ def test_tables_of_rlhf_are_made_only_if_the_config_asks_for_it(tmp_path):
     assert not scheduled(REPOSITORY, *without, "--forceall", "all") & {*made, "align"}
 
 
+JUDGING = {"judge_comparisons", "ask_judge", "judge_tables", "draw_judge"}
+
+
+def test_a_judge_is_asked_only_if_the_config_names_one(tmp_path):
+    assert not scheduled(REPOSITORY, *SMOKE, "--forceall", "all") & JUDGING
+    server = {"url": "http://127.0.0.1:9/v1", "model": "m", "api_key_variable": "NO_SUCH_KEY"}
+    for judge in (server, {"url": "gold"}):
+        chosen = overlay(tmp_path, {"judge": judge})
+        assert scheduled(REPOSITORY, *chosen, "--forceall", "all") >= JUDGING
+    done = snakemake(REPOSITORY, "-n", "-p", "results/smoke/tables/judge.csv", *chosen)
+    (command,) = re.findall(r"python scripts/ask_judge\.py .*", done.stdout)
+    assert "--rater micro_tldr" in command
+
+
 def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
     """Of experiments/rlhf.yaml, which has dozens: the page has to stay small."""
     page = "results/rlhf/report/samples.html"

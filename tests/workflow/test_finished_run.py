@@ -162,6 +162,24 @@ def test_a_pointwise_experiment_runs_to_its_end_and_its_judgements_rerun_no_more
     }
 
 
+def test_a_judge_runs_to_its_end_and_is_asked_again_only_what_it_must(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "judged", symlinks=True)
+    judge = {"url": "gold", "posts": 6, "answers": 2}
+    done = snakemake(folder, *overlay(tmp_path, {"judge": judge}))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / RESULTS / "figures/judge.svg").exists()
+    assert "judge, pretrain above single" in (folder / RESULTS / "claims.csv").read_text()
+
+    def rerun(**change):
+        return scheduled(folder, *overlay(tmp_path, {"judge": judge | change}))
+
+    after_answers = {"judge_tables", "draw_judge", "claims", "overview", *FIGURES_OF_EVIDENCE}
+    after_answers |= {"manifest"}
+    assert rerun(concurrency=2, timeout=9, attempts=2) == {"manifest"}
+    assert rerun(answers=3) == {"ask_judge", *after_answers}
+    assert rerun(posts=5) == {"judge_comparisons", "ask_judge", *after_answers}
+
+
 def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "damaged", symlinks=True)
     scores = folder / RESULTS / "scores/base/pretrain0-finetune0.parquet"

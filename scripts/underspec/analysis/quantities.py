@@ -27,6 +27,8 @@ Quantity = tuple[str, int]
 DRAWS = ("posts", "posts and seeds", "seeds")
 OF_RLHF = "RLHF "  # how the names of its quantities begin (see `rlhf`)
 UNITS_OF_RLHF = OF_RLHF + "units of "  # and a kind of ranker (see `frontier.units`)
+OF_JUDGE = "judge "  # the same, of a prompted judge (see `judging.tables`)
+UNITS_OF_JUDGE = OF_JUDGE + "units of "  # and two kinds
 EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
@@ -102,7 +104,7 @@ def shrinks_with_seeds(name: str, grid: str) -> bool:
     and what compares them with others of their own pretraining seed; nor that of aligned policies,
     some of which keep their pretraining seeds (see `frontier.draws`).
     """
-    if name.startswith(OF_RLHF):
+    if name.startswith((OF_RLHF, OF_JUDGE)):
         return False
     of_one_checkpoint = " by " in name or "same pretraining seed" in name or " of finetune " in name
     return name not in EXTREMES and not (grid == "workshop" and of_one_checkpoint)

@@ -1,6 +1,7 @@
 """Reads the config from its layers and validates it, including contradictions between keys."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from underspec.provenance.bundle import bundled_config
 from underspec.schema import Text, checked, one_line, or_null
 from underspec.yaml_map import read_map
 
-# Keys about this machine, which a bundle does not set. protect_pretrains: protect_pretrained as it
-# was called before.
-NOT_BUNDLED = ("compute", "estimate", "protect_pretrained", "protect_pretrains")
+# Keys about this machine, or a judge's server, which a bundle does not set. protect_pretrains:
+# protect_pretrained as it was called before.
+NOT_BUNDLED = ("compute", "estimate", "judge", "protect_pretrained", "protect_pretrains")
 # Stages that may use GPUs.
 STAGES = ("pretrain", "policy", "sample", "reward_model", "score", "rlhf")
+GOLD_JUDGE = "gold"  # in place of the URL of a judge's server: the gold rater answers
 
 
 # What RLHF's training cannot do, whose policy also draws samples.
@@ -169,6 +171,7 @@ def validate(config: dict) -> dict:
         _unknown_rankers(settings),
         _shared_checkpoints(settings),
         _too_few_samples(settings),
+        _unfit_judge(settings),
         _unfit_layouts(config),
     ):
         if broken:
@@ -297,6 +300,32 @@ def _too_few_samples(config: Config):
         "best_of_n",
         most > drawn,
         f"{most} is more than the samples drawn (sampling.samples.best_of_n: {drawn})",
+    )
+
+
+def _unfit_judge(config: Config):
+    """The values are not shown: a key may be among them."""
+    judge, rater = config.judge, gold_raters.rater_of(config.world, config.reward)
+    if judge.url is None:
+        return
+    gold = judge.url == GOLD_JUDGE
+    yield (
+        "judge.url",
+        not gold and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", judge.url),
+        "must begin with http:// or https:// and have neither a password nor a query; or be gold",
+    )
+    yield (
+        "judge.url",
+        gold and not gold_raters.exists(rater),
+        f"there is no gold rater of {rater} to ask",
+    )
+    yield "judge.model", not gold and not judge.model, "missing; name a model of the server"
+    yield "judge.model", gold and judge.model, "the local judge has no model; set it to null"
+    yield "judge.seed", gold and judge.seed is None, "missing; the local judge needs one"
+    yield (
+        "judge.api_key_variable",
+        not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", judge.api_key_variable or "none"),
+        "is no name of an environment variable; put the key into one, and its name here",
     )
 
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from underspec.config.config import validate
-from underspec.config.estimate import stages
+from underspec.config.estimate import judge_cost, stages
 from underspec.models.operations import corrupted, forward, parameters
 from underspec.models.t5 import new_t5
 from underspec.models.t5 import parameters as counted
@@ -170,6 +170,24 @@ def test_the_command_prints_a_line_a_stage_and_the_sum(tmp_path):
     assert len(lines) == 1 + len(list(stages(MINIATURE, POSTS)))
     assert all(line.split(",")[0] in done.stdout for line in lines[1:])
     assert " jobs on GPUs and " in done.stdout
+
+
+def test_a_judge_is_asked_about_every_pair_in_both_orders(tmp_path):
+    """The miniature: five single reward models and an ensemble of each kind against the policy, and
+    pretrain ensembles against the finetune ensemble and the five, at three scales; nine policies.
+    """
+    config = validate(MINIATURE)
+    config["judge"] |= {"posts": 7, "answers": 3, "max_tokens": 10}
+    cost = judge_cost(config, 300, "x" * 400)
+    assert cost.questions == (3 * (5 + 1 + 1 + 1 + 5) + 9) * 7 * 2 * 3
+    assert cost.prompt_tokens == cost.questions * (64 + 2 * 40 + 100)
+    assert cost.answer_tokens == cost.questions * 10
+    assert judge_cost(config, 3, "").questions == cost.questions * 3 // 7
+    overlay = tmp_path / "judged.yaml"
+    overlay.write_text("experiment: judged\njudge: {url: gold}\n")
+    command = [sys.executable, "scripts/estimate.py", "--configfile", overlay]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "judge: 153,600 questions, " in done.stdout
 
 
 @pytest.mark.parametrize(

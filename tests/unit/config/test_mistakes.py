@@ -60,6 +60,15 @@ MISTAKES = [
     ("compute.pretrain", {"huge": {}}, "compute.pretrain", "huge.*base, large, xl, xxl"),
     ("compute.pretrain", {"xl": {"gpus": 5}}, "models.xl.pretrain.batch", "32.*the 5 GPUs"),
     ("compute.policy", {"large": {"nodes": 3}}, "policy.recipe.batch", "32.*the 3 GPUs"),
+    ("judge.url", "localhost:8000", "judge.url", "must begin with http:// or https://"),
+    ("judge.url", "http://me:secret@host/v1", "judge.url", "neither a password nor a query"),
+    ("judge.url", "http://host/v1?key=secret", "judge.url", "neither a password nor a query"),
+    ("judge.url", "http://host/v1", "judge.model", "missing"),
+    ("judge", {"url": "gold", "model": "some"}, "judge.model", "set it to null"),
+    ("judge", {"url": "gold", "seed": None}, "judge.seed", "missing"),
+    ("judge", {"url": "gold", "api_key_variable": "sk-a"}, "judge.api_key_variable", "is no name"),
+    ("judge.answers", 0, "judge.answers", "greater than or equal to 1"),
+    ("judge.temprature", 1, "judge.temprature", "no such key"),
     ("grid", "diagonal", "grid", "'diagonal'.*'workshop' or 'full'"),
     ("pretrain_seeds", [0], "pretrain_seeds", "at least 2"),  # an ensemble of one
     ("finetune_seeds", [0], "finetune_seeds", "at least 2"),
@@ -207,6 +216,19 @@ def test_a_mistake_is_named_in_one_line(key, value, named, said):
     message = str(caught.value)
     assert message.startswith(named)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        {"url": "http://me:sk-secret@host/v1"},
+        {"url": "gold", "api_key_variable": "sk-secret"},
+    ],
+)
+def test_what_may_hold_a_key_is_not_shown(judge):
+    with pytest.raises(ConfigError) as caught:
+        validate(changed("judge", judge))
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

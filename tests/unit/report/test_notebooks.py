@@ -128,7 +128,15 @@ def small_tables() -> dict[str, pd.DataFrame]:
     stages = sizes.merge(stages, how="cross").merge(pd.DataFrame({"step": [1, 2]}), how="cross")
     evaluator_log = stages[-2:].assign(scale="xxl", stage="evaluator", parameters=10**6)
     training = pd.concat([stages, evaluator_log]).assign(name="seed0", loss=1.0, smoothed=1.0)
+    contests = [("single", "policy", None), ("pretrain mean", "policy", None)]
+    contests += [("pretrain mean", "single", None), ("RLHF pretrain mean", "policy", 0.5)]
+    judged = pd.DataFrame(contests, columns=["better", "worse", "kl_coefficient"])
+    judged = sizes.merge(judged, how="cross").assign(win_rate=0.6, posts_low=0.5, posts_high=0.7)
+    judged["low"] = judged.posts_low.where(judged.better == "single")
+    judged["high"] = judged.posts_high.where(judged.better == "single")
+    judged = judged[(judged.scale == "base") | judged.kl_coefficient.isna()]
     return {
+        "judge": judged.assign(by_evaluator=0.65, by_gold=0.55),
         "figure1": figure1,
         "figure2": figure2,
         "figure3": figure3,
@@ -207,7 +215,7 @@ def check_written(notebook: Path, folder: Path) -> None:
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
-    drawn |= {"reliability", "people"}
+    drawn |= {"reliability", "people", "judge"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
     drawn |= {"ensemble_size", "rlhf_frontier", "rlhf_correlation", "rlhf_shift"}
     drawn |= {"style_accuracy", "shared_error", "feature_coefficients", "rlhf_shared_error"}
