@@ -23,6 +23,7 @@ from underspec.analysis.intervals import (
 from underspec.analysis.published import at_paper_scale, kind_name
 from underspec.analysis.quantities import (
     DRAWS,
+    OF_MC_DROPOUT,
     OF_RLHF,
     UNITS_OF_RLHF,
     Quantity,
@@ -128,7 +129,10 @@ class Found:
     def about(self, claim: Claim, scale: str) -> "Found":
         """The same for a claim about RLHF, which has pretraining seeds, or other units (see
         `frontier.units`), of its own. What names no kind is of single reward models. Raises
-        Untested if there is no RLHF at this scale."""
+        Untested if there is no RLHF at this scale, or no MC dropout of every pretraining seed."""
+        lacking = quantity_names(claim) - {name for name, _ in self.evidence.get(scale, {})}
+        if any(OF_MC_DROPOUT in name for name in lacking):
+            raise Untested(f"no MC dropout at {scale}")
         names = [name for name in quantity_names(claim) if name.startswith(OF_RLHF)]
         if not names:
             return self
