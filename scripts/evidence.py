@@ -84,7 +84,6 @@ def evidence(
         aggregators = design["aggregators"]
         every.append(read_cheaper(scores, of_this, read.layout, ensembles, aggregators))
         found |= of_cheaper_ensembles(every[-1], of_this, metrics, drawn)
-    write_table(to_table(found), output / "resamples.parquet", EVIDENCE)
 
     seeds = len(design["pretrain_seeds"])
     other_words = measured["words"] - of_best_of_n["copied_words"]
