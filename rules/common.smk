@@ -13,7 +13,7 @@ HERE = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
-from underspec.cheaper_ensembles import Warm, cheaper_ensembles
+from underspec.cheaper_ensembles import McDropout, Warm, cheaper_ensembles
 from underspec.data import gold_raters, styles
 from underspec.config.config import (
     GOLD_JUDGE,

@@ -23,7 +23,10 @@ FIGURES_OF = {  # category and title
     "shift": ("5 Beside the paper", "Shift: what the chosen texts look like"),
     "overoptimisation": ("5 Beside the paper", "Over-optimisation: reward against the KL"),
     "ensemble_size": ("5 Beside the paper", "Size of an ensemble: what a further member adds"),
-    "rankers": ("5 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
+    "rankers": (
+        "5 Beside the paper",
+        "Newer rankers: hedged selection, UWO, WARM, several heads, dropout",
+    ),
     "shared_error": ("5 Beside the paper", "Shared errors: what no ensemble removes"),
     "style_accuracy": ("5 Beside the paper", "Right and wrong texts in several styles"),
     "feature_coefficients": (

@@ -14,7 +14,11 @@ from underspec.analysis import (
     supplementary_tables,
 )
 from underspec.analysis.bootstrap import draw
-from underspec.analysis.quantities import evaluator_length_coefficient, to_table
+from underspec.analysis.quantities import (
+    evaluator_length_coefficient,
+    of_cheaper_ensembles,
+    to_table,
+)
 from underspec.analysis.quantities import evidence as find
 from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.reward_matrix import read_metrics
@@ -79,6 +83,8 @@ def evidence(
     if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
         aggregators = design["aggregators"]
         every.append(read_cheaper(scores, of_this, read.layout, ensembles, aggregators))
+        found |= of_cheaper_ensembles(every[-1], of_this, metrics, drawn)
+
     seeds = len(design["pretrain_seeds"])
     other_words = measured["words"] - of_best_of_n["copied_words"]
     features = {"copied_words": of_best_of_n.pop("copied_words"), "other_words": other_words}

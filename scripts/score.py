@@ -4,6 +4,7 @@ from typing import Annotated
 
 import numpy as np
 
+from underspec.analysis.reward_matrix import read_json
 from underspec.artifacts import SAMPLES, SCORES, STYLES, read_table, scores_by, write_table
 from underspec.command import command
 from underspec.config import sections
@@ -11,6 +12,7 @@ from underspec.data.candidates import encoded_candidates
 from underspec.data.tokenization import load_tokenizer
 from underspec.errors import ArtifactError
 from underspec.inference.scoring import score as score_candidates
+from underspec.models.mc_dropout import Training, members
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import for_inference, load
 
@@ -27,6 +29,7 @@ def score(
     shape: Annotated[dict, sections.Shape],
     lengths: Annotated[dict, sections.Lengths],
     precision: sections.Precision,
+    mc_dropout: sections.Members | None = None,
     scores: list[Path],
     styles: Path | None = None,
     style_scores: Path | None = None,
@@ -34,6 +37,8 @@ def score(
     """Score every sample with reward models of one scale.
 
     scores: the tables to write, in the order of the reward models, one for each of their heads;
+    mc_dropout: score with so many members of each reward model instead (see `models.mc_dropout`),
+    and write a table for each.
     styles: texts in several styles to score as well; style_scores: the table to write of them, with
     a column per reward model (its first head).
     """
@@ -47,15 +52,20 @@ def score(
     pending = list(scores)
     for done, folder in enumerate(reward_models, start=1):
         model = load(RewardModel, folder, shape, trained.get_vocab_size())
-        heads = model.head.out_features
-        its_own, pending = pending[:heads], pending[heads:]
-        if len(its_own) < heads or (pending and done == len(reward_models)):
+        columns = model.head.out_features * (mc_dropout or 1)
+        its_own, pending = pending[:columns], pending[columns:]
+        if len(its_own) < columns or (pending and done == len(reward_models)):
             raise ArtifactError(
-                f"{folder}: has {heads} reward heads and {len(its_own + pending)} tables for them; "
-                "give --scores one for each head of each reward model"
+                f"{folder}: has {columns} reward heads or members and {len(its_own + pending)} "
+                "tables for them; give --scores one for each of each reward model"
             )
         model = for_inference(model, precision)
-        for path, reward in zip(its_own, _rewards(model, *encoded).T, strict=True):
+        models = [model]
+        if mc_dropout:
+            provenance = read_json(folder / "provenance.json", Training)
+            models = members(model, folder, provenance, mc_dropout)
+        rewards = np.hstack([_rewards(each, *encoded) for each in models])
+        for path, reward in zip(its_own, rewards.T, strict=True):
             write_table(table[KEY].assign(reward=reward), path, SCORES)
         if styles:
             style_rewards[folder.name] = _rewards(model, *encoded_styles)[:, 0]

@@ -104,12 +104,13 @@ def test_figures_of_underspecification_need_no_evaluator():
     assert scheduled(REPOSITORY, *SMOKE, "--forceall", "figure4") >= {"score_evaluator"}
 
 
-CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
+CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles", "score_mc_dropout"}
 
 
 def test_cheaper_ensembles_are_made_only_if_the_config_asks_for_them(tmp_path):
     assert not scheduled(REPOSITORY, *SMOKE, "--forceall", "all") & CHEAPER
-    chosen = overlay(tmp_path, {"cheaper_ensembles": {"warm": [0], "multihead": [1]}})
+    ensembles = {"warm": [0], "multihead": [1], "mc_dropout": {"pretrain_seeds": [0, 1]}}
+    chosen = overlay(tmp_path, {"cheaper_ensembles": ensembles, "recipe": {"dropout": 0.1}})
     assert scheduled(REPOSITORY, *chosen, "--forceall", "all") >= CHEAPER
     for figure in ("figure1", "figure2", "figure3"):  # they judge nothing
         assert not scheduled(REPOSITORY, *chosen, "--forceall", figure) & CHEAPER

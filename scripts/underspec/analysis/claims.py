@@ -24,6 +24,7 @@ from underspec.analysis.published import at_paper_scale, kind_name
 from underspec.analysis.quantities import (
     DRAWS,
     OF_JUDGE,
+    OF_MC_DROPOUT,
     OF_RLHF,
     Quantity,
     shrinks_with_seeds,
@@ -134,8 +135,12 @@ class Found:
     def about(self, claim: Claim, scale: str) -> "Found":
         """The same for a claim about RLHF or a prompted judge, which have pretraining seeds, or
         other units (see `frontier.units`), of their own. What names no kind is of single reward
-        models. Raises Untested if this scale has no RLHF, or no judge."""
+        models. Raises Untested if this scale has no RLHF, no judge, or no MC dropout of every
+        pretraining seed."""
         names = quantity_names(claim)
+        not_there = names - {name for name, _ in self.evidence.get(scale, {})}
+        if any(OF_MC_DROPOUT in name for name in not_there):
+            raise Untested(f"no MC dropout at {scale}")
         part = next((each for each in PARTS for name in names if name.startswith(each)), None)
         if part is None:
             return self

@@ -29,6 +29,7 @@ OF_RLHF = "RLHF "  # how the names of its quantities begin (see `rlhf`)
 UNITS_OF_RLHF = OF_RLHF + "units of "  # and a kind of ranker (see `frontier.units`)
 OF_JUDGE = "judge "  # the same, of a prompted judge (see `judging.tables`)
 UNITS_OF_JUDGE = OF_JUDGE + "units of "  # and two kinds
+OF_MC_DROPOUT = " of mc_dropout"  # in the names of its quantities, before the number of members
 EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
@@ -94,6 +95,36 @@ def evaluator_length_coefficient(
     coefficient, _ = length_coefficient(np.tensordot(posts, products, axes=1))
     values = by_draw(np.stack([coefficient] * 2), weights)
     return {("length coefficient of the evaluator", 0): values}
+
+
+def of_cheaper_ensembles(
+    cheaper: ScaleResults,
+    of_grid: ScaleResults,
+    metrics: Mapping[str, np.ndarray],
+    weights: Resamples,
+) -> dict[Quantity, np.ndarray]:
+    """The value, by each metric, of what cheaper ensembles choose at the largest n, a mean over
+    those of a kind. They are drawn with their pretraining seed, so that a kind is left out unless
+    every pretraining seed has it.
+    """
+    seeds = list(dict.fromkeys(model.pretrain_seed for model in of_grid.models))
+    drawn_seeds = weights.with_seeds_alone()
+    n, values, found = cheaper.ns[-1], np.stack(list(metrics.values())), {}
+    for kind, rankers in cheaper.kinds.items():
+        by_seed = {ranker.members[0].pretrain_seed: ranker for ranker in rankers}
+        if by_seed.keys() != set(seeds):
+            continue
+        drawn = (
+            (
+                pick(values, cheaper.choices[by_seed[seed].name][-1:]).astype(np.float32),
+                _counts((drawn_seeds.drawn_seeds == i).sum(axis=1)),
+            )
+            for i, seed in enumerate(seeds)
+        )
+        by_metric = value_of_choices(drawn, drawn_seeds)[:, :, 0]
+        for metric, each in zip(metrics, by_metric, strict=True):
+            found[f"{metric} of {kind_name(*kind)}", n] = by_draw(each, weights)
+    return found
 
 
 def shrinks_with_seeds(name: str, grid: str) -> bool:
@@ -254,9 +285,13 @@ def ensembles(
     order = np.argsort(which, kind="stable")
     ends = np.cumsum(np.bincount(which))
     for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
-        held = np.bincount(held_in, minlength=len(weights.posts))
-        as_it_is = np.full_like(held, held[0])  # the first resample is the data
-        yield members, np.stack([as_it_is, held])
+        yield members, _counts(np.bincount(held_in, minlength=len(weights.posts)))
+
+
+def _counts(held: np.ndarray) -> np.ndarray:
+    """How often each resample holds a ranker, (2, resamples): with the reward models as they are,
+    and as drawn, which is `held`. The first resample is the data."""
+    return np.stack([np.full_like(held, held[0]), held])
 
 
 def _redrawn(

@@ -168,6 +168,7 @@ def validate(config: dict) -> dict:
         _unfit_labels(settings),
         _unknown_scales(settings),
         _unknown_seeds(settings),
+        _no_dropout(config),
         _unknown_rankers(settings),
         _shared_checkpoints(settings),
         _too_few_samples(settings),
@@ -244,10 +245,28 @@ def _unknown_scales(config: Config):
 
 def _unknown_seeds(config: Config):
     allowed = config.pretrain_seeds
-    for kind, seeds in config.cheaper_ensembles:
+    cheaper = config.cheaper_ensembles
+    for kind, seeds in (
+        ("warm", cheaper.warm),
+        ("multihead", cheaper.multihead),
+        ("mc_dropout.pretrain_seeds", cheaper.mc_dropout.pretrain_seeds),
+    ):
         for seed in seeds:
             key = f"cheaper_ensembles.{kind}"
             yield key, seed not in allowed, f"{seed} is not in pretrain_seeds, {allowed}"
+
+
+def _no_dropout(config: dict):
+    """MC dropout of reward models that are trained without."""
+    asked = config["cheaper_ensembles"]["mc_dropout"]["pretrain_seeds"]
+    for scale in config["scales"] if asked else []:
+        keys = ("models", scale, "reward_model")
+        yield (
+            f"{'.'.join(keys)}.dropout",
+            not recipe(config, *keys)["dropout"],
+            "is 0 (recipe.dropout if not set here), and cheaper_ensembles.mc_dropout needs reward "
+            "models that are trained with dropout; set it above 0 (the paper's policy: 0.1)",
+        )
 
 
 def _unknown_rankers(config: Config):

@@ -103,7 +103,8 @@ def stages(
     averages = [each for each in cheaper if isinstance(each, Warm)]
     trainings = models + sum(len(each.folders) for each in cheaper) - len(averages)
     finetuned = Counter({scale: trainings for scale in config["scales"]})
-    scored = Counter({scale: models + len(cheaper) for scale in config["scales"]})
+    passes = sum(each.passes for each in cheaper)
+    scored = Counter({scale: models + passes for scale in config["scales"]})
     for counts in (finetuned, scored):
         counts[config["evaluator"]["scale"]] += 1
     for scale, jobs in finetuned.items():

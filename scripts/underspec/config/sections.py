@@ -65,6 +65,7 @@ EnsembleSize = integer(ge=2, le=10**4)
 Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
 Heads = integer(ge=1, le=10**4)
+Members = integer(ge=2, le=10**3)  # of MC dropout
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
 KlCoefficient = number(gt=0, le=1e3)
@@ -290,11 +291,19 @@ Aggregators = Annotated[
 ]
 
 
+class McDropout(Section):
+    """Pretraining seeds, and how many members an ensemble has: one ensemble for each number."""
+
+    pretrain_seeds: Annotated[list[Seed], Distinct]
+    members: Annotated[list[Members], Field(min_length=1), Distinct]
+
+
 class CheaperEnsembles(Section):
     """Pretraining seeds of each kind."""
 
     warm: Annotated[list[Seed], Distinct]
     multihead: Annotated[list[Seed], Distinct]
+    mc_dropout: McDropout
 
 
 def _without_dropout(recipe: Section) -> Section:

@@ -266,6 +266,14 @@ def test_a_claim_about_rlhf_that_was_not_run_is_left_out():
     assert rows[0]["reason"] == "this experiment has no reward of single"
 
 
+def test_a_claim_about_mc_dropout_that_was_not_asked_for_is_left_out():
+    entry = claim(more="x", less="reward of mc_dropout32 mean")
+    without = {("x", 0): 1.0, ("reward of mc_dropout8 mean", 0): 0.5}
+    assert claims.verdicts([entry], found(without)).empty
+    row = judge(entry, found(without | {("reward of mc_dropout32 mean", 0): 0.75}))
+    assert row["estimate"] == pytest.approx(0.25)
+
+
 def test_rlhf_that_lacks_a_kind_of_ranker_says_which():
     what = found({("RLHF reward of single", 0): 1.0, ("RLHF units of single", 0): 3.0})
     row = judge(claim(more="RLHF reward of pretrain mean", less="RLHF reward of single"), what)
@@ -345,12 +353,16 @@ def test_every_number_of_table1_is_a_claim():
 def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever. Those of a judge: test_verdicts."""
     from fake_aligned import ALIGNED, make_aligned
-    from fake_results import DESIGN, make_results, read_made
+    from fake_results import DESIGN, make_results, mc_dropout, read_made
 
     from underspec.analysis import rlhf, shared_error, styles
     from underspec.analysis.aligned_policies import AlignedTables
     from underspec.analysis.bootstrap import draw
-    from underspec.analysis.quantities import evaluator_length_coefficient, evidence
+    from underspec.analysis.quantities import (
+        evaluator_length_coefficient,
+        evidence,
+        of_cheaper_ensembles,
+    )
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
@@ -365,6 +377,8 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     trainings = [training | {"domains": domains} for training in read.scales[0].training]
     known = evidence(replace(read.scales[0], training=trainings), metrics, 0.8, drawn, newer)
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
+    dropout = mc_dropout(tmp_path, read, design["pretrain_seeds"], [8, 32])
+    known |= of_cheaper_ensembles(dropout, read.scales[0], metrics, drawn)
     make_aligned(tmp_path, design)
     small, *settings = ALIGNED["rankers"]["small"], ALIGNED["kl_coefficients"], [0]
     kinds = ("samples", "scores", "diagnostics")

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_results import DESIGN, MODELS, NEWER, make_results, read_made, run
+from fake_results import (
+    DESIGN,
+    MODELS,
+    NEWER,
+    make_results,
+    mc_dropout,
+    read_made,
+    run,
+)
 
 from underspec.analysis import bootstrap, newer_rankers, quantities
 from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
@@ -328,3 +336,42 @@ def test_the_evaluators_length_coefficient_in_repeated_posts(found):
     ).items()
     assert coefficient[0, 5] == pytest.approx(again[0, 0])
     assert isinstance(coefficient, np.ndarray) and coefficient.shape == (3, 31)
+
+
+def test_cheaper_ensembles_are_drawn_with_their_pretraining_seed(tmp_path):
+    """By hand, where the workshop grid has several reward models of one seed and one of others."""
+    make_results(tmp_path, DESIGN)
+    read = read_made(tmp_path)
+    scale, seeds = read.scales[0], DESIGN["pretrain_seeds"]
+    drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
+    cheaper = mc_dropout(tmp_path, read, seeds, [2, 3])
+    found = quantities.of_cheaper_ensembles(cheaper, scale, read.metrics, drawn)
+    assert found.keys() == {
+        (f"{metric} of mc_dropout{members} {how}", 16)
+        for metric in read.metrics
+        for members in (2, 3)
+        for how in ("mean", "min")
+    }
+    for metric, of_samples in read.metrics.items():
+        of_seed = [
+            pick(of_samples, cheaper.choices[f"mc_dropout3-pretrain{seed}-min"][-1:])[0]
+            for seed in seeds
+        ]
+        posts = drawn.posts / drawn.posts.sum(axis=1, keepdims=True)
+        means = np.array([posts @ each for each in of_seed])  # (seeds, resamples)
+        which = drawn.drawn_seeds  # (resamples, seeds)
+        expected = np.take_along_axis(means.T, which, axis=1).mean(axis=1)
+        as_they_are, both, alone = found[f"{metric} of mc_dropout3 min", 16]
+        np.testing.assert_allclose(as_they_are, means.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(both, expected, rtol=1e-5)
+        over_posts = np.array([each.mean() for each in of_seed])
+        np.testing.assert_allclose(alone, over_posts[which].mean(axis=1), rtol=1e-5)
+
+
+def test_cheaper_ensembles_of_some_pretraining_seeds_say_nothing_about_others(tmp_path):
+    make_results(tmp_path, DESIGN)
+    read = read_made(tmp_path)
+    scale = read.scales[0]
+    drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
+    cheaper = mc_dropout(tmp_path, read, DESIGN["pretrain_seeds"][:-1], [2, 3])
+    assert quantities.of_cheaper_ensembles(cheaper, scale, read.metrics, drawn) == {}

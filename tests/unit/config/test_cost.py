@@ -111,8 +111,9 @@ def test_jobs_are_those_of_the_grid():
 
 
 def test_jobs_of_cheaper_ensembles():
-    """Four more trainings for an average of five, one for five heads; one model each is scored."""
-    chosen = {"warm": [0, 1], "multihead": [0]}
+    """Four more trainings for an average of five, one for five heads; one model each is scored. MC
+    dropout needs no training and 32 passes."""
+    chosen = MINIATURE["cheaper_ensembles"] | {"warm": [0, 1], "multihead": [0]}
     found = list(stages(copy.deepcopy(MINIATURE) | {"cheaper_ensembles": chosen}, POSTS))
     jobs = {(stage.stage, stage.scale): stage.jobs for stage in found}
     assert jobs["reward_model", "base"] == 9 + 2 * 4 + 1
@@ -121,6 +122,11 @@ def test_jobs_of_cheaper_ensembles():
     assert ("warm", "base") not in plain
     (scored,) = (each for each in found if (each.stage, each.scale) == ("score", "base"))
     assert scored.operations / plain["score", "base"].operations == pytest.approx(12 / 9)
+    chosen["mc_dropout"] = {"pretrain_seeds": [0, 1], "members": [32, 8]}
+    more = stages(copy.deepcopy(MINIATURE) | {"cheaper_ensembles": chosen}, POSTS)
+    more = {(stage.stage, stage.scale): stage for stage in more}
+    assert more["reward_model", "base"].jobs == jobs["reward_model", "base"]
+    assert more["score", "base"].operations / scored.operations == pytest.approx((12 + 64) / 12)
 
 
 def test_jobs_of_rlhf():

@@ -133,6 +133,22 @@ MISTAKES = [
     ("cheaper_ensembles.warm", [7, 10], "cheaper_ensembles.warm", "7 is not in pretrain_seeds"),
     ("cheaper_ensembles.multihead", [10, 10], "cheaper_ensembles.multihead", "duplicates"),
     ("cheaper_ensembles.warm", True, "cheaper_ensembles.warm", "list"),
+    (
+        *("cheaper_ensembles.mc_dropout.pretrain_seeds", [10]),
+        *("models.base.reward_model.dropout", "cheaper_ensembles.mc_dropout needs.*0.1"),
+    ),
+    (
+        *("cheaper_ensembles.mc_dropout.pretrain_seeds", [7]),
+        *("cheaper_ensembles.mc_dropout.pretrain_seeds", "7 is not in pretrain_seeds"),
+    ),
+    (
+        *("cheaper_ensembles.mc_dropout.members", [8, 1]),
+        *("cheaper_ensembles.mc_dropout.members.1", "greater than or equal to 2"),
+    ),
+    (
+        *("cheaper_ensembles.mc_dropout.members", []),
+        *("cheaper_ensembles.mc_dropout.members", "at least 1"),
+    ),
     ("rlhf.rankers", {"huge": ["a"]}, "rlhf.rankers.huge", "huge is unknown.*base, large, xl, xxl"),
     (
         *("rlhf.rankers", {"base": ["single-pretrain9-finetune10"]}, "rlhf.rankers.base"),

@@ -40,6 +40,7 @@ from underspec.provenance.bundle import bundled_config, model_folders, pack, unp
 ROOT = Path(__file__).parents[3]
 NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "xxl/pretrain6-finetune0", "gold"]
 NAMES += ["base/pretrain0-warm", *(f"base/pretrain0-finetune0-heads2-{head}" for head in (0, 1))]
+NAMES += [f"base/pretrain0-finetune0-dropout{member}" for member in (0, 1)]
 MODELS = model_folders(NAMES)
 CONFIG = {"experiment": "tiny", "extends": "experiments/other.yaml", "bundle": None, "scales": []}
 METRICS = {"scale": "base", "parameters": 10, "accuracy": 0.1 + 0.2, "pairs": 5}

@@ -28,6 +28,7 @@ NEWER = [
     ("pretrain", "uwo", "best_of_n"),
 ]
 CHEAPER = [("warm", "single", "best_of_n"), ("multihead", "mean", "best_of_n")]
+CHEAPER += [("mc_dropout8", "mean", "best_of_n"), ("mc_dropout32", "mean", "best_of_n")]
 ENSEMBLES = [("single", "single"), *product(("finetune", "pretrain"), ("mean", "min"))]
 
 by_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
