@@ -42,6 +42,11 @@ if not config["bundle"]:  # a bundle holds what later stages read of these rules
         include: "rules/rlhf.smk"
 
 
+if STYLED:
+
+    include: "rules/styles.smk"
+
+
 include: "rules/bundle.smk"
 include: "rules/rerank.smk"
 include: "rules/tables.smk"
@@ -51,6 +56,11 @@ include: "rules/evidence.smk"
 if RLHF_SCALES:
 
     include: "rules/rlhf_tables.smk"
+
+
+if HAS_JUDGE:
+
+    include: "rules/judge.smk"
 
 
 include: "rules/figures.smk"

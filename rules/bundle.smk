@@ -11,6 +11,7 @@ BUNDLED = {
         made("data/posts.parquet"),
         made("samples/best_of_n.parquet"),
         *expand(made("scores/{name}.parquet"), name=SCORES),
+        *expand(made("style_scores/{name}.parquet"), name=STYLE_SCORES),
         *expand(
             made("{kind}/aligned/{name}.parquet"),
             kind=["samples", "scores", "diagnostics"],
@@ -46,7 +47,11 @@ if config["bundle"]:
         params:
             call=call("unbundle"),
             settings=settings(
-                bundle=config["bundle"], scores=SCORES, aligned=ALIGNED_POLICIES, results=RESULTS
+                bundle=config["bundle"],
+                scores=SCORES,
+                styles=STYLE_SCORES,
+                aligned=ALIGNED_POLICIES,
+                results=RESULTS,
             ),
             code=code("unbundle"),
         shell:
@@ -71,7 +76,11 @@ else:
         params:
             call=call("bundle"),
             settings=settings(
-                results=RESULTS, scores=SCORES, aligned=ALIGNED_POLICIES, config=config
+                results=RESULTS,
+                scores=SCORES,
+                styles=STYLE_SCORES,
+                aligned=ALIGNED_POLICIES,
+                config=config,
             ),
             code=code("bundle"),
         shell:

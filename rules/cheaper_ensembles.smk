@@ -7,6 +7,8 @@
 
 MEMBER = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-head{head_seed}"
 MULTIHEAD = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-heads{heads}"
+DROPOUT = [each for each in CHEAPER if isinstance(each, McDropout)]
+TRAINED_FOR_THIS = [each for each in CHEAPER if each not in DROPOUT]
 WARM_MEMBERS = {str(each.pretrain_seed): each.members for each in CHEAPER if isinstance(each, Warm)}
 
 
@@ -63,17 +65,50 @@ use rule reward_model as multihead with:
         made(f"benchmarks/reward_models/{MULTIHEAD}.tsv")
 
 
-use rule score as score_cheaper_ensembles with:
-    input:
-        posts=made("data/posts.parquet"),
-        samples=made("samples/best_of_n.parquet"),
-        tokenizer=made("data/tokenizer"),
-        reward_models=[made(f"reward_models/{{scale}}/{each.folder}") for each in CHEAPER],
-    output:
-        scores=[
-            made(f"scores/{{scale}}/{table}.parquet") for each in CHEAPER for table in each.tables
-        ],
-    log:
-        made("logs/score/{scale}/cheaper_ensembles.log"),
-    benchmark:
-        made("benchmarks/score/{scale}/cheaper_ensembles.tsv")
+if TRAINED_FOR_THIS:
+
+    use rule score as score_cheaper_ensembles with:
+        input:
+            posts=made("data/posts.parquet"),
+            samples=made("samples/best_of_n.parquet"),
+            tokenizer=made("data/tokenizer"),
+            reward_models=[
+                made(f"reward_models/{{scale}}/{each.folder}") for each in TRAINED_FOR_THIS
+            ],
+        output:
+            scores=[
+                made(f"scores/{{scale}}/{table}.parquet")
+                for each in TRAINED_FOR_THIS
+                for table in each.tables
+            ],
+        log:
+            made("logs/score/{scale}/cheaper_ensembles.log"),
+        benchmark:
+            made("benchmarks/score/{scale}/cheaper_ensembles.tsv")
+
+
+if DROPOUT:
+
+    use rule score as score_mc_dropout with:
+        input:
+            posts=made("data/posts.parquet"),
+            samples=made("samples/best_of_n.parquet"),
+            tokenizer=made("data/tokenizer"),
+            reward_models=[made(f"reward_models/{{scale}}/{each.folder}") for each in DROPOUT],
+        output:
+            scores=[
+                made(f"scores/{{scale}}/{table}.parquet")
+                for each in DROPOUT
+                for table in each.tables
+            ],
+        log:
+            made("logs/score/{scale}/mc_dropout.log"),
+        benchmark:
+            made("benchmarks/score/{scale}/mc_dropout.tsv")
+        params:
+            settings=settings(
+                shape=shape_of(),
+                lengths=config["lengths"],
+                precision=config["scoring"]["precision"],
+                mc_dropout=DROPOUT[0].passes,
+            ),

@@ -14,9 +14,10 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
 from underspec.analysis.parts import GIVEN, missing, parts, possible
-from underspec.cheaper_ensembles import Warm, cheaper_ensembles
-from underspec.data import gold_raters
+from underspec.cheaper_ensembles import McDropout, Warm, cheaper_ensembles
+from underspec.data import gold_raters, styles
 from underspec.config.config import (
+    GOLD_JUDGE,
     aligned_rankers,
     need,
     read_config,
@@ -62,18 +63,25 @@ RANKERS = list(BY_NAME)
 WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
-POINTWISE = config["reward"] == "pointwise"
-LABELLED = f"{RESULTS}/data/{'judgements' if POINTWISE else 'preferences'}.parquet"
+JUDGED = config["reward"] != "preference"  # reward models learn from single statements
+LABELLED = f"{RESULTS}/data/{'judgements' if JUDGED else 'preferences'}.parquet"
+# The figure, and the table of its name, that only this kind of reward has.
+OF_REWARD = {"preference": [], "pointwise": ["reliability"], "rating": ["people"]}
 RATER = gold_raters.rater_of(config["world"], config["reward"])
-OF_OUR_OWN = [part for part in GIVEN if part != "gold" or gold_raters.exists(RATER)]
+OF_OUR_OWN = [part for part in GIVEN if part != "gold" or gold_raters.exists(RATER)] + ["metrics"]
+if config["styles"]["posts"] and "gold" in OF_OUR_OWN and config["world"] in styles.worlds():
+    OF_OUR_OWN.append("styles")
 HAS = parts(config["matrix"]["has"] if config["matrix"] else OF_OUR_OWN, REWARD_MODELS)
-HAS_GOLD, HAS_EVALUATOR = "gold" in HAS, "evaluator" in HAS
+HAS_GOLD, HAS_EVALUATOR, STYLED = (part in HAS for part in ("gold", "evaluator", "styles"))
 EVALUATOR = grid.evaluator(**config["evaluator"])
 WORDS = (config["matrix"] or {}).get("words") or {}
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )
 CHEAPER_TABLES = [f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables]
+# Tables of texts in several styles, below style_scores/: of the grid of each scale, and the evaluator.
+STYLES = f"{RESULTS}/data/styles.parquet" if STYLED else []
+STYLE_SCORES = [*(f"{scale}/grid" for scale in SCALES), EVALUATOR] if STYLED else []
 ALIGNED_TO = "{scale}/{ranker}"
 ALIGNED = f"{ALIGNED_TO}/kl{{kl}}-seed{{seed}}"
 ALIGNMENTS = grid.alignments(
@@ -229,7 +237,7 @@ def pretrained_folder():
 
 def compared_samples():
     """The samples that the simulated rater compares, where there are no labels of other texts."""
-    splits = [] if WORLD.has_preferences or POINTWISE else ["preferences", "validation"]
+    splits = [] if WORLD.has_preferences or JUDGED else ["preferences", "validation"]
     return expand(made("samples/{split}.parquet"), split=splits)
 
 

@@ -84,6 +84,7 @@ rule tokenizer:
         settings=settings(
             kind=config["tokenizer"]["kind"],
             vocabulary=config["tokenizer"]["vocabulary"],
+            line_breaks=WORLD.has_line_breaks,
         ),
         code=code("tokenizer"),
     shell:
@@ -105,6 +106,7 @@ rule import_tokenizer:
         settings=settings(
             source=config["tokenizer"]["source"],
             vocabulary=config["tokenizer"]["vocabulary"],
+            line_breaks=WORLD.has_line_breaks,
         ),
         code=code("import_tokenizer"),
     shell:

@@ -1,12 +1,15 @@
-# In: samples/best_of_n.parquet, scores/, rerank/, metrics, the claims file reports/claims.yaml.
-# With RLHF, evidence/{scale}/rlhf.parquet too.
+# In: samples/best_of_n.parquet, scores/, rerank/, metrics, the claims file reports/claims.yaml; where
+# the world has styles, data/styles.parquet and style_scores/.
+# With RLHF, evidence/{scale}/rlhf.parquet too, and with a prompted judge evidence/{scale}/judge.parquet.
 # Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
 OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
-OF_EVIDENCE += ["ensemble_size", "overoptimisation_fit", "bias"]
-OF_EVIDENCE = possible(OF_EVIDENCE, HAS)
+OF_EVIDENCE += ["ensemble_size", "feature_coefficients", "overoptimisation_fit", "bias"]
+OF_EVIDENCE = possible([*OF_EVIDENCE, "shared_error", "style_accuracy"], HAS)
 RLHF_EVIDENCE = expand(made("evidence/{scale}/rlhf.parquet"), scale=RLHF_SCALES)
+HAS_JUDGE = config["judge"]["url"] is not None and not missing("judge", HAS)
+JUDGE_EVIDENCE = expand(made("evidence/{scale}/judge.parquet"), scale=SCALES if HAS_JUDGE else [])
 
 
 rule diagnostics:
@@ -24,7 +27,7 @@ rule diagnostics:
         ANALYSIS
     params:
         call=call("diagnostics"),
-        settings=settings(rater=RATER),
+        settings=settings(rater=RATER, line_breaks=WORLD.has_line_breaks),
         code=code(
             "diagnostics", *[f"underspec/data/gold_raters/{RATER}"] * gold_raters.exists(RATER)
         ),
@@ -44,6 +47,9 @@ rule evidence:
         evaluator=EVALUATOR_FOLDER,
         evaluator_scores=EVALUATOR_SCORES,
         gold_scores=GOLD_SCORES,
+        styled=STYLES,
+        style_scores=made("style_scores/{scale}/grid.parquet") if STYLED else [],
+        evaluator_style_scores=made(f"style_scores/{EVALUATOR}.parquet") if STYLED else [],
     output:
         made("evidence/{scale}/resamples.parquet"),
         expand(made("evidence/{{scale}}/{table}.csv"), table=OF_EVIDENCE),
@@ -76,6 +82,7 @@ rule claims:
         expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
         expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
         rlhf=RLHF_EVIDENCE,
+        judge=JUDGE_EVIDENCE,
         claims_file=shipped("reports/claims.yaml"),
         published=shipped("reports/published/table1.csv"),
     output:

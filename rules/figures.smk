@@ -6,41 +6,56 @@ BIASED = HAS_GOLD and not WORLD.has_preferences and config["labels"]["length_bia
 FIGURES_OF = {  # category and title
     "accuracy": ("1 Reward models", "Held-out accuracy"),
     "reliability": ("1 Reward models", "Reliability of the probabilities"),
+    "people": ("1 Reward models", "Agreement with people"),
     "training": ("1 Reward models", "Training curves"),
     "figure1": ("2 Underspecification", "Figure 1: reward under other reward models"),
     "figure2": ("2 Underspecification", "Figure 2: agreement"),
     "figure3": ("2 Underspecification", "Figure 3: variance explained by the reward model"),
     "figure4": ("3 Ensembles", "Figure 4: reward and win rate by the evaluator"),
     "gold": ("3 Ensembles", "Gold reward of best-of-n"),
+    "judge": ("3 Ensembles", "Win rates by a prompted judge"),
     "rlhf_frontier": ("4 RLHF", "RLHF: reward against the KL"),
     "rlhf_correlation": ("4 RLHF", "RLHF: rank correlation of reward models"),
     "rlhf_shift": ("4 RLHF", "RLHF: what the texts look like"),
+    "rlhf_shared_error": ("4 RLHF", "RLHF: the error that all reward models share"),
     "exact": ("5 Beside the paper", "Exact best-of-n: all orders of the samples"),
     "components": ("5 Beside the paper", "Variance components: seeds and posts"),
     "shift": ("5 Beside the paper", "Shift: what the chosen texts look like"),
     "overoptimisation": ("5 Beside the paper", "Over-optimisation: reward against the KL"),
     "ensemble_size": ("5 Beside the paper", "Size of an ensemble: what a further member adds"),
-    "rankers": ("5 Beside the paper", "Newer rankers: hedged selection, UWO, WARM, several heads"),
+    "rankers": (
+        "5 Beside the paper",
+        "Newer rankers: hedged selection, UWO, WARM, several heads, dropout",
+    ),
+    "shared_error": ("5 Beside the paper", "Shared errors: what no ensemble removes"),
+    "style_accuracy": ("5 Beside the paper", "Right and wrong texts in several styles"),
+    "feature_coefficients": (
+        "5 Beside the paper",
+        "What words, lists and numerals add to a reward",
+    ),
     "bias": ("5 Beside the paper", "A shared bias, which ensembles keep"),
 }
-ABSENT = {
-    **{name: missing(name, HAS) for name in FIGURES_OF},
+# Of the figures that there could be, those that this config does not ask for.
+UNASKED = {
     "training": config["bundle"],
-    "reliability": not POINTWISE or config["matrix"],
+    **{name: name not in OF_REWARD[config["reward"]] for name in ("reliability", "people")},
     "bias": not BIASED,
-    "rankers": missing("rankers", HAS)
-    or not any(found is not None for found in config["newer_rankers"].values())
+    "style_accuracy": not config["styles"]["posts"],
+    "judge": config["judge"]["url"] is None,
+    "rankers": not any(found is not None for found in config["newer_rankers"].values())
     and not CHEAPER,
+    "rlhf_shared_error": not any(each.ranker.startswith("single-") for each in ALIGNMENTS),
     **dict.fromkeys(["rlhf_frontier", "rlhf_correlation", "rlhf_shift"], not RLHF_SCALES),
 }
-DRAWN = {name: shown for name, shown in FIGURES_OF.items() if not ABSENT.get(name)}
+ASKED = {name: shown for name, shown in FIGURES_OF.items() if not UNASKED.get(name)}
+DRAWN = {name: ASKED[name] for name in possible(ASKED, HAS)}
 FIGURES = [path for name in DRAWN for path in figure(name)]
 FIGURES += table1_files() if HAS_EVALUATOR else []
 # Of a matrix from elsewhere: what the first page says is absent, and why.
 NOT_GIVEN = [
-    {"title": FIGURES_OF.get(name, ("", "Table 1"))[1], "reason": reason}
-    for name in [*FIGURES_OF, "table1"]
-    if config["matrix"] and name != "bias" and (reason := missing(name, HAS))
+    {"title": title, "reason": reason}
+    for name, (_, title) in (ASKED | {"table1": ("", "Table 1")}).items()
+    if config["matrix"] and (reason := missing(name, HAS))
 ]
 
 WORDS_OPTION = f" -y {shlex.quote(json.dumps({'words': WORDS}))}" if WORDS else ""

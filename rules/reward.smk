@@ -1,15 +1,16 @@
 # In: data/, samples/, pretrain/.
-# Out: data/preferences.parquet (data/judgements.parquet where rewards are pointwise),
+# Out: data/preferences.parquet (data/judgements.parquet where they are of single statements),
 # reward_models/{scale}/pretrain{p}-finetune{f}/, and the reward matrix:
 # scores/{scale}/pretrain{p}-finetune{f}.parquet, scores/gold.parquet. The evaluator is one of the
-# reward models. Nothing after the matrix needs torch.
+# reward models. In worlds that have styles, style_scores/ too. Nothing after the matrix needs torch.
 
 
-if POINTWISE:
+if JUDGED:
 
     rule judgements:
         input:
             posts=made("data/posts.parquet"),
+            raw=raw(),
         output:
             LABELLED,
         log:
@@ -18,11 +19,13 @@ if POINTWISE:
             made("benchmarks/judgements.tsv")
         localrule: True
         conda:
-            ANALYSIS
+            TRAIN
         params:
             call=call("judgements"),
-            settings=settings(world=config["world"], **config["judgements"]),
-            code=world_code("judgements", "judgements"),
+            settings=settings(
+                world=config["world"], options=world_options(), **config["judgements"]
+            ),
+            code=world_code("judgements", "worlds" if WORLD.has_judgements else "judgements"),
         shell:
             "python {params.call} {params.settings} --log {log}"
 
@@ -100,8 +103,10 @@ rule score:
         samples=made("samples/best_of_n.parquet"),
         tokenizer=made("data/tokenizer"),
         reward_models=expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
+        styles=STYLES,
     output:
         scores=expand(made("scores/{{scale}}/{name}.parquet"), name=NAMES),
+        style_scores=made("style_scores/{scale}/grid.parquet") if STYLED else [],
     log:
         made("logs/score/{scale}.log"),
     benchmark:
@@ -131,8 +136,12 @@ use rule score as score_evaluator with:
         samples=made("samples/best_of_n.parquet"),
         tokenizer=made("data/tokenizer"),
         reward_models=[made(f"reward_models/{{scale}}/{Path(EVALUATOR).name}")],
+        styles=STYLES,
     output:
         scores=[made(f"scores/{{scale}}/{Path(EVALUATOR).name}.parquet")],
+        style_scores=(
+            made(f"style_scores/{{scale}}/{Path(EVALUATOR).name}.parquet") if STYLED else []
+        ),
     log:
         made("logs/score/{scale}/evaluator.log"),
     benchmark:

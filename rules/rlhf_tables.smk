@@ -3,7 +3,8 @@
 
 RLHF_TABLES = expand(
     made("tables/rlhf_{table}.csv"),
-    table=["frontier", "equal_kl", "turning", "correlation", "shift", "table1"],
+    table=["frontier", "equal_kl", "turning", "correlation", "shift", "table1"]
+    + ["shared_error"] * HAS_GOLD,
 )
 TABLES += RLHF_TABLES
 

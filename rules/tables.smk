@@ -13,8 +13,8 @@ DESIGN = {
         "best_of_n",
     )
 }
-EVALUATION_TABLES = ["accuracy", *possible(["figure4", "table1", "gold"], HAS)]
-EVALUATION_TABLES += ["reliability"] * (POINTWISE and not config["matrix"])
+EVALUATION_TABLES = ["figure4", "table1", "gold", *OF_REWARD[config["reward"]]]
+EVALUATION_TABLES = ["accuracy", *possible(EVALUATION_TABLES, HAS)]
 TABLES = expand(
     made("tables/{table}.csv"), table=["figure1", "figure2", "figure3", *EVALUATION_TABLES]
 )

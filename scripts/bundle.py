@@ -22,10 +22,16 @@ log = logging.getLogger("underspec.bundle")
 
 
 def bundle(
-    *, results: Path, scores: list[str], aligned: list[str], config: dict, output: Path
+    *,
+    results: Path,
+    scores: list[str],
+    styles: list[str],
+    aligned: list[str],
+    config: dict,
+    output: Path,
 ) -> None:
     """Write the reward matrix of an experiment, and where it comes from, to one file."""
-    pack(results, scores, aligned, config, commit(REPOSITORY), packages(), output)
+    pack(results, scores, styles, aligned, config, commit(REPOSITORY), packages(), output)
     log.info("%s: %.2f MB", output, output.stat().st_size / 1e6)
 
 

@@ -36,13 +36,15 @@ def claims(
     tables: list[Path],
     table1_long: Path | None = None,
     rlhf: list[Path] | None = None,
+    judge: list[Path] | None = None,
 ) -> None:
     """Write the verdict on every claim of the claims file about this kind of reward, each of
     `tables` over all scales, and Table 1 in the long form, with every ranker.
 
-    evidence: a folder for each scale, of the scale's name, with a table of each one's name; rlhf:
-    what claims about RLHF rest on, in the folders of the scales that have it; matrix: this key of
-    the config, if the matrix is from elsewhere: claims are then about its scales.
+    evidence: a folder for each scale, of the scale's name, with a table of each one's name; rlhf,
+    judge: what claims about RLHF and a prompted judge rest on, in the folders of the scales that
+    have it; matrix: this key of the config, if the matrix is from elsewhere: claims are then about
+    its scales.
     """
     if not evidence:
         raise ConfigError("--evidence: names no scale; give a folder for each")
@@ -50,7 +52,7 @@ def claims(
         folder.name: from_table(read_table(folder / "resamples.parquet", EVIDENCE))
         for folder in evidence
     }
-    for path in rlhf or []:
+    for path in [*(rlhf or []), *(judge or [])]:
         found[path.parent.name] |= from_table(read_table(path, EVIDENCE))
     paper = read_table1(published)
     every = read_claims(claims_file) + numbers_of_table1(paper)

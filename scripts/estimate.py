@@ -5,10 +5,11 @@ import pandas as pd
 
 from underspec.command import arguments, file_errors_explained
 from underspec.config.config import read_config, text_world, validate
-from underspec.config.estimate import stages
+from underspec.config.estimate import judge_cost, stages
 from underspec.data.worlds import world_class
 from underspec.errors import UserError
 from underspec.files import atomic
+from underspec.judging.prompts import read_prompt
 from underspec.models.operations import parameters
 
 GB = 1e9
@@ -39,6 +40,8 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
         print(
             f"{scale}: {parameters(model['shape'], config['tokenizer']['vocabulary']):,} parameters"
         )
+    if config["judge"]["url"]:
+        print(judged(config))
     if output:
         with atomic(output) as unfinished:
             table.to_csv(unfinished, index=False)
@@ -68,6 +71,16 @@ def estimated(config: dict) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def judged(config: dict) -> str:
+    """What a prompted judge is asked, in a line."""
+    posts = world_class(config["world"])(config["worlds"][config["world"]]).sizes()["best_of_n"]
+    cost = judge_cost(config, posts, read_prompt(Path(config["judge"]["prompt"])).template)
+    return (
+        f"judge: {cost.questions:,} questions, {cost.prompt_tokens / 1e6:,.1f} million tokens of "
+        f"prompts and {cost.answer_tokens / 1e6:,.1f} million of answers, at most"
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def evaluation_tables(
     output: Path,
 ) -> None:
     """Write accuracies, what Figure 4 draws and Table 1 prints, gold rewards, and how reliable the
-    probabilities of pointwise rewards are.
+    probabilities of pointwise rewards are, or how well rewards agree with people's ratings.
 
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
     ranker; evaluator: its folder, if there is one; gold_scores: if there is a gold rater; design:
@@ -40,6 +40,8 @@ def evaluation_tables(
     made = {"accuracy": tables.accuracy(results.scales, of_evaluator)}
     if "bins" in of_evaluator:  # rewards are pointwise
         made["reliability"] = tables.reliability(results.scales, of_evaluator)
+    if "domains" in of_evaluator:  # rewards are ratings
+        made["people"] = tables.people(results.scales, of_evaluator)
     for table, judge in ((tables.figure4, evaluator), (tables.gold, gold_scores)):
         if judge:
             scales = [table(scale, results.metrics) for scale in results.scales]

@@ -37,7 +37,8 @@ def reward_model(
     output: Path,
 ) -> None:
     """Finetune a pretrained checkpoint on comparisons, by Bradley-Terry with centring (section
-    2.1), or on judgements of single statements, by binary cross-entropy.
+    2.1), or on judgements of single statements, by binary cross-entropy or, if they are ratings, by
+    squared error.
 
     labelled: the table of one or the other, as the kind of reward says.
     The finetuning seed sets the data order and dropout, head_seed the initial reward heads. In the

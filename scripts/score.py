@@ -4,16 +4,19 @@ from typing import Annotated
 
 import numpy as np
 
-from underspec.artifacts import SAMPLES, SCORES, read_table, write_table
+from underspec.analysis.reward_matrix import read_json
+from underspec.artifacts import SAMPLES, SCORES, STYLES, read_table, scores_by, write_table
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.candidates import encoded_candidates
 from underspec.data.tokenization import load_tokenizer
 from underspec.errors import ArtifactError
 from underspec.inference.scoring import score as score_candidates
+from underspec.models.mc_dropout import Training, members
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import for_inference, load
 
+KEY = ["post_id", "sample_index"]
 log = logging.getLogger("underspec.score")
 
 
@@ -26,31 +29,62 @@ def score(
     shape: Annotated[dict, sections.Shape],
     lengths: Annotated[dict, sections.Lengths],
     precision: sections.Precision,
+    mc_dropout: sections.Members | None = None,
     scores: list[Path],
+    styles: Path | None = None,
+    style_scores: Path | None = None,
 ) -> None:
     """Score every sample with reward models of one scale.
 
-    scores: the tables to write, in the order of the reward models, one for each of their heads.
+    scores: the tables to write, in the order of the reward models, one for each of their heads;
+    mc_dropout: score with so many members of each reward model instead (see `models.mc_dropout`),
+    and write a table for each.
+    styles: texts in several styles to score as well; style_scores: the table to write of them, with
+    a column per reward model (its first head).
     """
     trained = load_tokenizer(tokenizer)
     table = read_table(samples, SAMPLES)
-    encoded_posts, candidates, rows = encoded_candidates(posts, table, samples, trained, lengths)
+    encoded = encoded_candidates(posts, table, samples, trained, lengths)
+    if styles:
+        styled = read_table(styles, STYLES)
+        encoded_styles = encoded_candidates(posts, styled, styles, trained, lengths)
+    style_rewards = {}
     pending = list(scores)
     for done, folder in enumerate(reward_models, start=1):
         model = load(RewardModel, folder, shape, trained.get_vocab_size())
-        heads = model.head.out_features
-        its_own, pending = pending[:heads], pending[heads:]
-        if len(its_own) < heads or (pending and done == len(reward_models)):
+        columns = model.head.out_features * (mc_dropout or 1)
+        its_own, pending = pending[:columns], pending[columns:]
+        if len(its_own) < columns or (pending and done == len(reward_models)):
             raise ArtifactError(
-                f"{folder}: has {heads} reward heads and {len(its_own + pending)} tables for them; "
-                "give --scores one for each head of each reward model"
+                f"{folder}: has {columns} reward heads or members and {len(its_own + pending)} "
+                "tables for them; give --scores one for each of each reward model"
             )
         model = for_inference(model, precision)
-        rewards = np.empty((len(table), heads), np.float32)
-        rewards[rows] = np.concatenate(score_candidates(model, encoded_posts, candidates))
+        models = [model]
+        if mc_dropout:
+            provenance = read_json(folder / "provenance.json", Training)
+            models = members(model, folder, provenance, mc_dropout)
+        rewards = np.hstack([_rewards(each, *encoded) for each in models])
         for path, reward in zip(its_own, rewards.T, strict=True):
-            write_table(table[["post_id", "sample_index"]].assign(reward=reward), path, SCORES)
+            write_table(table[KEY].assign(reward=reward), path, SCORES)
+        if styles:
+            style_rewards[folder.name] = _rewards(model, *encoded_styles)[:, 0]
         log.info("%d of %d reward models", done, len(reward_models))
+    if styles:
+        schema = scores_by(list(style_rewards))
+        write_table(styled[KEY].assign(**style_rewards), style_scores, schema)
+
+
+def _rewards(
+    model: RewardModel,
+    posts: list[np.ndarray],
+    candidates: list[list[np.ndarray]],
+    rows: np.ndarray,
+) -> np.ndarray:
+    """(rows, heads) of a table, from what `encoded_candidates` makes of it."""
+    rewards = np.empty((len(rows), model.head.out_features), np.float32)
+    rewards[rows] = np.concatenate(score_candidates(model, posts, candidates))
+    return rewards
 
 
 if __name__ == "__main__":

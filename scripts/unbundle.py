@@ -8,9 +8,11 @@ from underspec.provenance.bundle import unpack
 log = logging.getLogger("underspec.bundle")
 
 
-def unbundle(*, bundle: Path, scores: list[str], aligned: list[str], results: Path) -> None:
+def unbundle(
+    *, bundle: Path, scores: list[str], styles: list[str], aligned: list[str], results: Path
+) -> None:
     """Restore the reward matrix that a bundle holds, and what else is read after it."""
-    unpack(bundle, scores, aligned, results)
+    unpack(bundle, scores, styles, aligned, results)
     with bundle.open("rb") as file:
         log.info("%s: SHA-256 %s", bundle, hashlib.file_digest(file, "sha256").hexdigest())
 

@@ -27,22 +27,42 @@ _TEXTS = dict.fromkeys(("post_id", "split", "chosen", "rejected", "source"), "st
 PREFERENCES = Schema(**_TEXTS)
 _TEXTS = dict.fromkeys(("post_id", "split", "statement", "source"), "string")
 JUDGEMENTS = Schema(**_TEXTS, label="int32")
+RATINGS = Schema(**_TEXTS, **dict.fromkeys(("label", "half", "other_half"), "float32"))
 _SAMPLE = {"post_id": "string", "sample_index": "int32"}
 SAMPLES = Schema(*_SAMPLE, **_SAMPLE, text="string", log_prob="float32")
 SCORES = Schema(*_SAMPLE, **_SAMPLE, reward="float32")
+STYLES = Schema(*_SAMPLE, **_SAMPLE, style="string", right="int32", text="string", gold="float32")
 ALIGNED_SAMPLES = Schema(*_SAMPLE, **SAMPLES, kl="float32")
-_MEASURES = dict.fromkeys(("words", "common_subsequence", "copied", "similarity"), "float32")
-DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
-del _MEASURES["similarity"]
+_MEASURES = dict.fromkeys(("words", "common_subsequence", "copied"), "float32")
 ALIGNED_DIAGNOSTICS = Schema(*_SAMPLE, **_SAMPLE, **_MEASURES)
+OF_BEST_OF_N = ("similarity", "copied_words", "list_items", "numerals")  # aligned ones lack these
+DIAGNOSTICS = Schema(*_SAMPLE, **ALIGNED_DIAGNOSTICS, **dict.fromkeys(OF_BEST_OF_N, "float32"))
 EVIDENCE = Schema(quantity="string", n="int32", drawn="string", resample="int32", value="float64")
+COMPARISONS = Schema(
+    **dict.fromkeys(("scale", "better", "worse"), "string"),
+    parameters="float64",
+    pair="int32",
+    **dict.fromkeys(("better_ranker", "worse_ranker", "post_id", "text", "other"), "string"),
+)
+_TEXTS = dict.fromkeys(("post_id", "first", "second"), "string")
+ANSWERS = Schema(
+    *(*_TEXTS, "answer_index"),
+    **_TEXTS,
+    answer_index="int32",
+    **dict.fromkeys(("verdict", "answer", "model", "key"), "string"),
+    **dict.fromkeys(("attempts", "prompt_tokens", "completion_tokens"), "int32"),
+)
 RERANK = Schema("n", "post_id", post_id="string", n="int32", sample_index="int32", reward="float32")
 
 
+def scores_by(reward_models: list[str]) -> Schema:
+    """The schema of a table of rewards with a column per reward model."""
+    return Schema(*_SAMPLE, **_SAMPLE, **dict.fromkeys(reward_models, "float32"))
+
+
 def aligned_scores(reward_models: list[str]) -> Schema:
-    """The schema of the rewards of an aligned policy's samples: a column per reward model."""
-    rewards = dict.fromkeys([*reward_models, "evaluator"], "float32")
-    return Schema(*_SAMPLE, **_SAMPLE, **rewards)
+    """The schema of the rewards of an aligned policy's samples."""
+    return scores_by([*reward_models, "evaluator"])
 
 
 def write_table(table: pd.DataFrame, path: Path, schema: Schema) -> None:

@@ -1,17 +1,18 @@
-"""Cheaper ensembles of one pretrained checkpoint, beside the grid: WARM and multi-head.
+"""Cheaper ensembles of one pretrained checkpoint, beside the grid: WARM, multi-head, MC dropout.
 
-Each has as many members as a finetune ensemble. Their reward models rank but judge no others: no
-finetuning seed draws them. Names are those of folders below reward_models/{scale}/, and of tables
-below scores/{scale}/.
+The first two have as many members as a finetune ensemble. Their reward models rank but judge no
+others: no finetuning seed draws them. Names are those of folders below reward_models/{scale}/, and
+of tables below scores/{scale}/.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from underspec.grid import Ranker, RewardModel
 
 # Of the tables below scores/{scale}/.
-TABLES = r"pretrain\d+-warm|pretrain\d+-finetune\d+-heads\d+-\d+"
+TABLES = r"pretrain\d+-warm|pretrain\d+-finetune\d+-(heads\d+-\d+|dropout\d+)"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Warm:
     pretrain_seed: int
     finetune_seeds: tuple[int, ...]
 
-    kind = "warm"
+    passes = 1  # over the samples, to score them
 
     @property
     def folder(self) -> str:
@@ -42,6 +43,11 @@ class Warm:
     @property
     def tables(self) -> list[str]:
         return [self.folder]
+
+    @property
+    def ensembles(self) -> dict[str, list[str]]:
+        """The tables of each ensemble, by its kind."""
+        return {"warm": self.tables}
 
     @property
     def members(self) -> list[str]:
@@ -64,7 +70,7 @@ class Multihead:
     pretrain_seed: int
     finetune_seeds: tuple[int, ...]
 
-    kind = "multihead"
+    passes = 1
 
     @property
     def folder(self) -> str:
@@ -76,31 +82,74 @@ class Multihead:
         return [f"{self.folder}-{head}" for head in range(len(self.finetune_seeds))]
 
     @property
+    def ensembles(self) -> dict[str, list[str]]:
+        return {"multihead": self.tables}
+
+    @property
     def folders(self) -> list[str]:
         return [self.folder]
 
 
+@dataclass(frozen=True)
+class McDropout:
+    """The reward model of the grid with the first finetuning seed, with some features dropped: one
+    member for each draw of them (see `models.mc_dropout`). The first so many of them, for each of
+    `sizes`, are an ensemble."""
+
+    pretrain_seed: int
+    finetune_seed: int
+    sizes: tuple[int, ...]
+
+    @property
+    def passes(self) -> int:
+        return max(self.sizes)
+
+    @property
+    def folder(self) -> str:
+        return RewardModel(self.pretrain_seed, self.finetune_seed).name
+
+    @property
+    def tables(self) -> list[str]:
+        return [f"{self.folder}-dropout{member}" for member in range(self.passes)]
+
+    @property
+    def folders(self) -> list[str]:
+        return []
+
+    @property
+    def ensembles(self) -> dict[str, list[str]]:
+        return {f"mc_dropout{size}": self.tables[:size] for size in self.sizes}
+
+
+CheaperEnsemble = Warm | Multihead | McDropout
+
+
 def cheaper_ensembles(
-    chosen: dict[str, list[int]], finetune_seeds: list[int], ensemble_size: int
-) -> list[Warm | Multihead]:
-    """The cheaper ensembles of one scale. `chosen` has the pretraining seeds of each kind."""
+    chosen: Mapping, finetune_seeds: list[int], ensemble_size: int
+) -> list[CheaperEnsemble]:
+    """The cheaper ensembles of one scale. `chosen` has the pretraining seeds of each kind, and how
+    many members MC dropout has."""
     seeds = tuple(finetune_seeds[:ensemble_size])
+    dropout = chosen["mc_dropout"]
+    sizes = tuple(dropout["members"])
     return [
         *(Warm(checkpoint, seeds) for checkpoint in chosen["warm"]),
         *(Multihead(checkpoint, seeds) for checkpoint in chosen["multihead"]),
+        *(McDropout(checkpoint, seeds[0], sizes) for checkpoint in dropout["pretrain_seeds"]),
     ]
 
 
-def rankers(ensembles: list[Warm | Multihead], aggregators: list[str]) -> list[Ranker]:
+def rankers(ensembles: list[CheaperEnsemble], aggregators: list[str]) -> list[Ranker]:
     """The rankers that cheaper ensembles are: WARM is a single reward model."""
     found = []
     for each in ensembles:
-        name, heads = f"{each.kind}-pretrain{each.pretrain_seed}", len(each.tables)
-        members = tuple(Member(each.pretrain_seed, table) for table in each.tables)
-        if heads == 1:
-            found.append(Ranker(name, each.kind, None, members))
-        else:
-            found += [Ranker(f"{name}-{how}", each.kind, how, members) for how in aggregators]
+        for kind, tables in each.ensembles.items():
+            name = f"{kind}-pretrain{each.pretrain_seed}"
+            members = tuple(Member(each.pretrain_seed, table) for table in tables)
+            if len(members) == 1:
+                found.append(Ranker(name, kind, None, members))
+            else:
+                found += [Ranker(f"{name}-{how}", kind, how, members) for how in aggregators]
     return found
 
 
@@ -111,4 +160,4 @@ def has_log(folder: str) -> bool:
 
 def folder(table: str) -> str:
     """The folder of the reward model that made a score table."""
-    return re.sub(r"(-heads\d+)-\d+$", r"\1", table)
+    return re.sub(r"(-heads\d+)-\d+$|-dropout\d+$", r"\1", table)

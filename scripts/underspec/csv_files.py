@@ -11,7 +11,8 @@ from underspec.files import MAKE, REMAKE, atomic
 # parsed as numbers or missing values; an empty cell is "".
 TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
 TEXT += ("statistic", "component", "by", "diagnostic", "better", "worse")
-TEXT += ("minus", "end", "over", "members", "at")
+TEXT += ("minus", "end", "over", "members", "at", "measure", "part", "feature")
+TEXT += ("difficulty", "right", "wrong")
 TEXT += ("stage", "name", "path", "sha256", "rule", "course")
 TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "these_models")
 

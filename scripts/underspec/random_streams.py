@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 # Independent random streams of one seed.
-ORDER, NOISE, DROPOUT, SAMPLING, ROLLOUTS, CENTERING = range(6)
+ORDER, NOISE, DROPOUT, SAMPLING, ROLLOUTS, CENTERING, MASKS = range(7)
 
 
 @lru_cache(maxsize=2)

@@ -86,6 +86,7 @@ def generate(folder: Path, posts: int, design: dict) -> None:
             describe(f"reward_models/{scale}/{model.name}", **described)
     measured = keys.assign(words=text.ravel() % 40, common_subsequence=5.0, copied=0.5)
     measured["similarity"] = (quality + effect(1)).ravel()
+    measured = measured.assign(copied_words=text.ravel() % 20, list_items=0.0, numerals=0.0)
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 

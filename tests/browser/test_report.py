@@ -286,6 +286,12 @@ def test_one_goes_from_post_to_post(samples):
     assert text(samples, "reference") and text(samples, "policy")
 
 
+def test_texts_keep_their_line_breaks(samples):
+    shown = samples.find_elements(By.CSS_SELECTOR, "#post, #reference, #policy, #candidates .text")
+    assert len(shown) > 3
+    assert {each.value_of_css_property("white-space") for each in shown} == {"pre-wrap"}
+
+
 def test_the_table_holds_what_the_rankers_pick(samples):
     data = embedded(samples)
     for scale, about in enumerate(data["scales"]):

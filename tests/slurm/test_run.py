@@ -7,31 +7,55 @@ import numpy as np
 import pandas as pd
 import pytest
 from cluster import wait
+from published import helpful_data, with_text, xsum_data
 from slurm_run import Run, fresh_copy, jobs
-from workflow import snakemake
+from workflow import SMOKE, overlay, snakemake
 
 pytestmark = pytest.mark.slurm
 
-SMOKE = ["--configfile", "experiments/smoke.yaml"]
 ACCOUNT = "JobID,State,AllocTRES"
 GPU = ["policy:gpu=1", "policy:gpu_model=fake"]
 BY_SLURM = {"posts", "pretrain", "policy", "sample", "reward_model", "score", "tokens"}
 
 
 def test_the_smoke_experiment_runs_to_its_report(cluster, tmp_path):
-    folder = fresh_copy(tmp_path)
-    run = Run(folder, cluster, *SMOKE, "--set-resources", *GPU)
+    submitted, completed, said = runs_to_its_report(cluster, fresh_copy(tmp_path), SMOKE)
+    assert re.search(r"^ *\d+ of \d+ jobs  pretrain done \(6 jobs, ", said, re.MULTILINE)
+    assert {rule for job, rule in submitted if "gres/gpu=1" in completed[job]} == {"policy"}
+
+
+@pytest.mark.parametrize("task", [helpful_data, xsum_data])
+def test_the_long_paper_s_other_tasks_run_to_their_report(cluster, tmp_path, task):
+    """In small, on files as published."""
+    folder, published = fresh_copy(tmp_path), tmp_path / "published"
+    published.mkdir()
+    changes = with_text(published, task(published)) | {"scales": ["base"]}
+    submitted, _, _ = runs_to_its_report(cluster, folder, overlay(published, changes))
+    assert {rule for _, rule in submitted} >= {"align", "sample_aligned", "score_aligned"}
+    data = folder / "results/smoke"
+    if task is helpful_data:
+        assert (
+            pd.read_parquet(data / "data/preferences.parquet").rejected.str.contains("\n- ").all()
+        )
+        assert "lists" in set(pd.read_csv(data / "tables/rlhf_shift.csv").diagnostic)
+    else:
+        sources = set(pd.read_parquet(data / "data/judgements.parquet").source)
+        assert sources == {f"ANLI round {i}" for i in (1, 2, 3)}
+
+
+def runs_to_its_report(cluster, folder, config):
+    """The Slurm jobs with their rules, what each was given, and what the terminal said."""
+    run = Run(folder, cluster, *config, "--set-resources", *GPU)
     run.succeeds(1800)
     submitted = re.findall(r"SLURM jobid (\d+) \(log: \S*/rule_(\w+)", log(folder))
     said = run.log.read_text()
-    assert re.search(r"^ *\d+ of \d+ jobs  pretrain done \(6 jobs, ", said, re.MULTILINE)
     assert "reason: " not in said
-    done = snakemake(folder, *SMOKE, "--report", "reports/smoke.html")
+    done = snakemake(folder, *config, "--report", "reports/smoke.html")
     assert done.returncode == 0, done.stderr
     assert (folder / "reports/smoke.html").stat().st_size > 100_000
     assert {rule for _, rule in submitted} >= BY_SLURM
     completed = wait(lambda: accounted(cluster, submitted), 60, "accounting of all jobs")
-    assert {rule for job, rule in submitted if "gres/gpu=1" in completed[job]} == {"policy"}
+    return submitted, completed, said
 
 
 TWO_NODES = """\
@@ -52,7 +76,7 @@ def test_a_training_on_two_nodes_follows_that_of_one_process(cluster, tmp_path):
         folder = fresh_copy(tmp_path / name)
         overlay = TWO_NODES.replace("GPUS", str(gpus)).replace("NODES", str(nodes))
         (folder / "two_nodes.yaml").write_text(overlay)
-        config = ["--configfile", "experiments/smoke.yaml", "two_nodes.yaml"]
+        config = [*SMOKE, "two_nodes.yaml"]
         Run(folder, cluster, str(PRETRAIN), *config).succeeds(600)
         losses[name] = pd.read_csv(folder / PRETRAIN / "training.csv").loss
     (job,) = [job for job, state in jobs(cluster, "pretrain").items()][-1:]

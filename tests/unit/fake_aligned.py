@@ -11,6 +11,7 @@ from underspec.artifacts import (
     ALIGNED_DIAGNOSTICS,
     ALIGNED_SAMPLES,
     DIAGNOSTICS,
+    OF_BEST_OF_N,
     SAMPLES,
     aligned_scores,
     read_table,
@@ -53,10 +54,8 @@ def make_aligned(folder, design, aligned=ALIGNED, gold=True):
     rng = np.random.default_rng(3)
     sft = read_table(folder / "samples" / "best_of_n.parquet", SAMPLES)
     sft_keys = sft[["post_id", "sample_index"]]
-    features = _features(rng, sft_keys, 0.0)
-    write_table(
-        sft_keys.assign(**features, similarity=0.5), folder / "diagnostics.parquet", DIAGNOSTICS
-    )
+    features = _features(rng, sft_keys, 0.0) | dict.fromkeys(OF_BEST_OF_N, 0.5)
+    write_table(sft_keys.assign(**features), folder / "diagnostics.parquet", DIAGNOSTICS)
     posts = sft["post_id"].unique()
     keys = pd.DataFrame(
         {

@@ -12,8 +12,8 @@ import pandas as pd
 import rerank as rerank_adapter
 from disagreement_tables import disagreement_tables
 from evaluation_tables import evaluation_tables
-from underspec.analysis.results import read_results
-from underspec.artifacts import SAMPLES, SCORES, write_table
+from underspec.analysis.results import read_cheaper, read_results
+from underspec.artifacts import SAMPLES, SCORES, read_table, write_table
 from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.grid import rankers, reward_models
 
@@ -29,7 +29,8 @@ DESIGN = {
     "best_of_n": [1, 2, 4, 16],
 }
 EVALUATOR = "huge/pretrain9-finetune0"
-NO_CHEAPER = {"warm": [], "multihead": []}
+NO_DROPOUT = {"pretrain_seeds": [], "members": [8]}
+NO_CHEAPER = {"warm": [], "multihead": [], "mc_dropout": NO_DROPOUT}
 GRID_KEYS = ("grid", "pretrain_seeds", "finetune_seeds", "aggregators", "ensemble_size")
 GRID_KEYS += ("best_of_n",)
 MODELS = reward_models("workshop", [0, 1, 2], [0, 1])
@@ -110,7 +111,7 @@ def make_results(folder, design, gold=True):
 def score_cheaper(folder, scale):
     """Tables of cheaper ensembles of pretraining seed 0 that are copies of the grid's: WARM of its
     first reward model, the heads of its two. Returns the config's cheaper_ensembles."""
-    chosen = {"warm": [0], "multihead": [0]}
+    chosen = NO_CHEAPER | {"warm": [0], "multihead": [0]}
     warm, multihead = cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2)
     copies = dict(
         zip(multihead.tables, ["pretrain0-finetune0", "pretrain0-finetune1"], strict=True)
@@ -120,6 +121,21 @@ def score_cheaper(folder, scale):
         scores = folder / "scores" / scale
         shutil.copy(scores / f"{source}.parquet", scores / f"{name}.parquet")
     return chosen
+
+
+def mc_dropout(folder, read, pretrain_seeds, members):
+    """MC dropout at the first scale, read: the rewards of its reward models, with noise."""
+    rng, scale = np.random.default_rng(11), read.scales[0]
+    chosen = {"pretrain_seeds": pretrain_seeds, "members": members}
+    seeds = [model.finetune_seed for model in scale.models]
+    made = cheaper_ensembles(NO_CHEAPER | {"mc_dropout": chosen}, seeds, 2)
+    scores = folder / "scores" / scale.scale
+    for each in made:
+        plain = read_table(scores / f"{each.folder}.parquet", SCORES)
+        for name in each.tables:
+            noisy = plain.assign(reward=plain.reward + rng.normal(0, 0.5, len(plain)))
+            write_table(noisy, scores / f"{name}.parquet", SCORES)
+    return read_cheaper(folder / "scores", scale, read.layout, made, ["mean", "min"])
 
 
 def of_grid(folder):

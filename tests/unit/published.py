@@ -83,12 +83,116 @@ def write_c4(folder: Path, files: list[list[str]]) -> Path:
     return folder
 
 
+ARTICLE = pa.schema([(name, pa.string()) for name in ("document", "summary", "id")])
+JUDGEMENT = pa.schema(
+    [
+        *((name, pa.string()) for name in ("uid", "premise", "hypothesis")),
+        ("label", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
+LISTED = " what now\n\n- sold my bike {0}\n- so what\n1. my brother"
+
+
+def dialogue(*texts: str) -> str:
+    """As published: a person and the assistant take turns, whatever the texts are."""
+    return "".join(
+        f"\n\n{('Human', 'Assistant')[i % 2]}:{' ' * bool(text)}{text}"
+        for i, text in enumerate(texts)
+    )
+
+
+def replies(name: str, *before: str, chosen: str = "", rejected: str = "") -> dict:
+    """A comparison of two replies to a dialogue that names itself, so that no two are alike."""
+    spoken = before or (f"my bike {name}\nso what now",)
+    chosen, rejected = chosen or f"sold my bike {name}", rejected or LISTED.format(name).strip()
+    return {"chosen": dialogue(*spoken, chosen), "rejected": dialogue(*spoken, rejected)}
+
+
+def write_dialogues(folder: Path, train: list[dict], test: list[dict]) -> Path:
+    (folder / "helpful-base").mkdir(parents=True, exist_ok=True)
+    for part, rows in {"train": train, "test": test}.items():
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        path = folder / f"helpful-base/{part}.jsonl.gz"
+        path.write_bytes(gzip.compress(lines.encode()))
+    return folder
+
+
+def article(name: str, **changes) -> dict:
+    row = {
+        "document": f"My brother sold\nmy bike {name}.",
+        "summary": f"my bike {name}",
+        "id": name,
+    }
+    return {**row, **changes}
+
+
+def judgement(premise: str, label: int | None, **changes) -> dict:
+    row = {"uid": premise, "premise": f"My  brother sold my bike {premise}.", "label": label}
+    return {**row, "hypothesis": f"my bike {premise} {label}", "reason": "", **changes}
+
+
+def write_articles(folder: Path, train: list[dict], test: list[dict]) -> Path:
+    splits = {"train": train, "validation": [article("unread")], "test": test}
+    for split, rows in splits.items():
+        write_parquet(folder / f"data/{split}-00000-of-00001.parquet", rows, ARTICLE)
+    return folder
+
+
+def write_judgements(folder: Path, train: list[dict], dev: list[dict]) -> Path:
+    """The same number of rows for each of three rounds, in their order."""
+    for part, rows in {"train": train, "dev": dev, "test": dev}.items():
+        for i in range(3):
+            path = folder / f"plain_text/{part}_r{i + 1}-00000-of-00001.parquet"
+            write_parquet(path, rows[i::3], JUDGEMENT)
+    return folder
+
+
+def helpful_data(folder: Path) -> dict:
+    """Dialogues, some of them lists, in `folder`; returns the config that says so."""
+    write_dialogues(
+        folder / "helpful",
+        train=[replies(f"train {i}") for i in range(60)],
+        test=[replies(f"test {i}") for i in range(40)],
+    )
+    return {"world": "helpful", "worlds": {"helpful": {"source": local(folder / "helpful")}}}
+
+
+def xsum_data(folder: Path) -> dict:
+    """Articles and judgements in `folder`; returns the config that says so."""
+    write_articles(
+        folder / "xsum",
+        train=[article(f"news {i}") for i in range(40)],
+        test=[article(f"test {i}") for i in range(20)],
+    )
+    write_judgements(
+        folder / "anli",
+        train=[judgement(f"train {i // 3}", i % 3) for i in range(90)],
+        dev=[judgement(f"dev {i // 3}", i % 3) for i in range(60)],
+    )
+    sources = {"posts": local(folder / "xsum"), "judgements": local(folder / "anli")}
+    pointwise = {"reward": "pointwise", "centering": 0.0}
+    return pointwise | {"world": "xsum", "worlds": {"xsum": sources}}
+
+
+def with_text(folder: Path, data: dict, shards: int = 1) -> dict:
+    """The config `data`, with C4 as the pretraining text and T5's tokenizer."""
+    write_c4(folder / "c4", [[f"page {i}\nso {words}" for words in WORDS] for i in range(3)])
+    write_t5(folder / "t5")
+    worlds = data["worlds"] | {"c4": {"source": local(folder / "c4"), "files": 3}}
+    return data | {
+        "pretraining": {"world": "c4", "shards": shards},
+        "worlds": worlds,
+        "tokenizer": {"kind": "t5", "vocabulary": 200, "source": local(folder / "t5")},
+    }
+
+
+def local(folder: Path) -> dict:
+    return {"name": str(folder), "revision": "unused"}
+
+
 def paper_data(folder: Path, shards: int = 2) -> dict:
     """Everything the paper's data are, in `folder`; returns the config that says so."""
-
-    def source(name: str) -> dict:
-        return {"name": str(folder / name), "revision": "unused"}
-
     write_posts(
         folder / "posts",
         train=[post(f"policy{i}") for i in range(4)],
@@ -100,23 +204,14 @@ def paper_data(folder: Path, shards: int = 2) -> dict:
         train=[comparison(f"pref{i}", i % 2) for i in range(4)],
         validation=[comparison("val0"), comparison("news", batch="cnndm0")],
     )
-    write_c4(folder / "c4", [[f"page {i}\nso {words}" for words in WORDS] for i in range(3)])
-    write_t5(folder / "t5")
-    return {
-        "world": "tldr",
-        "pretraining": {"world": "c4", "shards": shards},
-        "worlds": {
-            "tldr": {"posts": source("posts"), "comparisons": source("comparisons")},
-            "c4": {"source": source("c4"), "files": 3},
-        },
-        "tokenizer": {"kind": "t5", "vocabulary": 200, "source": source("t5")},
-    }
+    sources = {name: local(folder / name) for name in ("posts", "comparisons")}
+    return with_text(folder, {"world": "tldr", "worlds": {"tldr": sources}}, shards)
 
 
 def t5_tokenizer(special=("<pad>", "</s>", "<unk>"), sentinels: int = 100) -> Tokenizer:
     """T5's tokenizer with fewer pieces: ids of special tokens and sentinels in T5's order."""
     extra = [f"<extra_id_{i}>" for i in reversed(range(sentinels))]
-    letters = "▁abcdefghijklmnopqrstuvwxyz.0123456789"
+    letters = "▁abcdefghijklmnopqrstuvwxyzAH.:-*•0123456789"
     pieces = [("▁" + word, -2.0) for word in WORDS] + [(letter, -8.0) for letter in letters]
     ends = [(token, 0.0) for token in special], [(token, 0.0) for token in extra]
     tokenizer = Tokenizer(models.Unigram([*ends[0], *pieces, *ends[1]], unk_id=2))

@@ -139,6 +139,11 @@ CASES = {
     "comparisons of other posts": ("reward_model", REWARD, "posts: lacks posts that "),
     "gold of other posts": ("gold_score", RATED, "posts: lacks posts that "),
     "diagnostics of other posts": ("diagnostics", RATED, "posts: lacks posts that "),
+    "a world without styles": (
+        "styles",
+        {"world": "c4", "rater": "debian", "posts": "posts", "number": 1},
+        "world: 'c4' has no styles",
+    ),
     "nothing to compare": (
         "preferences",
         {"world": "micro_tldr", "options": MICRO, "labels": CONFIG["labels"], "posts": "posts"},
@@ -191,10 +196,16 @@ CASES = {
             "evidence": [],
             "tables": [],
             "pretraining_seeds": 2,
+            "reward": "preference",
         }
         | {"published": ROOT / "reports/published/table1.csv", "best_of_n": [1, 2]}
-        | {"grid": "full", "ensemble_size": 5, "world": "debian", "table1_long": "gone"}
-        | {"reward": "preference"},
+        | {
+            "grid": "full",
+            "ensemble_size": 5,
+            "world": "debian",
+            "reward": "preference",
+            "table1_long": "gone",
+        },
         "--evidence: names no scale",
     ),
     "no trainings": ("training_table", {"runs": []}, "no training.csv in any of the folders"),

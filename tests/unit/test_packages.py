@@ -12,9 +12,9 @@ SHARED = "shared"  # the modules of `underspec` itself
 # Each may import those before it, as docs/architecture.md says.
 ORDER = [
     *(SHARED, "data", "models", "importers", "training", "inference"),
-    *("analysis", "alignment", "provenance", "config", "report", "monitoring"),
+    *("analysis", "alignment", "judging", "provenance", "config", "report", "monitoring"),
 ]
-WITHOUT_TORCH = ["analysis", "provenance", "config", "report", "monitoring"]
+WITHOUT_TORCH = ["analysis", "judging", "provenance", "config", "report", "monitoring"]
 
 
 def package(module: str) -> str:

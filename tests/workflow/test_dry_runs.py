@@ -62,6 +62,12 @@ def test_pointwise_rewards_learn_from_judgements_alone():
     assert "--split best_of_n" in samples
 
 
+def test_ratings_are_learned_from_and_downloaded():
+    rules = scheduled(REPOSITORY, "--configfile", "experiments/valence.yaml", "--forceall", "all")
+    assert rules >= TRAINING | {"fetch", "judgements", "align", "draw_people"}
+    assert not rules & {"preferences", "draw_reliability", "draw_bias", "gold_score", "draw_gold"}
+
+
 def test_what_is_gold_depends_on_the_kind_of_reward(tmp_path):
     raters = {}
     for reward, centering in (("preference", 0.01), ("pointwise", 0)):
@@ -72,13 +78,15 @@ def test_what_is_gold_depends_on_the_kind_of_reward(tmp_path):
     assert raters == {"preference": {"micro_tldr"}, "pointwise": {"micro_tldr_pointwise"}}
 
 
-@pytest.mark.parametrize("experiment", ["paper", "released", "budget"])
+@pytest.mark.parametrize("experiment", ["paper", "released", "budget", "helpfulness", "xsum"])
 def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
     rules = scheduled(
         REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
     )
     assert rules >= {"import_checkpoint", "policy", "sample", "reward_model"}
     assert ("pretrain" in rules) == (experiment != "released")
+    assert ("judgements" in rules) == (experiment == "xsum") != ("preferences" in rules)
+    assert "align" in rules or experiment == "budget"
 
 
 def test_the_paper_s_data_dry_runs(tmp_path):
@@ -99,12 +107,13 @@ def test_figures_of_underspecification_need_no_evaluator():
     assert scheduled(REPOSITORY, *SMOKE, "--forceall", "figure4") >= {"score_evaluator"}
 
 
-CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
+CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles", "score_mc_dropout"}
 
 
 def test_cheaper_ensembles_are_made_only_if_the_config_asks_for_them(tmp_path):
     assert not scheduled(REPOSITORY, *SMOKE, "--forceall", "all") & CHEAPER
-    chosen = overlay(tmp_path, {"cheaper_ensembles": {"warm": [0], "multihead": [1]}})
+    ensembles = {"warm": [0], "multihead": [1], "mc_dropout": {"pretrain_seeds": [0, 1]}}
+    chosen = overlay(tmp_path, {"cheaper_ensembles": ensembles, "recipe": {"dropout": 0.1}})
     assert scheduled(REPOSITORY, *chosen, "--forceall", "all") >= CHEAPER
     for figure in ("figure1", "figure2", "figure3"):  # they judge nothing
         assert not scheduled(REPOSITORY, *chosen, "--forceall", figure) & CHEAPER
@@ -115,6 +124,20 @@ def test_tables_of_rlhf_are_made_only_if_the_config_asks_for_it(tmp_path):
     assert scheduled(REPOSITORY, *SMOKE, "--forceall", "all") >= made
     without = overlay(tmp_path, {"rlhf": {"rankers": {"base": [], "large": []}}})
     assert not scheduled(REPOSITORY, *without, "--forceall", "all") & {*made, "align"}
+
+
+JUDGING = {"judge_comparisons", "ask_judge", "judge_tables", "draw_judge"}
+
+
+def test_a_judge_is_asked_only_if_the_config_names_one(tmp_path):
+    assert not scheduled(REPOSITORY, *SMOKE, "--forceall", "all") & JUDGING
+    server = {"url": "http://127.0.0.1:9/v1", "model": "m", "api_key_variable": "NO_SUCH_KEY"}
+    for judge in (server, {"url": "gold"}):
+        chosen = overlay(tmp_path, {"judge": judge})
+        assert scheduled(REPOSITORY, *chosen, "--forceall", "all") >= JUDGING
+    done = snakemake(REPOSITORY, "-n", "-p", "results/smoke/tables/judge.csv", *chosen)
+    (command,) = re.findall(r"python scripts/ask_judge\.py .*", done.stdout)
+    assert "--rater micro_tldr" in command
 
 
 def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
@@ -142,9 +165,10 @@ def test_the_sample_browser_reads_one_path_of_each_kind_of_ranker():
         ({"best_of_n": [1, 128]}, "best_of_n", "samples drawn"),
         ({"aggregators": ["mode"]}, "aggregators", "mean"),
         ({"scales": ["huge"]}, "scales", "base"),
-        ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr"),
+        ({"world": "tldr"}, "pretraining.world", "c4, debian, micro_tldr, valence"),
         ({"reward": "pointwise"}, "centering", "set it to 0"),
-        ({"reward": "pointwise", "centering": 0, "world": "debian"}, "reward", "micro_tldr"),
+        ({"reward": "pointwise", "centering": 0, "world": "debian"}, "reward", "micro_tldr, xsum"),
+        ({"world": "xsum", "pretraining": {"world": "micro_tldr"}}, "reward", "pointwise"),
     ],
 )
 def test_a_bad_config_ends_before_any_job(tmp_path, change, key, cure):
@@ -294,6 +318,21 @@ def test_make_names_an_experiment_that_is_not_there():
         assert done.returncode != 0
         assert "EXPERIMENT=gone: there is no experiments/gone.yaml" in done.stderr
     subprocess.run(["make", "-n", "figures", "EXPERIMENT=gone"], cwd=REPOSITORY, check=True)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "table"),
+    [("debian", "preferences"), ("entailment", "judgements"), ("valence", "judgements")],
+)
+def test_make_gives_priority_to_a_file_that_the_experiment_has(experiment, table):
+    done = subprocess.run(
+        ["make", "-n", "run", f"EXPERIMENT={experiment}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"--prioritize results/{experiment}/data/{table}.parquet" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["run", "report", "bundle", "figures"])

@@ -26,8 +26,10 @@ RESULTS = Path("results/smoke")
 EVIDENCE = {"evidence", "claims", "overview"}
 FIGURES_OF_EVIDENCE = {f"draw_{name}" for name in ("exact", "components", "shift")}
 FIGURES_OF_EVIDENCE |= {"draw_overoptimisation", "draw_rankers", "draw_ensemble_size"}
+FIGURES_OF_EVIDENCE |= {"draw_shared_error", "draw_style_accuracy", "draw_feature_coefficients"}
 FIGURES_OF_EVALUATION = {f"draw_{name}" for name in ("figure4", "accuracy", "gold", "table1")}
 FIGURES_OF_RLHF = {f"draw_rlhf_{name}" for name in ("frontier", "correlation", "shift")}
+FIGURES_OF_RLHF |= {"draw_rlhf_shared_error"}
 AFTER_ALIGNMENT = {"rlhf_tables", *FIGURES_OF_RLHF}
 AFTER_EVALUATION = {"evaluation_tables", *EVIDENCE, *FIGURES_OF_EVALUATION, *FIGURES_OF_EVIDENCE}
 AFTER_EVALUATION |= AFTER_ALIGNMENT
@@ -41,7 +43,14 @@ AFTER_REWARD_MODELS = {"score", *ALIGNMENT, *OF_TRAINING, *AFTER_SCORES}
 TRAINED_ON_PREFERENCES = {"reward_model", "score_evaluator", *AFTER_REWARD_MODELS}
 CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles"}
 AFTER_PREFERENCES = {"data_card", *TRAINED_ON_PREFERENCES}
-ON_JUDGEMENTS = {"judgements", "gold_score", "diagnostics", "draw_reliability", *AFTER_PREFERENCES}
+ON_JUDGEMENTS = {
+    "judgements",
+    "gold_score",
+    "styles",
+    "diagnostics",
+    "draw_reliability",
+    *AFTER_PREFERENCES,
+}
 AFTER_POLICY = {"sample", "preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES}
 
 
@@ -80,6 +89,10 @@ def test_a_report_of_a_single_figure(finished, tmp_path):
         ({"centering": 0.1}, TRAINED_ON_PREFERENCES),
         ({"labels": {"noise": 0.1}}, {"preferences", *AFTER_PREFERENCES}),
         ({"judgements": {"per_post": 3}}, {"manifest"}),
+        (
+            {"styles": {"posts": 6}},
+            {"styles", "score", "score_evaluator", "checksums", *AFTER_SCORES},
+        ),
         ({"reward": "pointwise", "centering": 0}, ON_JUDGEMENTS),
         (
             {"models": {"base": {"reward_model": {"steps": 5}}}},
@@ -114,7 +127,7 @@ def test_a_changed_key_reruns_what_depends_on_it(finished, tmp_path, change, rer
         (
             "data/gold_raters/micro_tldr",
             "",
-            {"preferences", "gold_score", "diagnostics", *AFTER_PREFERENCES},
+            {"preferences", "gold_score", "styles", "diagnostics", *AFTER_PREFERENCES},
         ),
         ("report/plots", "", {*FIGURES, *PAGES, "draw_training"} - {"browser"}),
         ("report/look", "", {*FIGURES, *PAGES, "draw_training", "data_card"}),
@@ -147,6 +160,24 @@ def test_a_pointwise_experiment_runs_to_its_end_and_its_judgements_rerun_no_more
     assert scheduled(folder, *more) == {
         *("judgements", "draw_reliability", *AFTER_PREFERENCES),
     }
+
+
+def test_a_judge_runs_to_its_end_and_is_asked_again_only_what_it_must(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "judged", symlinks=True)
+    judge = {"url": "gold", "posts": 6, "answers": 2}
+    done = snakemake(folder, *overlay(tmp_path, {"judge": judge}))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / RESULTS / "figures/judge.svg").exists()
+    assert "judge, pretrain above single" in (folder / RESULTS / "claims.csv").read_text()
+
+    def rerun(**change):
+        return scheduled(folder, *overlay(tmp_path, {"judge": judge | change}))
+
+    after_answers = {"judge_tables", "draw_judge", "claims", "overview", *FIGURES_OF_EVIDENCE}
+    after_answers |= {"manifest"}
+    assert rerun(concurrency=2, timeout=9, attempts=2) == {"manifest"}
+    assert rerun(answers=3) == {"ask_judge", *after_answers}
+    assert rerun(posts=5) == {"judge_comparisons", "ask_judge", *after_answers}
 
 
 def test_a_damaged_artifact_is_named_and_nothing_is_lost(finished, tmp_path):

@@ -11,7 +11,8 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 SMOKE = ["--configfile", "experiments/smoke.yaml"]
-PARTS = ["Snakefile", "config.yaml", "envs", "experiments", "reports", "rules", "scripts"]
+PARTS = ["Snakefile", "config.yaml", "envs", "experiments", "prompts", "reports", "rules"]
+PARTS += ["scripts"]
 
 
 def copy_repository(target: Path, *more: str) -> Path:

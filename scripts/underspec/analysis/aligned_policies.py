@@ -18,6 +18,7 @@ from underspec.analysis.statistics import spread_within_posts
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import (
     ALIGNED_SAMPLES,
+    OF_BEST_OF_N,
     SAMPLES,
     Schema,
     aligned_scores,
@@ -62,7 +63,7 @@ def read_sft_policy(
     `results.Results`. Raises ArtifactError, naming the file, if the diagnostics are damaged or
     about other samples."""
     measured = read_diagnostics(path, samples)
-    del measured["similarity"]
+    measured = {name: each for name, each in measured.items() if name not in OF_BEST_OF_N}
     texts = samples.matrix(read_table(samples.path, SAMPLES)["text"])
     return Judged(
         texts=texts,
@@ -163,17 +164,19 @@ def values(
     their own units.
     """
     own = [own_reward(ranker, of_scale, each, sft_policy) for each in (judged, sft_policy)]
-    found = {"kl": judged.kl, "proxy": _gain(*own)}
+    found = {"kl": judged.kl, "proxy": in_sft_units(*own)}
     for name, judge in (("", "reward"), ("gold_", "gold")):
         if judge in judged.metrics:
             mine, theirs = judged.metrics[judge], sft_policy.metrics[judge]
-            found |= {judge: _gain(mine, theirs), f"raw_{judge}": mine}
+            found |= {judge: in_sft_units(mine, theirs), f"raw_{judge}": mine}
             found[f"{name}win_rate"] = win_rate(mine, theirs)
     means = {name: each.mean(axis=1, dtype=np.float64) for name, each in found.items()}
     return means | {"hacked": means["proxy"] - means["reward"]}
 
 
-def _gain(rewards: np.ndarray, of_sft_policy: np.ndarray) -> np.ndarray:
+def in_sft_units(rewards: np.ndarray, of_sft_policy: np.ndarray) -> np.ndarray:
+    """Rewards (posts, samples) above the mean of the SFT policy's samples of the post, in standard
+    deviations of these within a post."""
     mean = of_sft_policy.mean(axis=1, keepdims=True, dtype=np.float64)
     return (rewards - mean) / (spread_within_posts(of_sft_policy) or 1.0)
 

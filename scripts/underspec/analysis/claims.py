@@ -23,8 +23,9 @@ from underspec.analysis.intervals import (
 from underspec.analysis.published import at_paper_scale, kind_name
 from underspec.analysis.quantities import (
     DRAWS,
+    OF_JUDGE,
+    OF_MC_DROPOUT,
     OF_RLHF,
-    UNITS_OF_RLHF,
     Quantity,
     shrinks_with_seeds,
 )
@@ -62,6 +63,12 @@ def _known(world: str) -> str:
 
 
 Side = float | str | Term | Range
+# What an experiment need not have, by how the names of its quantities begin: its units, and what is
+# missing where a kind is.
+PARTS = {
+    OF_RLHF: ("aligned ranker", "policy aligned to rankers of the kind"),
+    OF_JUDGE: ("judged ranker", "verdict of a judge on"),
+}
 
 
 class Claim(Section):
@@ -72,7 +79,7 @@ class Claim(Section):
     place: str
     published: str | dict[str, str | list[float]] = ""
     ours: bool = False
-    reward: Literal["preference", "pointwise"] | None = None
+    reward: Literal["preference", "pointwise", "rating"] | None = None
     chosen_by_recipe: list[Annotated[str, AfterValidator(_known)]] = []
     note: str = ""
     scales: list[str] = [""]
@@ -129,20 +136,27 @@ class Found:
         return np.broadcast_to(values[:, :1], values.shape)
 
     def about(self, claim: Claim, scale: str) -> "Found":
-        """The same for a claim about RLHF, which has pretraining seeds, or other units (see
-        `frontier.units`), of its own. What names no kind is of single reward models. Raises
-        Untested if there is no RLHF at this scale."""
-        names = [name for name in quantity_names(claim) if name.startswith(OF_RLHF)]
-        if not names:
+        """The same for a claim about RLHF or a prompted judge, which have pretraining seeds, or
+        other units (see `frontier.units`), of their own. What names no kind is of single reward
+        models. Raises Untested if this scale has no RLHF, no judge, or no MC dropout of every
+        pretraining seed."""
+        names = quantity_names(claim)
+        not_there = names - {name for name, _ in self.evidence.get(scale, {})}
+        if any(OF_MC_DROPOUT in name for name in not_there):
+            raise Untested(f"no MC dropout at {scale}")
+        part = next((each for each in PARTS for name in names if name.startswith(each)), None)
+        if part is None:
             return self
-        if not any(name.startswith(OF_RLHF) for name, _ in self.evidence.get(scale, {})):
-            raise Untested(f"no RLHF at {scale}")
-        kinds = sorted({name.partition(" of ")[2] or "single" for name in names})
+        if not any(name.startswith(part) for name, _ in self.evidence.get(scale, {})):
+            raise Untested(f"no {part.strip()} at {scale}")
+        unit, lacking = PARTS[part]
+        of_part = [name for name in names if name.startswith(part)]
+        kinds = sorted({name.partition(" of ")[2] or "single" for name in of_part})
         for kind in kinds:
-            if (UNITS_OF_RLHF + kind, 0) not in self.evidence[scale]:
-                raise Missing(f"no policy aligned to rankers of the kind {kind}")
-        numbers = [self.quantity(UNITS_OF_RLHF + kind, None, scale)[0, 0] for kind in kinds]
-        return replace(self, pretraining_seeds=int(fewest(numbers)), unit="aligned ranker")
+            if (f"{part}units of {kind}", 0) not in self.evidence[scale]:
+                raise Missing(f"no {lacking} {kind}")
+        numbers = [self.quantity(f"{part}units of {kind}", None, scale)[0, 0] for kind in kinds]
+        return replace(self, pretraining_seeds=int(fewest(numbers)), unit=unit)
 
     def _n(self, n: int | str | None) -> int:
         above_one = [each for each in self.ns if each > 1] or self.ns

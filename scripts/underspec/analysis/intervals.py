@@ -155,6 +155,24 @@ def over_posts_and_seeds(
     return _around(float(both[0]), reach)
 
 
+def with_intervals(
+    values: np.ndarray, pretraining_seeds: int, size: float = 0.0
+) -> dict[str, float]:
+    """Columns of a table: `value` with its 95% interval over posts and seeds (low, high) and over
+    posts alone (posts_low, posts_high).
+
+    values: (draws, resamples), the data first: posts, posts and seeds, seeds drawn; size: that of
+    the numbers that they are differences of.
+    """
+    both = over_posts_and_seeds(*values, pretraining_seeds, size)
+    posts = over_posts(values[0], size)
+    return {
+        "value": both.estimate,
+        **{"low": both.low, "high": both.high},
+        **{"posts_low": posts.low, "posts_high": posts.high},
+    }
+
+
 def independent_sets(of_sets: Sequence[np.ndarray]) -> float:
     """The number of sets of seeds of which a statistic's variance is made up, as degrees of freedom
     count them (Welch): all if each causes as much, one if a single one causes all.

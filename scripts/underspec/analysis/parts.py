@@ -1,7 +1,7 @@
 """What tables and figures need beside the rewards, and why one is absent.
 
-An experiment that was trained here has all of it but gold, which only some worlds have. A matrix
-from elsewhere has what its makers gave, and any grid.
+An experiment that was trained here has all of it but gold and styles, which only some worlds have.
+A matrix from elsewhere has what its makers gave, and any grid.
 """
 
 from collections import Counter
@@ -15,14 +15,19 @@ NEEDED = {
     "gold": "there is no gold reward",
     "texts": "there are no texts",
     "accuracy": "the accuracy of the reward models is not given",
+    "metrics": "what training the reward models reported is not given",
+    "styles": "there are no texts in several styles",
     "replicates": "it needs two pretraining seeds, one of them with two finetuning seeds",
     "ensembles": "no two reward models have a seed in common",
 }
 NEEDS = {
     "accuracy": ["accuracy"],
+    "reliability": ["metrics"],
+    "people": ["metrics"],
     "figure4": ["evaluator"],
     "table1": ["evaluator"],
     "gold": ["gold"],
+    "judge": ["texts"],
     "exact": ["evaluator"],
     "shift": ["texts"],
     "components": ["replicates"],
@@ -32,7 +37,11 @@ NEEDS = {
     "hedging": ["evaluator"],
     "rankers": ["evaluator"],
     "ensemble_size": ["evaluator", "ensembles"],
+    "shared_error": ["gold"],
+    "style_accuracy": ["styles"],
+    "feature_coefficients": ["texts"],
     "bias": ["evaluator", "gold", "texts"],
+    "rlhf_shared_error": ["gold"],
 }
 
 

@@ -14,18 +14,22 @@ import pandas as pd
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.ensembles import AGGREGATORS, mean_products, standardise, unit_of_mean
-from underspec.analysis.length_bias import length_coefficient, sums_of_products
+from underspec.analysis.length_bias import length_coefficient
 from underspec.analysis.newer_rankers import Newer
 from underspec.analysis.published import kind_name
 from underspec.analysis.rerank import best_of_n
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import JUDGES, PAIRS, over_rankers, pick, value_of_choices
+from underspec.analysis.within_posts import sums_of_products
 from underspec.grid import Ranker
 
 Quantity = tuple[str, int]
 DRAWS = ("posts", "posts and seeds", "seeds")
 OF_RLHF = "RLHF "  # how the names of its quantities begin (see `rlhf`)
 UNITS_OF_RLHF = OF_RLHF + "units of "  # and a kind of ranker (see `frontier.units`)
+OF_JUDGE = "judge "  # the same, of a prompted judge (see `judging.tables`)
+UNITS_OF_JUDGE = OF_JUDGE + "units of "  # and two kinds
+OF_MC_DROPOUT = " of mc_dropout"  # in the names of its quantities, before the number of members
 EXTREMES = ("highest accuracy", "accuracy range")
 POSTS_AT_ONCE = 256  # of an ensemble's rewards: so many stay in the processor's cache
 
@@ -64,6 +68,7 @@ def _evidence(
     share = over_rankers(shares_of_variance(results, weights)[:, None], weights.models)
     pairs = [f"agreement, {pair}" for pair in PAIRS]
     found = _accuracy(results, evaluator_accuracy, weights)
+    found |= _agreement_with_people(results, weights)
     found |= by_judge("reward", results.rewards)
     found |= _by_n(["correlation ratio"], np.sqrt(np.maximum(share, 0)), results.ns)
     found |= by_judge("gain", centred.astype(np.float32))
@@ -93,6 +98,36 @@ def evaluator_length_coefficient(
     return {("length coefficient of the evaluator", 0): values}
 
 
+def of_cheaper_ensembles(
+    cheaper: ScaleResults,
+    of_grid: ScaleResults,
+    metrics: Mapping[str, np.ndarray],
+    weights: Resamples,
+) -> dict[Quantity, np.ndarray]:
+    """The value, by each metric, of what cheaper ensembles choose at the largest n, a mean over
+    those of a kind. They are drawn with their pretraining seed, so that a kind is left out unless
+    every pretraining seed has it.
+    """
+    seeds = list(dict.fromkeys(model.pretrain_seed for model in of_grid.models))
+    drawn_seeds = weights.with_seeds_alone()
+    n, values, found = cheaper.ns[-1], np.stack(list(metrics.values())), {}
+    for kind, rankers in cheaper.kinds.items():
+        by_seed = {ranker.members[0].pretrain_seed: ranker for ranker in rankers}
+        if by_seed.keys() != set(seeds):
+            continue
+        drawn = (
+            (
+                pick(values, cheaper.choices[by_seed[seed].name][-1:]).astype(np.float32),
+                _counts((drawn_seeds.drawn_seeds == i).sum(axis=1)),
+            )
+            for i, seed in enumerate(seeds)
+        )
+        by_metric = value_of_choices(drawn, drawn_seeds)[:, :, 0]
+        for metric, each in zip(metrics, by_metric, strict=True):
+            found[f"{metric} of {kind_name(*kind)}", n] = by_draw(each, weights)
+    return found
+
+
 def shrinks_with_seeds(name: str, grid: str | list) -> bool:
     """Whether the seeds' part of a quantity's variance falls as 1 / number of pretraining seeds.
 
@@ -101,7 +136,7 @@ def shrinks_with_seeds(name: str, grid: str | list) -> bool:
     ensemble, and what compares them with others of their own pretraining seed; nor that of aligned
     policies, some of which keep their pretraining seeds (see `frontier.draws`).
     """
-    if name.startswith(OF_RLHF):
+    if name.startswith((OF_RLHF, OF_JUDGE)):
         return False
     of_some = " by " in name or "same pretraining seed" in name or " of finetune " in name
     return name not in EXTREMES and (grid == "full" or not of_some)
@@ -167,6 +202,35 @@ def _accuracy(
     return found
 
 
+def _agreement_with_people(results: ScaleResults, weights: Resamples) -> dict[Quantity, np.ndarray]:
+    """Of rewards from ratings: the correlation with people, as a share of that of people with
+    people, and how far it spreads over reward models: the standard deviation. Means over the
+    domains that were learned from, and over the others. The held-out texts are as they are.
+    """
+    if not all("domains" in training for training in results.training):
+        return {}
+    found, models = {}, weights.models
+    for name, learned in (("where learned", True), ("elsewhere", False)):
+        shares = np.array(
+            [
+                [
+                    each["correlation"] / each["people"]
+                    for each in training["domains"].values()
+                    if each["learned"] == learned and each["people"] > 0
+                ]
+                for training in results.training
+            ]
+        )
+        if not shares.size:
+            continue
+        weighted = np.tensordot(shares.T, models / models.sum(axis=0), axes=1)
+        squares = np.tensordot(shares.T**2, models / models.sum(axis=0), axes=1)
+        spread = np.sqrt(np.maximum(squares - weighted**2, 0))
+        found["agreement with people " + name, 0] = weighted.mean(axis=0)
+        found["spread of agreement " + name, 0] = spread.mean(axis=0)
+    return found
+
+
 def _values(
     results: ScaleResults,
     metrics: Mapping[str, np.ndarray],
@@ -203,7 +267,7 @@ def _values(
         if of_kind:
             drawn = (
                 (chosen(members, aggregators), count)
-                for members, count in _ensembles(results, of_kind, weights)
+                for members, count in ensembles(results, of_kind, weights)
             )
             ways[ensemble] = [(name, "best_of_n") for name in aggregators] + newer.ways(2)
             found[ensemble] = value_of_choices(drawn, weights)
@@ -215,7 +279,7 @@ def _values(
     }
 
 
-def _ensembles(
+def ensembles(
     results: ScaleResults, rankers: list[Ranker], weights: Resamples
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every ensemble of the reward models that some resample drew, reassembled from these.
@@ -228,9 +292,13 @@ def _ensembles(
     order = np.argsort(which, kind="stable")
     ends = np.cumsum(np.bincount(which))
     for members, held_in in zip(different, np.split(rows[order], ends[:-1]), strict=True):
-        held = np.bincount(held_in, minlength=len(weights.posts))
-        as_it_is = np.full_like(held, held[0])  # the first resample is the data
-        yield members, np.stack([as_it_is, held])
+        yield members, _counts(np.bincount(held_in, minlength=len(weights.posts)))
+
+
+def _counts(held: np.ndarray) -> np.ndarray:
+    """How often each resample holds a ranker, (2, resamples): with the reward models as they are,
+    and as drawn, which is `held`. The first resample is the data."""
+    return np.stack([np.full_like(held, held[0]), held])
 
 
 def _redrawn(

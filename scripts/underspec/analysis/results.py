@@ -14,7 +14,7 @@ from underspec.analysis.rerank import from_table, rerank
 from underspec.analysis.reward_matrix import Layout, read_metrics, read_rewards, read_samples
 from underspec.analysis.statistics import win_probability
 from underspec.artifacts import RERANK, read_table
-from underspec.cheaper_ensembles import Multihead, Warm
+from underspec.cheaper_ensembles import CheaperEnsemble
 from underspec.cheaper_ensembles import rankers as cheaper_rankers
 from underspec.grid import Ranker, RewardModel
 
@@ -122,7 +122,7 @@ def read_cheaper(
     scores: Path,
     of_grid: ScaleResults,
     layout: Layout,
-    ensembles: list[Warm | Multihead],
+    ensembles: list[CheaperEnsemble],
     aggregators: list[str],
 ) -> ScaleResults:
     """Cheaper ensembles of one scale, apart from the grid's reward models, which they do not judge.

@@ -107,14 +107,16 @@ def read_rewards(paths: list[Path], samples: Layout | None = None) -> tuple[Layo
 
 class Metrics(BaseModel):
     """What training a reward model reported, among other things; a pointwise one has judgements in
-    place of pairs.
+    place of pairs, one of ratings has ratings.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
     scale: str
     parameters: Annotated[int, Field(gt=0)]
     accuracy: Share
-    pairs: Annotated[int, Field(gt=0, validation_alias=AliasChoices("pairs", "judgements"))]
+    pairs: Annotated[
+        int, Field(gt=0, validation_alias=AliasChoices("pairs", "judgements", "ratings"))
+    ]
 
 
 class Bin(BaseModel):
@@ -131,6 +133,22 @@ class PointwiseMetrics(Metrics):
 
     ece: Share
     bins: Annotated[list[Bin], Field(min_length=1)]
+
+
+class Domain(BaseModel):
+    """How well a reward model agrees with people in one domain, and people with people."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    texts: Annotated[int, Field(gt=0)]
+    correlation: Annotated[float, Field(ge=-1, le=1)]
+    people: Share
+    learned: bool
+
+
+class RatingMetrics(Metrics):
+    """What training a reward model of ratings reported."""
+
+    domains: Annotated[dict[str, Domain], Field(min_length=1)]
 
 
 class MetricsFromElsewhere(BaseModel):
@@ -153,8 +171,9 @@ class Provenance(BaseModel):
 
 
 def read_metrics(path: Path, scale: str | None = None) -> dict:
-    """What training a reward model reported, with the keys of Metrics or PointwiseMetrics, or what
-    others say of it, with those of MetricsFromElsewhere.
+    """What training a reward model reported, with the keys of Metrics, and those of
+    PointwiseMetrics or RatingMetrics where it learned from judgements; or what others say of it,
+    with those of MetricsFromElsewhere.
 
     Raises ArtifactError, naming the file, if it is missing, is no JSON object, lacks a key or has
     one that cannot be, or is of another scale than `scale`.
@@ -174,7 +193,9 @@ def metrics_of(found: dict) -> type[BaseModel]:
     """The keys that metrics have to have."""
     if found.get("from_elsewhere"):
         return MetricsFromElsewhere
-    return PointwiseMetrics if "judgements" in found else Metrics
+    if "judgements" in found:
+        return PointwiseMetrics
+    return RatingMetrics if "ratings" in found else Metrics
 
 
 def read_json(path: Path, wanted: type[BaseModel]) -> dict:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from underspec.analysis import aligned_policies, rank_correlation
+from underspec.analysis import aligned_policies, rank_correlation, shared_error
 from underspec.analysis.aligned_policies import AlignedTables, Judged, read_aligned, read_sft_policy
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.frontier import (
@@ -22,7 +22,7 @@ from underspec.analysis.quantities import UNITS_OF_RLHF, Quantity
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import PAIRS
 from underspec.errors import ArtifactError
-from underspec.grid import alignments
+from underspec.grid import Ranker, alignments
 
 COMPARED = ("proxy", "reward", "gold", "win_rate")  # at equal KL
 TURNING = ("reward", "gold")
@@ -35,7 +35,9 @@ class Rlhf:
 
     looks: (paths, coefficients, posts) by name, and of the SFT policy (posts,), see
     `aligned_policies.looks`; correlations: (paths, 1 + coefficients, OVER, PAIRS, MEMBERS, DRAWS,
-    resamples), the SFT policy first; NaN where there is no such pair.
+    resamples), the SFT policy first; NaN where there is no such pair; errors: (paths, 1 +
+    coefficients, MEASURES, JUDGES, posts), the SFT policy first, see `shared_error.of_aligned`; NaN
+    for ensembles, and where there is no such judge; None without gold.
     """
 
     of_scale: ScaleResults
@@ -43,6 +45,7 @@ class Rlhf:
     looks: dict[str, np.ndarray]
     looks_of_sft_policy: dict[str, np.ndarray]
     correlations: np.ndarray
+    errors: np.ndarray | None
     drawn: Draws
 
     @property
@@ -77,7 +80,7 @@ def read(
     pairs = rank_correlation.weighted_pairs(of_scale.models, drawn.models)
     sft_policy = read_sft_policy(diagnostics, of_scale, every.layout, every.metrics)
     samples, before = 0, np.empty(0)
-    values, looks, correlations = [], [], []
+    values, looks, correlations, errors = [], [], [], []
     for ranker, seed in paths:
         of_path = []
         for alignment in alignments({of_scale.scale: [ranker.name]}, falling, [seed]):
@@ -98,6 +101,9 @@ def read(
         looks.append([aligned_policies.looks(each, samples) for each in of_path])
         after = [_correlations(each, samples, weights) for each in of_path]
         correlations.append([pairs.average(each, ranker.members) for each in (before, *after)])
+        if "gold" in sft_policy.metrics:
+            judged = (sft_policy, *of_path)
+            errors.append([_errors(ranker, of_scale, each, sft_policy) for each in judged])
     of_paths, their_seeds = map(list, zip(*paths, strict=True))
     return Rlhf(
         of_scale,
@@ -105,8 +111,19 @@ def read(
         _by_name(looks),
         aligned_policies.looks(sft_policy, samples),
         np.array(correlations),
+        np.array(errors) if errors else None,
         drawn,
     )
+
+
+def _errors(
+    ranker: Ranker, of_scale: ScaleResults, judged: Judged, sft_policy: Judged
+) -> np.ndarray:
+    """(MEASURES, JUDGES, posts), NaN for an ensemble."""
+    models = of_scale.models
+    index = models.index(ranker.members[0])
+    found = shared_error.of_aligned(judged, sft_policy, index, models)
+    return found if ranker.aggregator is None else np.full_like(found, np.nan)
 
 
 def _correlations(judged: Judged, samples: int, weights: Resamples) -> np.ndarray:

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from underspec.analysis import overoptimisation
+from underspec.analysis import overoptimisation, shared_error
 from underspec.analysis.frontier import SHARES, Kind, at_equal_kl, courses
 from underspec.analysis.intervals import (
     NORMAL_95,
     mean_and_error,
-    over_posts,
-    over_posts_and_seeds,
+    with_intervals,
 )
 from underspec.analysis.published import kind_name
 from underspec.analysis.rank_correlation import OVER
@@ -41,18 +40,14 @@ def tables(rlhf: Rlhf, metrics: Mapping[str, np.ndarray]) -> dict[str, pd.DataFr
         "shift": _shift(rlhf),
         "table1": _table1(rlhf),
     }
+    if rlhf.errors is not None:
+        made["shared_error"] = _shared_error(rlhf, rlhf.errors)
     return {name: of_scale(pd.DataFrame(rows), rlhf.of_scale, []) for name, rows in made.items()}
 
 
 def _interval(rlhf: Rlhf, values: np.ndarray, *kinds: Kind) -> dict[str, float]:
     """From resamples (DRAWS, resamples) of what compares these kinds."""
-    both = over_posts_and_seeds(*values, rlhf.frontier.units(*kinds))
-    posts = over_posts(values[0])
-    return {
-        "value": both.estimate,
-        **{"low": both.low, "high": both.high},
-        **{"posts_low": posts.low, "posts_high": posts.high},
-    }
+    return with_intervals(values, rlhf.frontier.units(*kinds))
 
 
 def _of_kind(kind: Kind) -> dict[str, str]:
@@ -188,6 +183,31 @@ def _shift(rlhf: Rlhf) -> Iterator[dict]:
             means = rlhf.drawn.over_posts(values[paths, point])
             mean = rlhf.drawn.over_paths(means, paths)
             yield about | {"diagnostic": name} | _interval(rlhf, mean, kind)
+
+
+def _shared_error(rlhf: Rlhf, errors: np.ndarray) -> Iterator[dict]:
+    """The error of single reward models on texts of policies aligned to them (see `shared_error`),
+    a mean over the paths that have every judge that any has. Columns kl_coefficient (empty: the SFT
+    policy), kl, measure, part, value and share of the whole."""
+    kind = ("single", "single")
+    paths = rlhf.frontier.kinds.get(kind, [])
+    has = np.isfinite(errors[paths, 0, 0, :, 0])
+    paths = [path for path, own in zip(paths, has, strict=True) if own[has.any(axis=0)].all()]
+    if not paths:
+        return
+    kl = rlhf.frontier.values["kl"][paths].mean(axis=(0, 2))
+    coefficients = zip([math.nan, *rlhf.frontier.coefficients], [0.0, *kl], strict=True)
+    for point, (coefficient, at) in enumerate(coefficients):
+        means = rlhf.drawn.over_posts(errors[paths, point])
+        every_measure = rlhf.drawn.over_paths(means, paths)
+        for measure, by_judge in zip(shared_error.MEASURES, every_measure, strict=True):
+            about = {"kl_coefficient": coefficient, "kl": at, "measure": measure}
+            of_parts = shared_error.parts(by_judge)
+            whole = of_parts[shared_error.WHOLE][0, 0]
+            for part, values in of_parts.items():
+                if np.isfinite(value := values[0, 0]):
+                    share = shared_error.share(value, whole)
+                    yield about | {"part": part} | _interval(rlhf, values, kind) | {"share": share}
 
 
 def _table1(rlhf: Rlhf) -> Iterator[dict]:

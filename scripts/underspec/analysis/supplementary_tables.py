@@ -11,7 +11,7 @@ from underspec.analysis.bootstrap import resampled_posts
 from underspec.analysis.disagreement import agreement, rewards_by_judge, shares_of_variance
 from underspec.analysis.exact_best_of_n import best_of_n_in, chances, expected, orders
 from underspec.analysis.intervals import mean_and_error, over_posts_and_seeds
-from underspec.analysis.length_bias import length_coefficient, sums_of_products
+from underspec.analysis.length_bias import length_coefficient
 from underspec.analysis.published import kind_name
 from underspec.analysis.quantities import Quantity
 from underspec.analysis.rerank import best_of_n
@@ -25,6 +25,7 @@ from underspec.analysis.statistics import (
     variance_components,
 )
 from underspec.analysis.tables import by_kind, of_scale, tidy
+from underspec.analysis.within_posts import sums_of_products
 
 ORDERS = 16  # random orders of the samples, where there is no closed form
 

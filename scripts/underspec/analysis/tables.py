@@ -25,13 +25,14 @@ from underspec.analysis.statistics import (
     value_of_choices,
 )
 
-TRAINING = ("parameters", "accuracy", "pairs", "judgements")  # of what trainings report
+# Of what trainings report.
+TRAINING = ("parameters", "accuracy", "pairs", "judgements", "ratings")
 RESAMPLES = 1000  # of the posts, for Figure 3
 
 
 def accuracy(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
     """Held-out accuracy of every reward model and the evaluator (section 2.2), and the number of
-    pairs, or of judgements.
+    pairs, of judgements or of ratings.
 
     of_evaluator: what its training reported; empty if there is none.
     """
@@ -52,6 +53,23 @@ def reliability(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFra
         for i, each in enumerate(reported["bins"])
     ]
     return pd.DataFrame(rows).astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
+
+
+def people(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
+    """How well every reward model of ratings and the evaluator agree with people in each domain:
+    the correlation with its 95 % interval over texts (Fisher's), and that of people with people.
+    """
+    rows = [
+        identity | {"parameters": reported["parameters"], "domain": domain} | each
+        for identity, reported in _trainings(scales, of_evaluator)
+        for domain, each in reported["domains"].items()
+    ]
+    table = pd.DataFrame(rows)
+    # A correlation of 1, as of two texts, has no interval.
+    angle = np.arctanh(table["correlation"].clip(-1 + 1e-9, 1 - 1e-9))
+    margin = NORMAL_95 / np.sqrt(np.maximum(table["texts"] - 3, 1))
+    table = table.assign(low=np.tanh(angle - margin), high=np.tanh(angle + margin))
+    return table.astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
 
 
 def figure1(results: ScaleResults) -> pd.DataFrame:

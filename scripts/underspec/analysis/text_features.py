@@ -1,6 +1,7 @@
 """What is measured of the texts of samples: how what best-of-n chooses differs from what the policy
-writes (shift), and how similar a sample is to the others of its post."""
+writes (shift), how similar a sample is to the others of its post, and what rewards may count."""
 
+import re
 import string
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from underspec.analysis.reward_matrix import Layout
 from underspec.artifacts import DIAGNOSTICS, read_table
 
 KEYS = ("post_id", "sample_index")
+LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 
 
 def diagnose(posts: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
@@ -20,7 +22,9 @@ def diagnose(posts: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     posts: columns post_id and post; samples: post_id, sample_index and text. words: what
     whitespace separates; common_subsequence: words of the longest common subsequence with the post,
     in order but not side by side; copied: the share of the sample's words that occur in the post;
-    similarity: see `similarity`. All but the first compare words in lower case without punctuation.
+    similarity: see `similarity`; copied_words: the number of copied words; list_items: lines that
+    begin with a bullet or a number; numerals: words with a digit. Words are compared in lower case
+    without punctuation.
     """
     post_words = {row.post_id: _plain(row.post) for row in posts.itertuples()}
     pairs = pd.MultiIndex.from_frame(samples[["post_id", "text"]].astype("str"))
@@ -40,7 +44,16 @@ def diagnose(posts: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
         common_subsequence=found[code, 1],
         copied=found[code, 2],
         similarity=alike,
+        copied_words=found[code, 3],
+        list_items=found[code, 4],
+        numerals=found[code, 5],
     )
+
+
+def lists(texts: pd.Series) -> np.ndarray:
+    """Which texts are lists, 1.0 or 0.0: they have two items or more, so that a sentence that
+    begins with a number is none (ours)."""
+    return np.array([float(len(LIST_ITEM.findall(text)) >= 2) for text in texts])
 
 
 def similarity(texts: list[list[str]]) -> np.ndarray:
@@ -77,10 +90,13 @@ def read_diagnostics(path: Path, samples: Layout) -> dict[str, np.ndarray]:
     return {name: samples.matrix(table[name]) for name in table.columns if name not in KEYS}
 
 
-def _of_sample(post: list[str], text: str, sample: list[str]) -> tuple[float, float, float]:
-    known = set(post)
-    copied = sum(word in known for word in sample) / max(len(sample), 1)
-    return len(text.split()), LCSseq.similarity(post, sample), copied
+def _of_sample(post: list[str], text: str, sample: list[str]) -> tuple[float, ...]:
+    known, words = set(post), text.split()
+    copied = sum(word in known for word in sample)
+    numerals = sum(any(map(str.isdigit, word)) for word in words)
+    share = copied / max(len(sample), 1)
+    common = LCSseq.similarity(post, sample)
+    return len(words), common, share, copied, len(LIST_ITEM.findall(text)), numerals
 
 
 def _plain(text: str) -> list[str]:

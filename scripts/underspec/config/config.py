@@ -1,6 +1,7 @@
 """Reads the config from its layers and validates it, including contradictions between keys."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from underspec.config.sections import Config, Need, Recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
-from underspec.data import judgements
+from underspec.data import gold_raters, judgements
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
 from underspec.grid import rankers, reward_models
@@ -16,11 +17,12 @@ from underspec.provenance.bundle import bundled_config
 from underspec.schema import Text, checked, one_line, or_null
 from underspec.yaml_map import read_map
 
-# Keys about this machine, which a bundle does not set. protect_pretrains: protect_pretrained as it
-# was called before.
-NOT_BUNDLED = ("compute", "estimate", "protect_pretrained", "protect_pretrains")
+# Keys about this machine, or a judge's server, which a bundle does not set. protect_pretrains:
+# protect_pretrained as it was called before.
+NOT_BUNDLED = ("compute", "estimate", "judge", "protect_pretrained", "protect_pretrains")
 # Stages that may use GPUs.
 STAGES = ("pretrain", "policy", "sample", "reward_model", "score", "rlhf")
+GOLD_JUDGE = "gold"  # in place of the URL of a judge's server: the gold rater answers
 
 
 # What RLHF's training cannot do, whose policy also draws samples.
@@ -54,6 +56,8 @@ def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> di
         }
         if "rlhf" not in bundled:  # it is from before there was any
             config["rlhf"]["rankers"] = {}
+        if "styles" not in bundled:
+            config["styles"]["posts"] = 0
         config = merged(config, bundled | {"bundle": str(bundle)})
     return merged(config, above)
 
@@ -166,8 +170,10 @@ def validate(config: dict) -> dict:
         *(check(settings) for check in of_training if not settings.matrix),
         _unknown_cells(settings),
         _unknown_seeds(settings),
+        _no_dropout(config),
         _unknown_rankers(settings),
         _too_few_samples(settings),
+        _unfit_judge(settings),
         _unfit_layouts(config),
     ):
         if broken:
@@ -192,22 +198,36 @@ def _require(world: str, key: str, flag: str, part: str) -> None:
 
 
 def _unfit_labels(config: Config):
-    """What has no meaning where reward models learn from judgements of single statements."""
-    if config.reward != "pointwise":
+    """Labels that the world does not have, and what has no meaning where reward models learn from
+    judgements of single statements.
+    """
+    if config.reward == "preference":
+        labelled = world_class(config.world).has_preferences or gold_raters.exists(config.world)
+        yield (
+            "reward",
+            not labelled,
+            f"{config.world} has neither comparisons nor a gold rater to make them; set it to the "
+            "kind of the world's judgements (pointwise or rating)",
+        )
         return
-    able = ", ".join(judgements.worlds())
+    able = [world for world, reward in judgements.kinds().items() if reward == config.reward]
     yield (
         "reward",
-        config.world not in judgements.worlds(),
-        f"pointwise rewards learn from judgements, and {config.world} has none; worlds with "
-        f"judgements are {able}",
+        config.world not in able,
+        f"{config.reward} rewards learn from judgements, and {config.world} has none of that kind; "
+        f"worlds with such judgements are {', '.join(able)}",
     )
-    yield "centering", config.centering, "pointwise rewards are not centred; set it to 0"
+    yield "centering", config.centering, f"{config.reward} rewards are not centred; set it to 0"
+    yield (
+        "judgements.per_post",
+        config.reward == "rating" and config.judgements.per_post != 1,
+        "people rated each text once; set it to 1",
+    )
     for key in ("noise", "length_bias"):
         yield (
             f"labels.{key}",
             getattr(config.labels, key),
-            "no rater compares samples where rewards are pointwise; set it to 0",
+            f"no rater compares samples where rewards are {config.reward}; set it to 0",
         )
 
 
@@ -226,10 +246,28 @@ def _unknown_scales(config: Config):
 
 def _unknown_seeds(config: Config):
     allowed = config.pretrain_seeds
-    for kind, seeds in config.cheaper_ensembles:
+    cheaper = config.cheaper_ensembles
+    for kind, seeds in (
+        ("warm", cheaper.warm),
+        ("multihead", cheaper.multihead),
+        ("mc_dropout.pretrain_seeds", cheaper.mc_dropout.pretrain_seeds),
+    ):
         for seed in seeds:
             key = f"cheaper_ensembles.{kind}"
             yield key, seed not in allowed, f"{seed} is not in pretrain_seeds, {allowed}"
+
+
+def _no_dropout(config: dict):
+    """MC dropout of reward models that are trained without."""
+    asked = config["cheaper_ensembles"]["mc_dropout"]["pretrain_seeds"]
+    for scale in config["scales"] if asked else []:
+        keys = ("models", scale, "reward_model")
+        yield (
+            f"{'.'.join(keys)}.dropout",
+            not recipe(config, *keys)["dropout"],
+            "is 0 (recipe.dropout if not set here), and cheaper_ensembles.mc_dropout needs reward "
+            "models that are trained with dropout; set it above 0 (the paper's policy: 0.1)",
+        )
 
 
 def _unknown_rankers(config: Config):
@@ -298,6 +336,32 @@ def _too_few_samples(config: Config):
         "best_of_n",
         most > drawn,
         f"{most} is more than the samples drawn (sampling.samples.best_of_n: {drawn})",
+    )
+
+
+def _unfit_judge(config: Config):
+    """The values are not shown: a key may be among them."""
+    judge, rater = config.judge, gold_raters.rater_of(config.world, config.reward)
+    if judge.url is None:
+        return
+    gold = judge.url == GOLD_JUDGE
+    yield (
+        "judge.url",
+        not gold and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", judge.url),
+        "must begin with http:// or https:// and have neither a password nor a query; or be gold",
+    )
+    yield (
+        "judge.url",
+        gold and not gold_raters.exists(rater),
+        f"there is no gold rater of {rater} to ask",
+    )
+    yield "judge.model", not gold and not judge.model, "missing; name a model of the server"
+    yield "judge.model", gold and judge.model, "the local judge has no model; set it to null"
+    yield "judge.seed", gold and judge.seed is None, "missing; the local judge needs one"
+    yield (
+        "judge.api_key_variable",
+        not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", judge.api_key_variable or "none"),
+        "is no name of an environment variable; put the key into one, and its name here",
     )
 
 

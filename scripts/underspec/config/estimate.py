@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles
 from underspec.config.config import aligned_rankers, recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
-from underspec.grid import rankers, reward_models
+from underspec.grid import alignments, rankers, reward_models
+from underspec.judging.comparisons import contests, judged_policies, judged_rankers
+from underspec.judging.questions import ORDERS
 from underspec.models.operations import corrupted, forward, parameters
 
 BYTES = 4  # per weight; all weights are saved in single precision
@@ -20,8 +22,9 @@ CHECKPOINT_BYTES = {"adamw": 3 * 12, "adafactor": 3 * 4}
 TOKEN_BYTES = 2
 TEXT_BYTES = 2.5  # bytes of text per byte of its tokens
 # What a row of a reward model's batch is called, and how many candidates of its post it has.
-ROWS = {"preference": ("pairs", 2), "pointwise": ("judgements", 1)}
+ROWS = {"preference": ("pairs", 2), "pointwise": ("judgements", 1), "rating": ("ratings", 1)}
 SCORE_BYTES = 12  # per reward in Parquet, at most
+CHARACTERS = 4  # of English per token, about
 SAMPLE_BYTES = 5  # per token of a sample in Parquet, at most
 
 
@@ -100,7 +103,8 @@ def stages(
     averages = [each for each in cheaper if isinstance(each, Warm)]
     trainings = models + sum(len(each.folders) for each in cheaper) - len(averages)
     finetuned = Counter({scale: trainings for scale in config["scales"]})
-    scored = Counter({scale: models + len(cheaper) for scale in config["scales"]})
+    passes = sum(each.passes for each in cheaper)
+    scored = Counter({scale: models + passes for scale in config["scales"]})
     for counts in (finetuned, scored):
         counts[config["evaluator"]["scale"]] += 1
     for scale, jobs in finetuned.items():
@@ -166,6 +170,31 @@ def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iter
         judged = f"{len(cells)} reward models and the evaluator x {drawn}"
         operations = posts * policies * each
         yield Stage("score aligned", scale, len(names), operations, "scoring", disk, 0, judged)
+
+
+@dataclass(frozen=True)
+class JudgeCost:
+    """What a prompted judge is asked: questions, tokens of all prompts and of all answers, at most,
+    because texts that are alike are not asked about, and few are as long as they may be."""
+
+    questions: int
+    prompt_tokens: int
+    answer_tokens: int
+
+
+def judge_cost(config: dict, posts: int, prompt: str) -> JudgeCost:
+    """posts: how many best_of_n has; prompt: the template."""
+    judge, lengths = config["judge"], config["lengths"]
+    cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
+    every = rankers(cells, config["aggregators"], config["ensemble_size"])
+    kinds = judged_rankers(every, judge["rankers"])
+    pairs = len(config["scales"]) * sum(len(pairs) for _, _, pairs in contests(kinds))
+    settings = config["rlhf"]["kl_coefficients"], config["rlhf"]["seeds"]
+    for scale, names in aligned_rankers(config).items():
+        pairs += len(judged_policies(alignments({scale: names}, *settings), every))
+    questions = pairs * min(posts, judge["posts"]) * len(ORDERS) * judge["answers"]
+    each = lengths["post"] + 2 * lengths["summary"] + len(prompt) // CHARACTERS
+    return JudgeCost(questions, questions * each, questions * judge["max_tokens"])
 
 
 def _training(

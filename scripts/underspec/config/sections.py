@@ -43,7 +43,7 @@ from underspec.schema import (
 Share = number(gt=0, le=1)
 Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
-RewardKind = Literal["preference", "pointwise"]
+RewardKind = Literal["preference", "pointwise", "rating"]
 RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
 
 
@@ -95,6 +95,7 @@ EnsembleSize = integer(ge=2, le=10**4)
 Strength = number(ge=1e-3, le=1e3)  # of a selection rule; nearer to 0 it is best-of-n
 BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), Distinct]
 Heads = integer(ge=1, le=10**4)
+Members = integer(ge=2, le=10**3)  # of MC dropout
 Centering = number(ge=0, le=1e3)
 LengthBias = number(ge=-1e3, le=1e3)
 KlCoefficient = number(gt=0, le=1e3)
@@ -188,6 +189,10 @@ class Labels(Section):
 class Judgements(Section):
     seed: Seed
     per_post: Count
+
+
+class Styles(Section):
+    posts: NotNegative
 
 
 class Pretraining(Section):
@@ -316,11 +321,19 @@ Aggregators = Annotated[
 ]
 
 
+class McDropout(Section):
+    """Pretraining seeds, and how many members an ensemble has: one ensemble for each number."""
+
+    pretrain_seeds: Annotated[list[Seed], Distinct]
+    members: Annotated[list[Members], Field(min_length=1), Distinct]
+
+
 class CheaperEnsembles(Section):
     """Pretraining seeds of each kind."""
 
     warm: Annotated[list[Seed], Distinct]
     multihead: Annotated[list[Seed], Distinct]
+    mc_dropout: McDropout
 
 
 def _without_dropout(recipe: Section) -> Section:
@@ -346,6 +359,37 @@ class Rlhf(Alignments):
     bounded: Flag
     recipe: Annotated[SomeRecipe, AfterValidator(_without_dropout)]
     evaluation_samples: Size
+
+
+class JudgeRequest(Section):
+    """What is sent to a prompted judge with each question."""
+
+    model: Text
+    temperature: number(ge=0, le=100)
+    max_tokens: Count
+    seed: or_null(Seed)
+
+
+class JudgeServer(Section):
+    """Where and how it is asked."""
+
+    url: Text
+    api_key_variable: or_null(Text)
+    concurrency: integer(ge=1, le=1024)
+    timeout: number(gt=0, le=86400)
+    attempts: integer(ge=1, le=100)
+    backoff: number(ge=0, le=3600)
+
+
+class Judge(JudgeServer, JudgeRequest):
+    """A prompted judge; none if `url` is null."""
+
+    url: or_null(Text)
+    model: or_null(Text)
+    prompt: Text
+    answers: integer(ge=1, le=1000)
+    posts: Count
+    rankers: Count
 
 
 # In pages and figures it stands unquoted.
@@ -377,6 +421,7 @@ class Config(Section):
     reward: RewardKind
     labels: Labels
     judgements: Judgements
+    styles: Styles
     tokenizer: Tokenizer
     lengths: Lengths
     scales: Scales
@@ -398,6 +443,7 @@ class Config(Section):
     newer_rankers: NewerRankers
     cheaper_ensembles: CheaperEnsembles
     rlhf: Rlhf
+    judge: Judge
     protect_pretrained: Flag
     resamples: Resamples
     checkpoint_seconds: Count

@@ -16,6 +16,18 @@ def whole(text: str) -> str:
     return SURROGATE.sub("\ufffd", text)
 
 
+def flow(text: str | None) -> str:
+    """`text` on one line, with single spaces between words; "" for None."""
+    return " ".join((text or "").split())
+
+
+def lines(text: str | None) -> str:
+    """`text` with its line breaks, as tokenizers keep them: every line as `flow` has it, and at
+    most one empty line in a row; "" for None."""
+    flowing = "\n".join(flow(line) for line in (text or "").splitlines())
+    return re.sub("\n{3,}", "\n\n", flowing).strip()
+
+
 def visible(text: str) -> bool:
     """Whether `text` has a visible character."""
     return any(map(_visible, text))

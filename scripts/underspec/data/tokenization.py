@@ -1,6 +1,7 @@
 """Tokenizers (trained on the pretraining text, or T5's) and texts as arrays of token ids."""
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,17 +16,23 @@ from underspec.errors import ArtifactError, ConfigError
 log = logging.getLogger(__name__)
 
 UNUSED = "<unused_"
+LINE_BREAK = "\n"
+AROUND_BREAK = re.compile(r" *\n *")  # pieces begin with a space, also those that begin a line
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 SPELLED = "<(?=(?:pad|/s|unk|extra_id_[0-9]+|unused_[0-9]+)>)"  # the < of a special token's name
 
 
-def train_tokenizer(lines: Iterable[str], kind: str, vocabulary: int) -> tokenizers.Tokenizer:
+def train_tokenizer(
+    lines: Iterable[str], kind: str, vocabulary: int, line_breaks: bool = False
+) -> tokenizers.Tokenizer:
     """A tokenizer of at most `vocabulary` tokens, including special tokens and T5's 100 sentinels.
 
     `word`: one token per space-separated word (for generated worlds); `unigram`: SentencePiece's
     model, as in T5. Special ids are T5's: pad 0, eos 1, unk 2, and <extra_id_0> is the last id.
+    With `line_breaks`, the id before the sentinels is that of a line break, which is otherwise read
+    as a space.
     """
-    learned = vocabulary - SENTINELS
+    learned = vocabulary - SENTINELS - line_breaks
     if kind == "word":
         tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -43,17 +50,22 @@ def train_tokenizer(lines: Iterable[str], kind: str, vocabulary: int) -> tokeniz
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", EOS)]
     )
+    if line_breaks:
+        _add_line_break(tokenizer)
     tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in reversed(range(SENTINELS))])
     return tokenizer
 
 
-def import_t5(file: Path, vocabulary: int) -> tokenizers.Tokenizer:
+def import_t5(file: Path, vocabulary: int, line_breaks: bool = False) -> tokenizers.Tokenizer:
     """The published T5 tokenizer in `file`, extended to exactly `vocabulary` tokens.
 
     T5's embeddings have more rows (32,128) than its tokenizer has tokens (32,100). Special tokens
     <unused_0>, <unused_1>, ... after the sentinels fill the gap, so that the tokenizer determines
-    the vocabulary size. Raises ArtifactError if the ids in `file` are not T5's; ConfigError if it
-    has more than `vocabulary` tokens.
+    the vocabulary size. With `line_breaks`, the first of these rows is that of a line break, which
+    T5 otherwise reads as a space; finetuning has to learn it.
+
+    Raises ArtifactError if the ids in `file` are not T5's; ConfigError if it has more than
+    `vocabulary` tokens.
     """
     tokenizer = read_tokenizer(file)
     tokenizer.no_truncation()  # `encode` truncates
@@ -66,18 +78,31 @@ def import_t5(file: Path, vocabulary: int) -> tokenizers.Tokenizer:
             raise ArtifactError(f"{file}: not T5's: the id of {token} is {found}, not {expected}")
     if tokenizer.encode("").ids != [EOS]:
         raise ArtifactError(f"{file}: not T5's: it does not end a text with </s>")
-    if size > vocabulary:
+    if size + line_breaks > vocabulary:
+        more = " and a line break" if line_breaks else ""
         raise ConfigError(
-            f"tokenizer.vocabulary: {vocabulary} is less than the {size} tokens of {file}"
+            f"tokenizer.vocabulary: {vocabulary} is less than the {size} tokens of {file}{more}"
         )
-    tokenizer.add_special_tokens([f"{UNUSED}{i}>" for i in range(vocabulary - size)])
+    if line_breaks:
+        _add_line_break(tokenizer)
+    unused = vocabulary - tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens([f"{UNUSED}{i}>" for i in range(unused)])
     return tokenizer
 
 
+def _add_line_break(tokenizer: tokenizers.Tokenizer) -> None:
+    """Make a line break the next token. It is searched for in the text as it is, before anything
+    reads it as white space; and it is no special token, so that it is decoded."""
+    tokenizer.add_tokens([tokenizers.AddedToken(LINE_BREAK, normalized=False)])
+
+
 def used_tokens(tokenizer: tokenizers.Tokenizer) -> dict[str, int]:
-    """Token -> id, without the unused tokens that `import_t5` adds."""
-    vocabulary = tokenizer.get_vocab()
-    return {token: id for token, id in vocabulary.items() if not token.startswith(UNUSED)}
+    """Token -> id, without those that `import_t5` adds: unused tokens and the line break."""
+    return {
+        token: id
+        for token, id in tokenizer.get_vocab().items()
+        if not token.startswith(UNUSED) and token != LINE_BREAK
+    }
 
 
 def first_sentinel(tokenizer: tokenizers.Tokenizer) -> int:
@@ -134,7 +159,8 @@ def token_ids(tokenizer: tokenizers.Tokenizer, texts: list[str]) -> list[np.ndar
     text contains the name of one.
     """
     special = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
-    special[[id for id in tokenizer.get_added_tokens_decoder() if id != UNK]] = True
+    ordinary = {UNK, tokenizer.token_to_id(LINE_BREAK)}
+    special[[id for id in tokenizer.get_added_tokens_decoder() if id not in ordinary]] = True
     encoded = _token_ids(tokenizer, texts)
     # Few texts contain such a name; splitting names in all texts would take 50 % longer.
     named = [i for i, ids in enumerate(encoded) if special[ids[:-1]].any() or "<unk>" in texts[i]]
@@ -199,8 +225,13 @@ def check_batchable(names: Iterable[str], texts: list[np.ndarray]) -> None:
 
 
 def decode(tokenizer: tokenizers.Tokenizer, ids: Iterable[np.ndarray]) -> list[str]:
-    """Texts of rows of ids, without special tokens."""
-    return [text.strip() for text in tokenizer.decode_batch([row.tolist() for row in ids])]
+    """Texts of rows of ids, without special tokens, and without spaces around line breaks.
+
+    What `texts.lines` returns is the same after encoding and decoding, but for characters that the
+    tokenizer does not know.
+    """
+    texts = tokenizer.decode_batch([row.tolist() for row in ids])
+    return [AROUND_BREAK.sub(LINE_BREAK, text).strip() for text in texts]
 
 
 def pad(rows: list[np.ndarray]) -> np.ndarray:

@@ -9,6 +9,7 @@ All later stages can be run from a bundle, without models and without torch. It 
     scores.parquet   the reward matrix: one column per reward model
     reward_models/{scale}/{name}/   metrics, provenance and training log; of a matrix from
                                     elsewhere (see `matrix`), metrics only
+    style_scores/{scale}/{name}.parquet   the rewards of texts in several styles, if it has any
     {samples,scores,diagnostics}/aligned/...   those of aligned policies, if it has any
 
 Rewards are restored bit for bit. The same results, packed by the same commit with the same
@@ -38,6 +39,7 @@ from underspec.artifacts import (
     Schema,
     aligned_scores,
     read_table,
+    scores_by,
     table_in,
     write_table,
 )
@@ -63,12 +65,14 @@ OF_ALIGNED = {
     "diagnostics": ALIGNED_DIAGNOSTICS,
 }
 ALIGNED_TABLE = re.compile(rf"({'|'.join(OF_ALIGNED)})/aligned/{NAME}/{NAME}/{NAME}\.parquet")
+STYLE_TABLE = re.compile(rf"style_scores/{NAME}/{NAME}\.parquet")
 SCORE_NAME = re.compile(rf"gold|{NAME}/(pretrain\d+-finetune\d+|{cheaper_ensembles.TABLES})")
 
 
 def pack(
     results: Path,
     scores: list[str],
+    styles: list[str],
     aligned: list[str],
     config: dict,
     commit: str | None,
@@ -78,8 +82,9 @@ def pack(
     """Write the bundle of the experiment with artifacts in `results`, atomically.
 
     `scores` are the paths of the score tables below scores/, such as base/pretrain0-finetune0 or
-    gold; `aligned` are the names of aligned policies (`grid.Alignment.name`). Raises ArtifactError,
-    naming the file, if an artifact is missing, damaged, or about other samples.
+    gold; `styles` are those below style_scores/; `aligned` are the names of aligned policies
+    (`grid.Alignment.name`). Raises ArtifactError, naming the file, if an artifact is missing,
+    damaged, or about other samples.
     """
     posts = read_table(results / "data/posts.parquet", POSTS)
     samples = read_table(results / "samples/best_of_n.parquet", SAMPLES)
@@ -89,7 +94,7 @@ def pack(
         **{name: _content(results / name) for name in _beside_weights(scores)},
         **{
             name: to_parquet(read_table(results / name, schema))
-            for name, schema in _of_aligned(aligned).items()
+            for name, schema in _beside_the_matrix(styles, aligned).items()
         },
     }
     provenance = {
@@ -108,25 +113,28 @@ def tables(posts: pd.DataFrame, samples: pd.DataFrame, matrix: pd.DataFrame) -> 
     return {name: to_parquet(table) for name, table in named.items()}
 
 
-def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -> None:
+def unpack(
+    bundle: Path, scores: list[str], styles: list[str], aligned: list[str], results: Path
+) -> None:
     """Restore the artifacts in a bundle to the folder `results`.
 
-    `scores` and `aligned` are what is needed, named as in `pack`. Everything is verified before
-    anything is written. Raises ArtifactError, naming the bundle and the member, if the bundle is
-    damaged, tampered with, of another format, or lacks one of `scores`. Raises UserError, and
-    leaves no file behind, if `results` cannot be written.
+    `scores`, `styles` and `aligned` are what is needed, named as in `pack`. Everything is verified
+    before anything is written. Raises ArtifactError, naming the bundle and the member, if the
+    bundle is damaged, tampered with, of another format, or lacks something that is needed. Raises
+    UserError, and leaves no file behind, if `results` cannot be written.
     """
     members = read_archive(bundle)
-    posts, samples, matrix, of_aligned, beside = _verified(bundle, members)
+    posts, samples, matrix, beside, of_models = _verified(bundle, members)
     if missing := [name for name in scores if name not in matrix]:
         raise ArtifactError(
             f"{bundle / MATRIX}: has no rewards of {missing[0]}, which the config asks for; it has "
             f"{', '.join(matrix)}"
         )
-    if missing := [name for name in _of_aligned(aligned) if name not in of_aligned]:
+    needed = _beside_the_matrix(styles, aligned)
+    if missing := [name for name in needed if name not in beside]:
         raise ArtifactError(
             f"{bundle}: has no {missing[0]}, which the config asks for; for no RLHF, give "
-            "rlhf.rankers {}"
+            "rlhf.rankers {}, for no styles, styles.posts 0"
         )
     keys, rewards_by_name = samples[["post_id", "sample_index"]], by_sample(samples, matrix)
     restored = {
@@ -136,9 +144,9 @@ def unpack(bundle: Path, scores: list[str], aligned: list[str], results: Path) -
             f"scores/{name}.parquet": (keys.assign(reward=rewards), SCORES)
             for name, rewards in rewards_by_name.items()
         },
-        **{name: of_aligned[name] for name in _of_aligned(aligned)},
+        **{name: beside[name] for name in needed},
     }
-    files = {name: members[name] for name in (MANIFEST, CONFIG, *beside)}
+    files = {name: members[name] for name in (MANIFEST, CONFIG, *of_models)}
     try:
         _write_all(restored, files, results)
     except OSError as error:
@@ -152,10 +160,10 @@ def contents(bundle: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, np.nda
     """Posts, samples, the rewards (samples,) and the metrics of everything in a bundle, by the
     names of score tables. Raises ArtifactError as `unpack` does."""
     members = read_archive(bundle)
-    posts, samples, matrix, _, beside = _verified(bundle, members)
+    posts, samples, matrix, _, of_models = _verified(bundle, members)
     metrics = {
         str(Path(name).parent.relative_to("reward_models")): from_json(members[name], bundle / name)
-        for name in beside
+        for name in of_models
         if name.endswith("metrics.json")
     }
     return posts, samples, by_sample(samples, matrix), metrics
@@ -186,9 +194,11 @@ def _beside_weights(scores: Iterable[str]) -> list[str]:
     ]
 
 
-def _of_aligned(aligned: Iterable[str]) -> dict[str, Schema]:
-    """The tables of aligned policies, below a folder of results, and their schemas."""
-    return {
+def _beside_the_matrix(styles: Iterable[str], aligned: Iterable[str]) -> dict[str, Schema]:
+    """The tables of rewards of other texts, and of aligned policies, below a folder of results, and
+    their schemas."""
+    of_styles = {f"style_scores/{name}.parquet": scores_by([]) for name in styles}
+    return of_styles | {
         f"{kind}/aligned/{name}.parquet": schema
         for kind, schema in OF_ALIGNED.items()
         for name in aligned
@@ -266,9 +276,12 @@ def _content(path: Path) -> bytes:
 
 def _verified(
     bundle: Path, members: dict[str, bytes]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict, list[str]]:
-    """Posts, samples, the reward matrix, the tables of aligned policies with their schemas, and the
-    names of the files that stood beside weights, after checking that all members are consistent."""
+) -> tuple[
+    pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, tuple[pd.DataFrame, Schema]], list[str]
+]:
+    """Posts, samples, the reward matrix, the tables of `_beside_the_matrix` with their schemas, and
+    the names of the files that stood beside weights, after checking that all members are
+    consistent."""
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
     posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
     samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
@@ -283,24 +296,26 @@ def _verified(
         raise ArtifactError(
             f"{bundle / MATRIX}: its {len(matrix)} rows do not fit the samples; {CURE}"
         )
-    beside = _beside_weights(matrix)
+    of_models = _beside_weights(matrix)
     if from_json(members[CONFIG], bundle / CONFIG).get("matrix"):
-        beside = [name for name in beside if name.endswith("metrics.json")]
-    _require(bundle, members, beside)
-    of_aligned = {
-        name: (table_in(io.BytesIO(members[name]), bundle / name, schema, CURE), schema)
-        for name in members
-        if ALIGNED_TABLE.fullmatch(name)
-        for schema in [OF_ALIGNED[name.split("/")[0]]]
+        of_models = [name for name in of_models if name.endswith("metrics.json")]
+    _require(bundle, members, of_models)
+    schemas = {name: scores_by([]) for name in members if STYLE_TABLE.fullmatch(name)}
+    schemas |= {
+        name: OF_ALIGNED[name.split("/")[0]] for name in members if ALIGNED_TABLE.fullmatch(name)
     }
-    known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *beside, *of_aligned}
+    beside = {
+        name: (table_in(io.BytesIO(members[name]), bundle / name, schema, CURE), schema)
+        for name, schema in schemas.items()
+    }
+    known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *of_models, *beside}
     if foreign := sorted(members.keys() - known):
         raise ArtifactError(f"{bundle / foreign[0]}: unexpected member; {CURE}")
-    for name in beside:
+    for name in of_models:
         if name.endswith("metrics.json"):
             found = from_json(members[name], bundle / name)
             check_keys(found, metrics_of(found), bundle / name)
-    return posts, samples, matrix, of_aligned, beside
+    return posts, samples, matrix, beside, of_models
 
 
 def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:

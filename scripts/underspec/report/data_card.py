@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import RootModel
 
 from underspec.analysis.reward_matrix import read_json
-from underspec.artifacts import JUDGEMENTS, PREFERENCES, Schema
+from underspec.artifacts import JUDGEMENTS, PREFERENCES, RATINGS, Schema
 from underspec.data.worlds import world_class
 
 QUANTILES = (0.05, 0.5, 0.95, 1.0)
@@ -73,6 +73,13 @@ def judged(judgements: pd.DataFrame) -> pd.DataFrame:
     return _by_source(judgements, "judgements", {"entailed": judgements["label"] == 1})
 
 
+def rated(ratings: pd.DataFrame) -> pd.DataFrame:
+    """For each split and source of the ratings: how many, and in what share the mean rating is
+    above 0, or below."""
+    shares = {"positive": ratings["label"] > 0, "negative": ratings["label"] < 0}
+    return _by_source(ratings, "ratings", shares)
+
+
 def _by_source(table: pd.DataFrame, rows: str, shares: dict[str, pd.Series]) -> pd.DataFrame:
     """In the order of the splits, then of the sources' names."""
     order = table["split"].unique()
@@ -125,4 +132,5 @@ class Labelled:
 LABELLED = {
     "preference": Labelled("Preferences", PREFERENCES, compared, ["chosen", "rejected"]),
     "pointwise": Labelled("Judgements", JUDGEMENTS, judged, ["statement", "label"]),
+    "rating": Labelled("Ratings", RATINGS, rated, ["label"]),
 }

@@ -4,6 +4,8 @@ One colour and one marker stand for one idea: a reward model alone, what shares 
 checkpoint, and what comes from other checkpoints; or one way to choose.
 """
 
+import re
+
 import pandas as pd
 
 from underspec.analysis import published
@@ -29,6 +31,7 @@ COLOURS = {
     "uwo": "#999933",
     "warm": "#332288",
     "multihead": "#AA4499",
+    "mc_dropout": "#661100",
 }
 MARKERS = {
     "itself": "s",
@@ -47,6 +50,7 @@ MARKERS = {
     "uwo": "p",
     "warm": "<",
     "multihead": ">",
+    "mc_dropout": "d",
 }
 DASHES = {"mean": "-", "median": ":", "min": "--", "mean_minus_stdev": "-."}
 OTHER_DASHES = (0, (6, 2))  # of an aggregator that the paper does not have
@@ -63,7 +67,14 @@ LABELS = {
     "uwo": "UWO",
     "warm": "WARM",
     "multihead": "multi-head ensemble",
+    "mc_dropout": "MC dropout",
 }
+
+
+def label(kind: str) -> str:
+    """What figures and pages call a kind of ranker or a way to choose."""
+    found = re.fullmatch(r"(mc_dropout)(\d+)", kind)  # with the number of its members
+    return f"{LABELS[found[1]]} ({found[2]})" if found else LABELS.get(kind, kind)
 
 
 def read(path: str) -> pd.DataFrame:
@@ -80,6 +91,13 @@ def one_aggregator(table: pd.DataFrame) -> pd.DataFrame:
     first = table.sort_values("aggregator", key=lambda names: names != "mean", kind="stable")
     chosen = first.groupby(["scale", "ensemble"]).aggregator.transform("first")
     return table[table.aggregator == chosen[table.index]]
+
+
+def most_members(table: pd.DataFrame) -> pd.DataFrame:
+    """Of MC dropout with several numbers of members, the rows of the most, as "mc_dropout"."""
+    members = table.ensemble.str.extract(r"^mc_dropout(\d+)$", expand=False).astype(float)
+    kept = table[members.isna() | (members == members.max())]
+    return kept.assign(ensemble=kept.ensemble.mask(members.notna(), "mc_dropout"))
 
 
 def human(count: float) -> str:

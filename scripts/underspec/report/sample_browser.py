@@ -10,7 +10,7 @@ import pandas as pd
 from underspec.analysis.newer_rankers import Newer, chances
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import pick
-from underspec.report.look import LABELS
+from underspec.report.look import label
 from underspec.report.pages import LARGEST_PAGE, packed
 from underspec.report.policy_texts import PolicyTexts
 
@@ -61,7 +61,7 @@ def browsable(
     aligned = aligned or [[] for _ in results.scales]
     return {
         "ns": ns,
-        "newer": [LABELS.get(name, name) for name in names],
+        "newer": [label(name) for name in names],
         "kinds": kinds,
         "shown_chance": SHOWN_CHANCE,
         "posts_in_all": len(posts),

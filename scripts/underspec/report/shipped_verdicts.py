@@ -16,7 +16,7 @@ from underspec.report.comparison import change
 from underspec.report.overview import directions
 
 COLUMNS = ["id", "scale", "verdict", "sha256"]
-NOT_COMPARED = (*NOT_BUNDLED, "bundle", "extends")
+NOT_COMPARED = (*NOT_BUNDLED, "bundle", "extends", "styles")  # styles have claims of their own
 
 
 def beside(bundle: Path) -> Path:

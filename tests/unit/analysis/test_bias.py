@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from underspec.analysis.length_bias import length_coefficient, sums_of_products
+from underspec.analysis.length_bias import length_coefficient
+from underspec.analysis.within_posts import sums_of_products
 
 RNG = np.random.default_rng(0)
 GOLD, WORDS = RNG.normal(size=(2, 30, 16))

@@ -1,6 +1,7 @@
 """The claims file: what it may hold, and how it is judged."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -265,11 +266,30 @@ def test_a_claim_about_rlhf_that_was_not_run_is_left_out():
     assert rows[0]["reason"] == "this experiment has no reward of single"
 
 
+def test_a_claim_about_mc_dropout_that_was_not_asked_for_is_left_out():
+    entry = claim(more="x", less="reward of mc_dropout32 mean")
+    without = {("x", 0): 1.0, ("reward of mc_dropout8 mean", 0): 0.5}
+    assert claims.verdicts([entry], found(without)).empty
+    row = judge(entry, found(without | {("reward of mc_dropout32 mean", 0): 0.75}))
+    assert row["estimate"] == pytest.approx(0.25)
+
+
 def test_rlhf_that_lacks_a_kind_of_ranker_says_which():
     what = found({("RLHF reward of single", 0): 1.0, ("RLHF units of single", 0): 3.0})
     row = judge(claim(more="RLHF reward of pretrain mean", less="RLHF reward of single"), what)
     lacking = "no policy aligned to rankers of the kind pretrain mean"
     assert row["reason"] == f"this experiment has {lacking}"
+
+
+def test_a_claim_about_a_judge_has_the_units_of_its_contest():
+    won, units = ("judge " + name + " of single over policy" for name in ("win rate", "units"))
+    what = found({(won, 0): 0.5})
+    what.evidence["base"][units, 0] = np.ones((3, 201))
+    row = judge(claim(more=won, less=0.5), what)
+    assert row["reason"].startswith("no interval: one judged ranker says nothing")
+    row = judge(claim(more="judge win rate of pretrain over single", less=0.5), what)
+    assert row["reason"] == "this experiment has no verdict of a judge on pretrain over single"
+    assert claims.verdicts([claim(more=won, less=0.5)], found({("x", 0): 1.0})).empty
 
 
 def test_a_difference_that_no_resample_changes_decides_nothing():
@@ -331,14 +351,18 @@ def test_every_number_of_table1_is_a_claim():
 
 
 def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
-    """A misspelt name would be undecided for ever."""
+    """A misspelt name would be undecided for ever. Those of a judge: test_verdicts."""
     from fake_aligned import ALIGNED, make_aligned
-    from fake_results import DESIGN, make_results, read_made
+    from fake_results import DESIGN, make_results, mc_dropout, read_made
 
-    from underspec.analysis import rlhf
+    from underspec.analysis import rlhf, shared_error, styles
     from underspec.analysis.aligned_policies import AlignedTables
     from underspec.analysis.bootstrap import draw
-    from underspec.analysis.quantities import evaluator_length_coefficient, evidence
+    from underspec.analysis.quantities import (
+        evaluator_length_coefficient,
+        evidence,
+        of_cheaper_ensembles,
+    )
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
@@ -348,8 +372,13 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     }
     drawn = draw(read.scales[0].models, 12, 100, "small")
     newer = newer_rankers.read(NEWER, RNG.random(metrics["gold"].shape))
-    known = evidence(read.scales[0], metrics, 0.8, drawn, newer)
+    domain = {"texts": 9, "correlation": 0.4, "people": 0.9}
+    domains = {str(learned): domain | {"learned": learned} for learned in (True, False)}
+    trainings = [training | {"domains": domains} for training in read.scales[0].training]
+    known = evidence(replace(read.scales[0], training=trainings), metrics, 0.8, drawn, newer)
     known |= evaluator_length_coefficient(metrics, RNG.normal(size=metrics["gold"].shape), drawn)
+    dropout = mc_dropout(tmp_path, read, design["pretrain_seeds"], [8, 32])
+    known |= of_cheaper_ensembles(dropout, read.scales[0], metrics, drawn)
     make_aligned(tmp_path, design)
     small, *settings = ALIGNED["rankers"]["small"], ALIGNED["kl_coefficients"], [0]
     kinds = ("samples", "scores", "diagnostics")
@@ -358,10 +387,16 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
         tables, tmp_path / "diagnostics.parquet", read, read.scales[0], small, *settings, drawn
     )
     known |= rlhf.evidence(aligned)
+    of_errors = shared_error.split(read.scales[0], metrics["gold"], drawn)
+    known |= shared_error.quantities(of_errors, design["best_of_n"])
+    rewards = RNG.normal(size=(len(read.scales[0].models), 12, styles.TEXTS))
+    styled = styles.Styled(rewards, rewards[0], rewards[1], {})
+    known |= styles.quantities(styles.accuracy(read.scales[0], styled, drawn))
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
     for entry in entries:
-        assert claims.quantity_names(entry) <= names, entry.id
+        wanted = {name for name in claims.quantity_names(entry) if not name.startswith("judge ")}
+        assert wanted <= names, entry.id
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diagnostics import diagnostics as write_diagnostics
+from measure_aligned import measure_aligned
+from underspec import artifacts
 from underspec.analysis.reward_matrix import layout
-from underspec.analysis.text_features import diagnose, read_diagnostics, similarity
+from underspec.analysis.text_features import diagnose, lists, read_diagnostics, similarity
 from underspec.artifacts import DIAGNOSTICS, write_table
 from underspec.errors import ArtifactError
 
@@ -89,3 +92,40 @@ def test_reads_what_was_written_and_columns_of_the_world(tmp_path):
     np.testing.assert_array_equal(found["truth"], [[0.5, -1.0]])
     with pytest.raises(ArtifactError, match="its samples are not those"):
         read_diagnostics(path, layout(samples("a", "b", "c"), path))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_list"),
+    [
+        ("so:\n- a\n- b", True),
+        ("so:\n* a\n  * b", True),
+        ("\u2022 a\nand\n\u2022 b", True),
+        ("1. a\n2) b", True),
+        ("1. a\n\n- b\n", True),
+        ("2 eggs\n3 cups", False),
+        ("- a", False),
+        ("so - a - b", False),
+        ("so\nwhat\n- a", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_list(text, is_list):
+    assert lists(pd.Series([text, "so"])).tolist() == [is_list, 0]
+
+
+@pytest.mark.parametrize("line_breaks", [True, False])
+def test_lists_are_counted_where_there_are_line_breaks(tmp_path, line_breaks):
+    posts = tmp_path / "posts.parquet"
+    write_table(POSTS.assign(split="best_of_n", reference=""), posts, artifacts.POSTS)
+    drawn = samples("- a\n- b", "so").assign(log_prob=0.0)
+    write_table(drawn, tmp_path / "samples.parquet", artifacts.SAMPLES)
+    settings = {"rater": "none", "line_breaks": line_breaks, "posts": posts}
+    output = tmp_path / "diagnostics.parquet"
+    write_diagnostics(samples=tmp_path / "samples.parquet", output=output, **settings)
+    write_table(drawn.assign(kl=0.0), tmp_path / "aligned.parquet", artifacts.ALIGNED_SAMPLES)
+    aligned = {"samples": [tmp_path / "aligned.parquet"], "diagnostics": [tmp_path / "of.parquet"]}
+    measure_aligned(gold=False, **settings, **aligned)
+    for path in (output, tmp_path / "of.parquet"):
+        table = pd.read_parquet(path)
+        assert ("lists" in table) == line_breaks
+        assert not line_breaks or table.lists.tolist() == [1, 0]

@@ -1,8 +1,18 @@
 """The evidence for claims: estimates against the tables, resamples against results made of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from fake_results import DESIGN, MODELS, NEWER, make_results, read_made, run
+from fake_results import (
+    DESIGN,
+    MODELS,
+    NEWER,
+    make_results,
+    mc_dropout,
+    read_made,
+    run,
+)
 
 from underspec.analysis import bootstrap, newer_rankers, quantities
 from underspec.analysis.ensembles import AGGREGATORS, aggregate, standardise
@@ -41,6 +51,35 @@ def found(tmp_path_factory, request):
     newer = newer_rankers.read(NEWER, SIMILARITY)
     tables["rankers"] = newer_rankers.table(scale, read.metrics, newer)
     return tables, read, scale, drawn, quantities.evidence(scale, read.metrics, 0.8, drawn, newer)
+
+
+def test_agreement_with_people_is_that_of_the_reward_models_drawn(found):
+    """As a share of how well people agree; with the texts as they are."""
+    _, read, scale, drawn, without = found
+    rng, count = np.random.default_rng(1), len(scale.models)
+    learned, elsewhere = rng.uniform(0.2, 0.8, (2, count)), rng.uniform(-0.2, 0.8, count)
+    training = [
+        {"accuracy": 0.6, "parameters": 1}
+        | {
+            "domains": {
+                "a": {"correlation": 0.5 * first, "people": 0.5, "learned": True},
+                "b": {"correlation": 0.9 * second, "people": 0.9, "learned": True},
+                "c": {"correlation": 0.8 * third, "people": 0.8, "learned": False},
+            }
+        }
+        for first, second, third in zip(*learned, elsewhere, strict=True)
+    ]
+    newer = newer_rankers.read(NEWER, SIMILARITY)
+    rated = replace(scale, training=training)
+    values = quantities.evidence(rated, read.metrics, 0.8, drawn, newer)
+    name = "agreement with people elsewhere", 0
+    assert name not in without
+    for resample in (0, 7):
+        draws = np.repeat(np.arange(count), drawn.models[:, 1, resample].astype(int))
+        assert values[name][1, resample] == pytest.approx(elsewhere[draws].mean(), rel=1e-5)
+        spread = values["spread of agreement where learned", 0][1, resample]
+        assert spread == pytest.approx(learned[:, draws].std(axis=1).mean(), rel=1e-3, abs=1e-3)
+    assert values["agreement with people where learned", 0][0] == pytest.approx(learned.mean())
 
 
 def test_the_first_resample_is_what_the_tables_say(found):
@@ -297,3 +336,42 @@ def test_the_evaluators_length_coefficient_in_repeated_posts(found):
     ).items()
     assert coefficient[0, 5] == pytest.approx(again[0, 0])
     assert isinstance(coefficient, np.ndarray) and coefficient.shape == (3, 31)
+
+
+def test_cheaper_ensembles_are_drawn_with_their_pretraining_seed(tmp_path):
+    """By hand, where the workshop grid has several reward models of one seed and one of others."""
+    make_results(tmp_path, DESIGN)
+    read = read_made(tmp_path)
+    scale, seeds = read.scales[0], DESIGN["pretrain_seeds"]
+    drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
+    cheaper = mc_dropout(tmp_path, read, seeds, [2, 3])
+    found = quantities.of_cheaper_ensembles(cheaper, scale, read.metrics, drawn)
+    assert found.keys() == {
+        (f"{metric} of mc_dropout{members} {how}", 16)
+        for metric in read.metrics
+        for members in (2, 3)
+        for how in ("mean", "min")
+    }
+    for metric, of_samples in read.metrics.items():
+        of_seed = [
+            pick(of_samples, cheaper.choices[f"mc_dropout3-pretrain{seed}-min"][-1:])[0]
+            for seed in seeds
+        ]
+        posts = drawn.posts / drawn.posts.sum(axis=1, keepdims=True)
+        means = np.array([posts @ each for each in of_seed])  # (seeds, resamples)
+        which = drawn.drawn_seeds  # (resamples, seeds)
+        expected = np.take_along_axis(means.T, which, axis=1).mean(axis=1)
+        as_they_are, both, alone = found[f"{metric} of mc_dropout3 min", 16]
+        np.testing.assert_allclose(as_they_are, means.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(both, expected, rtol=1e-5)
+        over_posts = np.array([each.mean() for each in of_seed])
+        np.testing.assert_allclose(alone, over_posts[which].mean(axis=1), rtol=1e-5)
+
+
+def test_cheaper_ensembles_of_some_pretraining_seeds_say_nothing_about_others(tmp_path):
+    make_results(tmp_path, DESIGN)
+    read = read_made(tmp_path)
+    scale = read.scales[0]
+    drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
+    cheaper = mc_dropout(tmp_path, read, DESIGN["pretrain_seeds"][:-1], [2, 3])
+    assert quantities.of_cheaper_ensembles(cheaper, scale, read.metrics, drawn) == {}

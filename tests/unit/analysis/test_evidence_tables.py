@@ -30,9 +30,9 @@ from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
 
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
-TABLES += ["ensemble_size"]
+TABLES += ["ensemble_size", "feature_coefficients"]
 CLAIMS_FILE = Path(__file__).parents[3] / "reports" / "claims.yaml"
-OF_GOLD = ["overoptimisation_fit", "bias"]
+OF_GOLD = ["overoptimisation_fit", "bias", "shared_error"]
 
 
 def diagnose(folder):
@@ -41,6 +41,8 @@ def diagnose(folder):
     words = generator.integers(3, 30, len(samples))
     measured = samples[["post_id", "sample_index"]].assign(words=words, common_subsequence=1)
     measured = measured.assign(copied=words / 30, similarity=generator.random(len(samples)))
+    copied = generator.integers(0, words)
+    measured = measured.assign(copied_words=copied, list_items=0, numerals=words % 2)
     write_table(measured, folder / "diagnostics.parquet", DIAGNOSTICS)
 
 

@@ -8,6 +8,7 @@ import pytest
 from fake_results import (
     DESIGN,
     NEWER,
+    NO_CHEAPER,
     POSTS,
     PUBLISHED,
     SAMPLES_A_POST,
@@ -184,7 +185,7 @@ def test_a_cheaper_ensemble_is_valued_as_a_ranker_of_the_grid_with_the_same_rewa
 
 
 def test_a_table_of_a_cheaper_ensemble_that_is_missing_is_named(folder, read):
-    (warm,) = cheaper_ensembles({"warm": [1], "multihead": []}, DESIGN["finetune_seeds"], 2)
+    (warm,) = cheaper_ensembles(NO_CHEAPER | {"warm": [1]}, DESIGN["finetune_seeds"], 2)
     with pytest.raises(ArtifactError, match=r"small/pretrain1-warm\.parquet: no such file"):
         read_cheaper(folder / "scores", read.scales[0], read.layout, [warm], ["mean"])
 

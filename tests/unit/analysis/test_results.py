@@ -121,6 +121,7 @@ def row_twice(path):
     pd.concat([table, table[:1]]).to_parquet(path)
 
 
+DOMAIN = {"texts": 50, "correlation": 0.4, "people": 0.9, "learned": True}
 IMPOSSIBLE = [
     *({"accuracy": value} for value in ("high", None, float("nan"), 1.7, -0.1, True)),
     *({"parameters": value} for value in ("41k", 0, 1.5)),
@@ -128,6 +129,11 @@ IMPOSSIBLE = [
     {"judgements": 50},  # without their reliability
     {"judgements": 50, "ece": 0.1, "bins": []},
     {"judgements": 50, "ece": 0.1, "bins": [{"count": 50, "probability": 1.1, "share": 0.5}]},
+    {"ratings": 50},  # without the domains
+    {"ratings": 50, "domains": {}},
+    {"ratings": 50, "domains": {"films": DOMAIN | {"correlation": 1.1}}},
+    {"ratings": 50, "domains": {"films": DOMAIN | {"people": float("nan")}}},
+    {"ratings": 50, "domains": {"films": DOMAIN | {"learned": 1}}},
     {"scale": 7},
 ]
 OF_ANOTHER_KIND = [

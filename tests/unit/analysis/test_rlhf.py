@@ -28,9 +28,11 @@ from underspec.errors import ArtifactError
 from underspec.grid import RewardModel
 
 TABLES = ["frontier", "equal_kl", "turning", "correlation", "shift", "table1"]
+OF_GOLD = ["shared_error"]
 
 
 def run(folder, design=DESIGN, aligned=ALIGNED, gold=True):
+    names = TABLES + OF_GOLD * gold
     rlhf_tables(
         **of_grid(folder),
         **judges(folder, gold),
@@ -39,9 +41,9 @@ def run(folder, design=DESIGN, aligned=ALIGNED, gold=True):
         aligned=aligned,
         resamples=100,
         evidence=[folder / "evidence" / scale / "rlhf.parquet" for scale in aligned["rankers"]],
-        tables=[folder / "tables" / f"rlhf_{name}.csv" for name in TABLES],
+        tables=[folder / "tables" / f"rlhf_{name}.csv" for name in names],
     )
-    return {name: read_csv(folder / "tables" / f"rlhf_{name}.csv") for name in TABLES}
+    return {name: read_csv(folder / "tables" / f"rlhf_{name}.csv") for name in names}
 
 
 @pytest.fixture(scope="module")

@@ -222,6 +222,27 @@ def test_accuracy_and_reliability_of_pointwise_rewards(tmp_path):
         assert {key: row[key] for key in bins[0]} == pytest.approx(bins[row["bin"]])
 
 
+def test_agreement_with_people_by_domain(tmp_path):
+    make_results(tmp_path, DESIGN)
+    domains = {"films": {"texts": 103, "correlation": 0.5, "people": 0.9, "learned": False}}
+    domains["tweets"] = {"texts": 2, "correlation": -1.0, "people": 1.0, "learned": True}
+    for path in tmp_path.glob("reward_models/*/*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        rated = {"ratings": metrics.pop("pairs"), "domains": domains}
+        path.write_text(json.dumps(metrics | rated))
+    tables = run(tmp_path)
+    assert list(tables["accuracy"].columns)[-1] == "ratings"
+    table = tables["people"]
+    assert len(table) == 2 * (len(SCALES) * len(MODELS) + 1)
+    for row in rows(table):
+        assert {key: row[key] for key in domains["films"]} == domains[row["domain"]]
+    films = table[table["domain"] == "films"].iloc[0]
+    # Fisher's interval of r = 0.5 with 103 texts, by hand: atanh(0.5) -+ 1.96 / 10.
+    assert (films.low, films.high) == pytest.approx((0.339, 0.632), abs=1e-3)
+    tweets = table[table["domain"] == "tweets"]
+    assert (tweets.low >= -1).all() and (tweets.high <= 1).all() and tweets.notna().low.all()
+
+
 def test_accuracy(tables):
     table = tables["accuracy"]
     assert len(table) == len(SCALES) * len(MODELS) + 1

@@ -47,7 +47,7 @@ def seeds(config):
     finetuning = {policy["seed"], evaluator["finetune_seed"]}
     return {
         "world": {config["worlds"][config["world"]]["seed"]},
-        "labels": {config["judgements" if config["reward"] == "pointwise" else "labels"]["seed"]},
+        "labels": {config["labels" if config["reward"] == "preference" else "judgements"]["seed"]},
         "sampling": {config["sampling"]["seed"]},
         "pretraining": {*config["pretrain_seeds"], *pretraining},
         "finetuning": {*config["finetune_seeds"], *finetuning},

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from underspec.config.config import validate
-from underspec.config.estimate import stages
+from underspec.config.estimate import judge_cost, stages
 from underspec.models.operations import corrupted, forward, parameters
 from underspec.models.t5 import new_t5
 from underspec.models.t5 import parameters as counted
@@ -111,8 +111,9 @@ def test_jobs_are_those_of_the_grid():
 
 
 def test_jobs_of_cheaper_ensembles():
-    """Four more trainings for an average of five, one for five heads; one model each is scored."""
-    chosen = {"warm": [0, 1], "multihead": [0]}
+    """Four more trainings for an average of five, one for five heads; one model each is scored. MC
+    dropout needs no training and 32 passes."""
+    chosen = MINIATURE["cheaper_ensembles"] | {"warm": [0, 1], "multihead": [0]}
     found = list(stages(copy.deepcopy(MINIATURE) | {"cheaper_ensembles": chosen}, POSTS))
     jobs = {(stage.stage, stage.scale): stage.jobs for stage in found}
     assert jobs["reward_model", "base"] == 9 + 2 * 4 + 1
@@ -121,6 +122,11 @@ def test_jobs_of_cheaper_ensembles():
     assert ("warm", "base") not in plain
     (scored,) = (each for each in found if (each.stage, each.scale) == ("score", "base"))
     assert scored.operations / plain["score", "base"].operations == pytest.approx(12 / 9)
+    chosen["mc_dropout"] = {"pretrain_seeds": [0, 1], "members": [32, 8]}
+    more = stages(copy.deepcopy(MINIATURE) | {"cheaper_ensembles": chosen}, POSTS)
+    more = {(stage.stage, stage.scale): stage for stage in more}
+    assert more["reward_model", "base"].jobs == jobs["reward_model", "base"]
+    assert more["score", "base"].operations / scored.operations == pytest.approx((12 + 64) / 12)
 
 
 def test_jobs_of_rlhf():
@@ -170,6 +176,24 @@ def test_the_command_prints_a_line_a_stage_and_the_sum(tmp_path):
     assert len(lines) == 1 + len(list(stages(MINIATURE, POSTS)))
     assert all(line.split(",")[0] in done.stdout for line in lines[1:])
     assert " jobs on GPUs and " in done.stdout
+
+
+def test_a_judge_is_asked_about_every_pair_in_both_orders(tmp_path):
+    """The miniature: five single reward models and an ensemble of each kind against the policy, and
+    pretrain ensembles against the finetune ensemble and the five, at three scales; nine policies.
+    """
+    config = validate(MINIATURE)
+    config["judge"] |= {"posts": 7, "answers": 3, "max_tokens": 10}
+    cost = judge_cost(config, 300, "x" * 400)
+    assert cost.questions == (3 * (5 + 1 + 1 + 1 + 5) + 9) * 7 * 2 * 3
+    assert cost.prompt_tokens == cost.questions * (64 + 2 * 40 + 100)
+    assert cost.answer_tokens == cost.questions * 10
+    assert judge_cost(config, 3, "").questions == cost.questions * 3 // 7
+    overlay = tmp_path / "judged.yaml"
+    overlay.write_text("experiment: judged\njudge: {url: gold}\n")
+    command = [sys.executable, "scripts/estimate.py", "--configfile", overlay]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "judge: 153,600 questions, " in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import datetime
 import pytest
 from miniature import MINIATURE, changed, without
 
-from underspec.config.config import validate
+from underspec.config.config import merged, validate
 from underspec.errors import ConfigError
 
 MISTAKES = [
@@ -18,15 +18,26 @@ MISTAKES = [
     ("worlds.micro_tldr.posts.test", 1, "worlds.micro_tldr.posts.test", "no such key"),
     ("worlds.micro_tldr.seed", -1, "worlds.micro_tldr.seed", "greater than or equal to 0"),
     ("worlds.micro_tldr.posts.policy", -3, "worlds.micro_tldr.posts.policy", "greater than 0"),
-    ("world", "c4", "world", "c4 has no posts; worlds with posts are debian, micro_tldr, tldr$"),
-    ("world", "tldr", "pretraining.world", "tldr has no .* text are c4, debian, micro_tldr$"),
+    (
+        "world",
+        "c4",
+        "world",
+        "c4 has no posts; worlds with posts are debian, helpful, micro_tldr, tldr, valence, xsum$",
+    ),
+    (
+        "world",
+        "tldr",
+        "pretraining.world",
+        "tldr has no .* text are c4, debian, micro_tldr, valence$",
+    ),
+    ("world", "valence", "reward", "valence has neither .* nor a gold rater .* or rating"),
     ("pretraining.world", "tldr", "pretraining.world", "tldr has no pretraining text"),
     ("pretraining.world", "atlantis", "pretraining.world", "'atlantis' is unknown.*c4, debian"),
     ("pretraining.shards", 0, "pretraining.shards", "greater than 0"),
     ("pretraining", {"world": "c4", "shards": 2}, "pretraining.shards", "2 .* the 1 files"),
     ("tokenizer.source.revision", None, "tokenizer.source.revision", "string"),
-    ("worlds.atlantis", {}, "worlds", "atlantis.*debian, elsewhere, micro_tldr"),
-    ("world", "atlantis", "world", "atlantis.*debian, elsewhere, micro_tldr"),
+    ("worlds.atlantis", {}, "worlds", "atlantis.*debian, elsewhere, helpful, micro_tldr"),
+    ("world", "atlantis", "world", "atlantis.*debian, elsewhere, helpful, micro_tldr"),
     ("aggregators", ["mean", "mode"], "aggregators", "'mode'.*'mean', 'median', 'min'"),
     ("aggregators", ["mean", "uwo"], "aggregators", "'uwo'.*'mean', 'median', 'min'"),
     ("newer_rankers.soft.temperature", 0, "newer_rankers.soft.temperature", "equal to 0.001"),
@@ -49,6 +60,15 @@ MISTAKES = [
     ("compute.pretrain", {"huge": {}}, "compute.pretrain", "huge.*base, large, xl, xxl"),
     ("compute.pretrain", {"xl": {"gpus": 5}}, "models.xl.pretrain.batch", "32.*the 5 GPUs"),
     ("compute.policy", {"large": {"nodes": 3}}, "policy.recipe.batch", "32.*the 3 GPUs"),
+    ("judge.url", "localhost:8000", "judge.url", "must begin with http:// or https://"),
+    ("judge.url", "http://me:secret@host/v1", "judge.url", "neither a password nor a query"),
+    ("judge.url", "http://host/v1?key=secret", "judge.url", "neither a password nor a query"),
+    ("judge.url", "http://host/v1", "judge.model", "missing"),
+    ("judge", {"url": "gold", "model": "some"}, "judge.model", "set it to null"),
+    ("judge", {"url": "gold", "seed": None}, "judge.seed", "missing"),
+    ("judge", {"url": "gold", "api_key_variable": "sk-a"}, "judge.api_key_variable", "is no name"),
+    ("judge.answers", 0, "judge.answers", "greater than or equal to 1"),
+    ("judge.temprature", 1, "judge.temprature", "no such key"),
     ("grid", "diagonal", "grid", "'diagonal'.*'workshop' or 'full'"),
     ("pretrain_seeds", [0], "pretrain_seeds", "at least 2"),  # an ensemble of one
     ("finetune_seeds", [0], "finetune_seeds", "at least 2"),
@@ -94,7 +114,7 @@ MISTAKES = [
         "pretrain.checkpoints.base.seed",
         "no such key",
     ),
-    ("reward", "pairwise", "reward", "'preference' or 'pointwise'"),
+    ("reward", "pairwise", "reward", "'preference', 'pointwise' or 'rating'"),
     ("reward", "pointwise", "centering", "pointwise rewards are not centred; set it to 0"),
     ("judgements.per_post", 0, "judgements.per_post", "greater than 0"),
     ("judgements.seed", -1, "judgements.seed", "greater than or equal to 0"),
@@ -120,6 +140,22 @@ MISTAKES = [
     ("cheaper_ensembles.warm", [7, 10], "cheaper_ensembles.warm", "7 is not in pretrain_seeds"),
     ("cheaper_ensembles.multihead", [10, 10], "cheaper_ensembles.multihead", "duplicates"),
     ("cheaper_ensembles.warm", True, "cheaper_ensembles.warm", "list"),
+    (
+        *("cheaper_ensembles.mc_dropout.pretrain_seeds", [10]),
+        *("models.base.reward_model.dropout", "cheaper_ensembles.mc_dropout needs.*0.1"),
+    ),
+    (
+        *("cheaper_ensembles.mc_dropout.pretrain_seeds", [7]),
+        *("cheaper_ensembles.mc_dropout.pretrain_seeds", "7 is not in pretrain_seeds"),
+    ),
+    (
+        *("cheaper_ensembles.mc_dropout.members", [8, 1]),
+        *("cheaper_ensembles.mc_dropout.members.1", "greater than or equal to 2"),
+    ),
+    (
+        *("cheaper_ensembles.mc_dropout.members", []),
+        *("cheaper_ensembles.mc_dropout.members", "at least 1"),
+    ),
     ("rlhf.rankers", {"huge": ["a"]}, "rlhf.rankers.huge", "huge is unknown.*base, large, xl, xxl"),
     (
         *("rlhf.rankers", {"base": ["single-pretrain9-finetune10"]}, "rlhf.rankers.base"),
@@ -206,9 +242,22 @@ def test_a_mistake_is_named_in_one_line(key, value, named, said):
 
 
 @pytest.mark.parametrize(
+    "judge",
+    [
+        {"url": "http://me:sk-secret@host/v1"},
+        {"url": "gold", "api_key_variable": "sk-secret"},
+    ],
+)
+def test_what_may_hold_a_key_is_not_shown(judge):
+    with pytest.raises(ConfigError) as caught:
+        validate(changed("judge", judge))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("key", "value", "named", "said"),
     [
-        ("world", "debian", "reward", "debian has none; worlds with judgements are micro_tldr$"),
+        ("world", "debian", "reward", "debian has none .*; worlds .* are micro_tldr, xsum$"),
         ("labels.length_bias", 0.1, "labels.length_bias", "set it to 0"),
         ("labels.noise", 0.1, "labels.noise", "no rater compares samples"),
     ],
@@ -218,6 +267,24 @@ def test_what_has_no_meaning_for_pointwise_rewards(key, value, named, said):
     validate(MINIATURE | pointwise)
     with pytest.raises(ConfigError, match=f"^{named}: .*{said}"):
         validate(changed(key, value) | pointwise)
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "said"),
+    [
+        ({"world": "micro_tldr"}, "reward", "rating .* micro_tldr has none .* are valence$"),
+        ({"judgements": {"per_post": 2}}, "judgements.per_post", "text once; set it to 1"),
+        ({"labels": {"noise": 0.1}}, "labels.noise", "where rewards are rating"),
+        ({"worlds": {"valence": {"policy_domain": "poems"}}}, "worlds.valence", "'films'"),
+    ],
+)
+def test_what_has_no_meaning_for_ratings(change, named, said):
+    """Nor has the world of ratings for other rewards."""
+    rating = {"reward": "rating", "centering": 0, "world": "valence"}
+    rating["judgements"] = {"seed": 0, "per_post": 1}
+    validate(MINIATURE | rating)
+    with pytest.raises(ConfigError, match=f"^{named}.*: .*{said}"):
+        validate(merged(MINIATURE | rating, change))
 
 
 @pytest.mark.parametrize(

@@ -173,16 +173,18 @@ def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, layer
     assert (found["resamples"], found["centering"]) == (444, 0.5)
 
 
-def test_a_bundle_from_before_rlhf_has_none(repository, tmp_path):
-    """Otherwise config.yaml would ask it for policies that it cannot have."""
+def test_a_bundle_from_before_rlhf_and_styles_has_none(repository, tmp_path):
+    """Otherwise config.yaml would ask it for what it cannot have."""
     members = archive.read_archive(BUNDLE)
     bundled = json.loads(members[bundle.CONFIG])
     bundled.pop("rlhf", None)
+    bundled.pop("styles", None)
     members = members | {bundle.CONFIG: archive.to_json(bundled)}
     provenance = json.loads(members.pop(archive.MANIFEST))["provenance"]
     older = tmp_path / "older.zip"
     archive.write_archive(members, provenance, older)
-    assert read_config(repository, given={"bundle": str(older)})["rlhf"]["rankers"] == {}
+    found = read_config(repository, given={"bundle": str(older)})
+    assert (found["rlhf"]["rankers"], found["styles"]["posts"]) == ({}, 0)
 
 
 AS_WRITTEN = [

@@ -58,7 +58,7 @@ def test_every_post_of_two_splits_has_its_statements_and_half_are_entailed(posts
         for split in ("preferences", "validation")
     }
     assert judged.label.mean() == 0.5
-    judgements.check(judged, "judged")
+    judgements.check(judged, "judged", "pointwise")
 
 
 def test_one_seed_repeats_and_two_differ(posts, judged):
@@ -174,8 +174,10 @@ def test_every_text_has_shares(words):
 
 def test_raters_are_named_after_world_and_kind_of_reward():
     assert gold_raters.rater_of("micro_tldr", "preference") == "micro_tldr"
-    for world in judgements.worlds():
-        assert world in names() and gold_raters.exists(gold_raters.rater_of(world, "pointwise"))
+    for world, reward in judgements.generated().items():
+        assert world in names() and reward in judgements.SCHEMAS
+        rater = gold_raters.rater_of(world, reward)
+        assert gold_raters.exists(rater) == (reward == "pointwise")  # nobody rated samples
 
 
 def table(**columns):
@@ -210,8 +212,16 @@ def test_a_table_of_another_kind_is_refused(tmp_path, wrong, said):
         read_table(path, JUDGEMENTS)
 
 
+def test_worlds_that_have_judgements():
+    assert judgements.kinds() == {
+        "micro_tldr": "pointwise",
+        "valence": "rating",
+        "xsum": "pointwise",
+    }
+
+
 def test_a_world_without_judgements_is_refused(posts):
-    with pytest.raises(ConfigError, match="^world: 'debian' has no judgements; micro_tldr has"):
+    with pytest.raises(ConfigError, match="^world: no judgements are made for 'debian', only"):
         judgements.judgements("debian", posts, 0, 2)
 
 
@@ -219,7 +229,7 @@ def test_the_stage_writes_what_can_be_read(posts, tmp_path):
     write_table(posts, tmp_path / "posts.parquet", POSTS)
     output = tmp_path / "judgements.parquet"
     files = {"posts": tmp_path / "posts.parquet", "output": output}
-    write_judgements(world="micro_tldr", seed=0, per_post=1, **files)
+    write_judgements(world="micro_tldr", options=OPTIONS, seed=0, per_post=1, **files)
     read = read_table(output, JUDGEMENTS)
     assert len(read) == POSTS_OF_SPLITS["preferences"] + POSTS_OF_SPLITS["validation"]
     assert read.attrs["dropped"] == {}

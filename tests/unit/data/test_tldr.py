@@ -23,7 +23,9 @@ from published import (
 )
 
 from underspec.artifacts import POSTS, PREFERENCES, read_table, write_table
-from underspec.data.worlds.tldr import BATCH, POST_COLUMNS, World, flow, read_rows
+from underspec.data.published_tables import BATCH, read_rows
+from underspec.data.texts import flow
+from underspec.data.worlds.tldr import POST_COLUMNS, World
 from underspec.errors import ArtifactError, ConfigError, UserError
 from underspec.report.data_card import left_out
 

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from published import t5_tokenizer, write_t5
+from tokenizers import Regex, normalizers
 from transformers import AutoTokenizer
 
 import import_tokenizer as importer
 import tokenizer as adapter
 import tokens as encoder
+from underspec.data.texts import lines
 from underspec.data.tokenization import (
     EOS,
     PAD,
@@ -23,9 +27,11 @@ from underspec.data.tokenization import (
     first_sentinel,
     load_tokenizer,
     pad,
+    read_tokenizer,
     save_tokenizer,
     token_ids,
     train_tokenizer,
+    used_tokens,
 )
 from underspec.data.worlds import micro_tldr
 from underspec.errors import ArtifactError, ConfigError
@@ -205,10 +211,11 @@ def test_ids_that_no_model_reads_as_they_are_meant(ids, message):
 PUBLISHED = t5_tokenizer().get_vocab_size()
 
 
-def import_from(folder, vocabulary=PUBLISHED + 28):
+def import_from(folder, vocabulary=PUBLISHED + 28, **options):
     importer.import_tokenizer(
         source={"name": str(folder), "revision": "unused"},
         vocabulary=vocabulary,
+        **options,
         output=folder / "imported",
     )
     return folder / "imported"
@@ -296,3 +303,88 @@ def test_tokens_of_a_text(folder, trained, tmp_path, monkeypatch, at_once):
     np.testing.assert_array_equal(read, np.concatenate(encode(trained, lines, limit=100)))
     assert read.dtype == np.uint16
     assert (read == EOS).sum() == len(lines) and PAD not in read
+
+
+LISTS = [
+    "so what now\n\n- sold my bike\n- my brother\n* so\n\u2022 and\n1. my bike\n2: so",
+    "my bike\nso",
+]
+
+
+@pytest.fixture(scope="module", params=["word", "unigram", "t5"])
+def with_line_breaks(request, tmp_path_factory):
+    """As the workflow leaves it on disk; T5's normalises as the published one does."""
+    folder = tmp_path_factory.mktemp("line_breaks")
+    if request.param == "t5":
+        published = t5_tokenizer()
+        spaces = normalizers.Replace(Regex(" {2,}"), " ")
+        published.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), spaces])
+        published.save(str(folder / "tokenizer.json"))
+        return import_from(folder, line_breaks=True)
+    text = "".join(f"{' '.join(each.split())}\n" for each in [*LISTS, *TEXT] * 3)
+    (folder / "text.txt").write_text(text, encoding="utf-8")
+    adapter.tokenizer(
+        text=folder / "text.txt",
+        kind=request.param,
+        vocabulary=300,
+        line_breaks=True,
+        output=folder / "trained",
+    )
+    return folder / "trained"
+
+
+def test_lists_survive_tokenisation(with_line_breaks):
+    tokenizer = load_tokenizer(with_line_breaks)
+    assert decode(tokenizer, encode(tokenizer, LISTS, 100)) == LISTS
+    opened = AutoTokenizer.from_pretrained(with_line_breaks)
+    for text in LISTS:
+        (ids,) = encode(tokenizer, [text], 100)
+        assert opened(text)["input_ids"] == ids.tolist()
+        found = opened.decode(ids, skip_special_tokens=True)
+        assert [line.strip() for line in found.split("\n")] == text.split("\n")
+
+
+WORDS = st.sampled_from(["my", "brother", "sold", "bike", "-", "*", "\u2022", "1.", "so", "</s>"])
+ANY_LINES = st.lists(st.lists(WORDS, max_size=4).map(" ".join), max_size=6)
+
+
+@given(ANY_LINES, st.sampled_from(["\n", "\r\n", " \n\t ", "\u2028", "\n\n"]))
+def test_line_breaks_come_back(with_line_breaks, drawn, between):
+    text = lines(between.join(drawn))
+    tokenizer = load_tokenizer(with_line_breaks)
+    (ids,) = encode(tokenizer, [text], 1000)
+    (found,) = decode(tokenizer, [ids])
+    assert (ids == tokenizer.token_to_id("\n")).sum() == text.count("\n")
+    assert ids[-1] == EOS and (ids == EOS).sum() == 1
+    if "</s>" not in text:  # whose < no vocabulary here knows
+        assert found == text
+
+
+def test_other_ids_stay(with_line_breaks):
+    """A line break is the next token after those that a tokenizer has without it, apart from the
+    sentinels of one that is trained here."""
+    tokenizer = load_tokenizer(with_line_breaks)
+    break_id = tokenizer.token_to_id("\n")
+    size = tokenizer.get_vocab_size()
+    assert sorted(tokenizer.get_vocab().values()) == list(range(size))
+    assert "\n" not in used_tokens(tokenizer)
+    if with_line_breaks.name == "imported":
+        assert (break_id, size) == (PUBLISHED, PUBLISHED + 28)
+        assert used_tokens(tokenizer) == used_tokens(
+            read_tokenizer(with_line_breaks.parent / "tokenizer.json")
+        )
+    else:
+        assert first_sentinel(tokenizer) == size - 1 == break_id + SENTINELS
+
+
+def test_a_vocabulary_without_room_for_a_line_break(published):
+    with pytest.raises(ConfigError, match=rf"{PUBLISHED} is less .* and a line break"):
+        import_from(published, PUBLISHED, line_breaks=True)
+
+
+@given(st.text())
+def test_lines_are_as_tokenizers_keep_them(text):
+    found = lines(text)
+    assert found.split() == text.split() and lines(found) == found
+    assert "\n\n\n" not in found and found == found.strip()
+    assert lines(None) == ""

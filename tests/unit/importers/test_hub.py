@@ -97,10 +97,11 @@ def test_a_model_with_another_tokenizer(tmp_path):
     refused(tmp_path, "given: pretrained with another tokenizer", tmp_path / "given")
 
 
-def test_t5_as_published_goes_with_its_tokenizer_filled_up(tmp_path):
+@pytest.mark.parametrize("line_breaks", [False, True])
+def test_t5_as_published_goes_with_its_tokenizer_filled_up(tmp_path, line_breaks):
     """The published model has more rows than the published tokenizer has tokens."""
     write_t5(tmp_path / "given")
-    ours = import_t5(tmp_path / "given" / "tokenizer.json", 192)
+    ours = import_t5(tmp_path / "given" / "tokenizer.json", 192, line_breaks)
     save_tokenizer(ours, tmp_path / "tokenizer")
     model = new_t5(SHAPE, 192, 3)
     model.save_pretrained(tmp_path / "given")

@@ -29,6 +29,7 @@ from underspec.artifacts import (
     SCORES,
     aligned_scores,
     read_table,
+    scores_by,
     write_table,
 )
 from underspec.config.config import read_config, validate
@@ -39,6 +40,7 @@ from underspec.provenance.bundle import bundled_config, model_folders, pack, unp
 ROOT = Path(__file__).parents[3]
 NAMES = ["base/pretrain0-finetune0", "large/pretrain1-finetune0", "xxl/pretrain6-finetune0", "gold"]
 NAMES += ["base/pretrain0-warm", *(f"base/pretrain0-finetune0-heads2-{head}" for head in (0, 1))]
+NAMES += [f"base/pretrain0-finetune0-dropout{member}" for member in (0, 1)]
 MODELS = model_folders(NAMES)
 CONFIG = {"experiment": "tiny", "extends": "experiments/other.yaml", "bundle": None, "scales": []}
 METRICS = {"scale": "base", "parameters": 10, "accuracy": 0.1 + 0.2, "pairs": 5}
@@ -71,7 +73,7 @@ def make_results(folder, texts, rewards):
 
 
 def packed(folder, bundle):
-    pack(folder, NAMES, [], CONFIG, "a0b1", {"numpy": "2"}, bundle)
+    pack(folder, NAMES, [], [], CONFIG, "a0b1", {"numpy": "2"}, bundle)
     return bundle
 
 
@@ -133,7 +135,7 @@ def parquet(frame):
 def refused(bundle, named, cause, folder):
     """It is refused in one line that begins with `named`, and nothing is written."""
     with pytest.raises(ArtifactError) as caught:
-        unpack(bundle, NAMES, [], folder / "restored")
+        unpack(bundle, NAMES, [], [], folder / "restored")
     message = str(caught.value)
     assert message.startswith(str(named)) and cause in message and "\n" not in message
     assert not (folder / "restored").exists()
@@ -150,7 +152,7 @@ def test_round_trip(tmp_path_factory, texts, data):
         rewards = by_text[:, texts]
     make_results(folder / "made", texts, rewards)
     bundle = packed(folder / "made", folder / "tiny.zip")
-    unpack(bundle, NAMES, [], folder / "restored")
+    unpack(bundle, NAMES, [], [], folder / "restored")
     assert equal(folder / "made", folder / "restored")
 
 
@@ -169,7 +171,7 @@ def test_duplicate_texts_are_stored_once_unless_their_rewards_differ(results, wh
     write_table(scores, other / f"scores/{NAMES[2]}.parquet", SCORES)
     bundle = packed(other, tmp_path / "other.zip")
     assert rows(bundle) == len(samples)
-    unpack(bundle, NAMES, [], tmp_path / "restored")
+    unpack(bundle, NAMES, [], [], tmp_path / "restored")
     assert equal(other, tmp_path / "restored")
 
 
@@ -180,9 +182,14 @@ def test_the_same_results_give_the_same_bytes(results, whole, tmp_path):
 
 def test_a_bundle_says_where_it_comes_from(results, tmp_path):
     bundle_adapter.bundle(
-        results=results, scores=NAMES, aligned=[], config=CONFIG, output=tmp_path / "a.zip"
+        results=results,
+        scores=NAMES,
+        styles=[],
+        aligned=[],
+        config=CONFIG,
+        output=tmp_path / "a.zip",
     )
-    unpack(tmp_path / "a.zip", NAMES, [], tmp_path / "restored")
+    unpack(tmp_path / "a.zip", NAMES, [], [], tmp_path / "restored")
     origin = json.loads((tmp_path / "restored/manifest.json").read_text())["provenance"]
     assert origin["experiment"] == "tiny"
     assert origin["packages"]["numpy"] == np.__version__
@@ -216,7 +223,7 @@ def test_the_config_builds_on_nothing_else(whole):
 
 def test_rewards_that_are_needed_and_not_there_are_named(whole, tmp_path):
     with pytest.raises(ArtifactError, match=r"tiny.zip/scores.parquet: has no rewards of xl/"):
-        unpack(whole, [*NAMES, "xl/pretrain0-finetune0"], [], tmp_path / "restored")
+        unpack(whole, [*NAMES, "xl/pretrain0-finetune0"], [], [], tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
 
 
@@ -237,7 +244,7 @@ def test_a_damaged_byte_is_found_or_does_no_harm(whole, results, tmp_path_factor
     content[index % len(content)] ^= damage
     (folder / "tiny.zip").write_bytes(content)
     try:
-        unpack(folder / "tiny.zip", NAMES, [], folder / "restored")
+        unpack(folder / "tiny.zip", NAMES, [], [], folder / "restored")
     except ArtifactError as error:
         assert str(error).startswith(str(folder / "tiny.zip")) and "\n" not in str(error)
         assert not (folder / "restored").exists()
@@ -375,12 +382,12 @@ def test_a_full_disk_leaves_nothing(whole, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(UserError, match="cannot be unpacked there"):
-            unpack(whole, NAMES, [], tmp_path / "restored")
+            unpack(whole, NAMES, [], [], tmp_path / "restored")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [path for path in (tmp_path / "restored").rglob("*") if path.is_file()]
     assert not (tmp_path / "restored/unfinished").exists()
-    unpack(whole, NAMES, [], tmp_path / "restored")
+    unpack(whole, NAMES, [], [], tmp_path / "restored")
 
 
 @pytest.mark.parametrize(
@@ -415,7 +422,7 @@ def test_the_shipped_bundle_is_one_that_this_code_reads(tmp_path):
     config = validate(read_config(ROOT, given={"bundle": str(shipped)}))  # keys may be new since
     assert config.keys() == yaml.safe_load((ROOT / "config.yaml").read_text()).keys()
     evaluator = grid.evaluator(**config["evaluator"])
-    unpack(shipped, [evaluator, "gold"], [], tmp_path)
+    unpack(shipped, [evaluator, "gold"], [], [], tmp_path)
     layout, texts = read_samples(tmp_path / "samples/best_of_n.parquet")
     _, rewards = read_rewards([tmp_path / f"scores/{evaluator}.parquet"], layout)
     assert rewards[0].shape == texts.shape == (300, 64)
@@ -446,18 +453,37 @@ def with_aligned(results, folder):
 def test_aligned_policies_are_restored_if_they_are_asked_for(results, tmp_path):
     made = with_aligned(results, tmp_path / "made")
     bundle = tmp_path / "a.zip"
-    pack(made, NAMES, [ALIGNED], CONFIG, "a0b1", {}, bundle)
-    unpack(bundle, NAMES, [ALIGNED], tmp_path / "restored")
+    pack(made, NAMES, [], [ALIGNED], CONFIG, "a0b1", {}, bundle)
+    unpack(bundle, NAMES, [], [ALIGNED], tmp_path / "restored")
     assert equal(made, tmp_path / "restored")
     for kind in ("samples", "scores", "diagnostics"):
         path = f"{kind}/aligned/{ALIGNED}.parquet"
         first, second = (pd.read_parquet(each / path) for each in (made, tmp_path / "restored"))
         assert_frame_equal(first, second[first.columns])
-    unpack(bundle, NAMES, [], tmp_path / "without")
+    unpack(bundle, NAMES, [], [], tmp_path / "without")
     assert not list((tmp_path / "without").glob("*/aligned"))
+
+
+def test_rewards_of_styles_are_restored_if_they_are_asked_for(results, whole, tmp_path):
+    made, name = shutil.copytree(results, tmp_path / "made"), "base/grid"
+    keys = pd.DataFrame(
+        {"post_id": np.repeat(["post0", "post1"], 6), "sample_index": [*range(6)] * 2}
+    )
+    rewards = {model: np.random.default_rng(2).normal(size=12) for model in ("a", "b")}
+    path = f"style_scores/{name}.parquet"
+    write_table(keys.assign(**rewards), made / path, scores_by([*rewards]))
+    bundle = tmp_path / "a.zip"
+    pack(made, NAMES, [name], [], CONFIG, "a0b1", {}, bundle)
+    unpack(bundle, NAMES, [name], [], tmp_path / "restored")
+    first, second = (pd.read_parquet(each / path) for each in (made, tmp_path / "restored"))
+    assert_frame_equal(first, second[first.columns])
+    unpack(bundle, NAMES, [], [], tmp_path / "without")
+    assert not (tmp_path / "without/style_scores").exists()
+    with pytest.raises(ArtifactError, match=f"has no {path}.*styles.posts 0"):
+        unpack(whole, NAMES, [name], [], tmp_path / "older")
 
 
 def test_a_bundle_without_the_aligned_policies_of_the_config_is_refused(whole, tmp_path):
     with pytest.raises(ArtifactError, match=f"has no samples/aligned/{ALIGNED}.*rlhf.rankers"):
-        unpack(whole, NAMES, [ALIGNED], tmp_path / "restored")
+        unpack(whole, NAMES, [], [ALIGNED], tmp_path / "restored")
     assert not (tmp_path / "restored").exists()

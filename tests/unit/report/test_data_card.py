@@ -19,6 +19,7 @@ from underspec.report.data_card import (
     examples,
     judged,
     lengths,
+    rated,
     read_left_out,
 )
 from underspec.report.pages import write_page
@@ -66,6 +67,17 @@ def test_what_share_of_statements_is_entailed():
         "source": ["one", "other"],
         "judgements": [2, 1],
         "entailed": [0.5, 1.0],
+    }
+
+
+def test_what_share_of_ratings_is_positive():
+    table = judgements(label=[-1.5, 0.0, 2.0], half=0.0, other_half=0.0)
+    assert rated(table).to_dict("list") == {
+        "split": ["validation"] * 2,
+        "source": ["one", "other"],
+        "ratings": [2, 1],
+        "positive": [0.0, 1.0],
+        "negative": [0.5, 0.0],
     }
 
 

@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from underspec.analysis.styles import DIFFICULTIES, difficulty
+from underspec.data.styles import STYLES
 from underspec.errors import ArtifactError
 from underspec.report import look, plots
 
@@ -26,6 +28,7 @@ NEWER = [
     ("pretrain", "uwo", "best_of_n"),
 ]
 CHEAPER = [("warm", "single", "best_of_n"), ("multihead", "mean", "best_of_n")]
+CHEAPER += [("mc_dropout8", "mean", "best_of_n"), ("mc_dropout32", "mean", "best_of_n")]
 ENSEMBLES = [("single", "single"), *product(("finetune", "pretrain"), ("mean", "min"))]
 
 by_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -63,6 +66,9 @@ def small_tables() -> dict[str, pd.DataFrame]:
     accuracy = pd.concat([accuracy, evaluator])
     bins = pd.DataFrame({"bin": [0, 1], "count": 5, "probability": [0.1, 0.9], "share": [0.2, 0.7]})
     reliability = accuracy.merge(bins, how="cross").assign(ece=0.15)
+    domains = {"domain": ["films", "tweets"], "learned": [False, True], "people": [0.9, 0.95]}
+    people = accuracy.merge(pd.DataFrame(domains), how="cross").assign(pretrain_seed=0)
+    people = people.assign(correlation=0.4, low=0.3, high=0.5)
     exact = grid.merge(
         pd.DataFrame({"statistic": ["reward of single", "reward of pretrain mean"]}), how="cross"
     )
@@ -104,11 +110,34 @@ def small_tables() -> dict[str, pd.DataFrame]:
     looks = pd.concat([looks.assign(diagnostic=name) for name in ("words", "distinct", "truth")])
     bias = sizes.merge(ensembles, how="cross").assign(ranker="one", planted=0.08)
     bias = bias.assign(length_coefficient=0.1)
+    intervals = {"value": 0.5, "low": 0.4, "high": 0.6, "posts_low": 0.4, "posts_high": 0.6}
+    kinds = pd.concat([ensembles, pd.DataFrame({"ensemble": ["evaluator", "gold rater"]})])
+    kinds = sizes.merge(kinds.fillna("single").query("aggregator != 'min'"), how="cross")
+    cells = [(*cell, difficulty(*cell)) for cell in product(STYLES, STYLES)]
+    cells += [("all", "all", name) for name in DIFFICULTIES]
+    cells = pd.DataFrame(cells, columns=["right", "wrong", "difficulty"])
+    styled = kinds.assign(minus="").merge(cells, how="cross").assign(**intervals)
+    styled = pd.concat([styled, styled[styled.aggregator == "mean"].assign(minus="single")])
+    features = kinds.merge(pd.DataFrame({"feature": ["copied_words", "numerals"]}), how="cross")
+    measures = pd.DataFrame({"measure": ["gap", "squared error"]})
+    measures = measures.merge(
+        pd.DataFrame({"part": ["whole", "shared", "pretraining seed", "finetuning seed"]}),
+        how="cross",
+    ).assign(**intervals)
+    steps = pd.concat([points[:1].assign(kl=0.0, kl_coefficient=float("nan")), points])
     stages = pd.DataFrame({"stage": ["pretrain", "reward model"]})
     stages = sizes.merge(stages, how="cross").merge(pd.DataFrame({"step": [1, 2]}), how="cross")
     evaluator_log = stages[-2:].assign(scale="xxl", stage="evaluator", parameters=10**6)
     training = pd.concat([stages, evaluator_log]).assign(name="seed0", loss=1.0, smoothed=1.0)
+    contests = [("single", "policy", None), ("pretrain mean", "policy", None)]
+    contests += [("pretrain mean", "single", None), ("RLHF pretrain mean", "policy", 0.5)]
+    judged = pd.DataFrame(contests, columns=["better", "worse", "kl_coefficient"])
+    judged = sizes.merge(judged, how="cross").assign(win_rate=0.6, posts_low=0.5, posts_high=0.7)
+    judged["low"] = judged.posts_low.where(judged.better == "single")
+    judged["high"] = judged.posts_high.where(judged.better == "single")
+    judged = judged[(judged.scale == "base") | judged.kl_coefficient.isna()]
     return {
+        "judge": judged.assign(by_evaluator=0.65, by_gold=0.55),
         "figure1": figure1,
         "figure2": figure2,
         "figure3": figure3,
@@ -117,6 +146,7 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "table1": table1,
         "accuracy": accuracy.assign(pretrain_seed=0, finetune_seed=0, accuracy=0.7, pairs=500),
         "reliability": reliability,
+        "people": people,
         "exact": exact,
         "components": components,
         "shift": shift,
@@ -127,6 +157,10 @@ def small_tables() -> dict[str, pd.DataFrame]:
         "rankers": grid.merge(newer, how="cross").assign(reward=1.0, win_rate=0.6, gold=0.5),
         "bias": bias.assign(unexplained=0.4),
         "training": training,
+        "style_accuracy": styled,
+        "shared_error": grid.merge(measures, how="cross"),
+        "feature_coefficients": features.assign(**intervals),
+        "rlhf_shared_error": sizes.merge(steps, how="cross").merge(measures, how="cross"),
         "rlhf_frontier": frontier,
         "rlhf_correlation": of_pairs,
         "rlhf_shift": looks,
@@ -182,9 +216,10 @@ def check_written(notebook: Path, folder: Path) -> None:
 def test_every_figure_has_a_notebook_and_a_caption():
     stems = {notebook.stem for notebook in NOTEBOOKS}
     drawn = {"figure1", "figure2", "figure3", "figure4", "gold", "accuracy", "training"}
-    drawn |= {"reliability"}
+    drawn |= {"reliability", "people", "judge"}
     drawn |= {"exact", "components", "shift", "overoptimisation", "rankers", "bias"}
     drawn |= {"ensemble_size", "rlhf_frontier", "rlhf_correlation", "rlhf_shift"}
+    drawn |= {"style_accuracy", "shared_error", "feature_coefficients", "rlhf_shared_error"}
     assert stems == drawn | {"table1"}
     pages = {path.stem for path in (ROOT / "reports/pages").glob("*.html")} - {
         "absent",
@@ -262,7 +297,12 @@ def test_footer_is_on_the_face_of_a_figure(tables, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [("pairs", "pairwise accuracy"), ("judgements", "accuracy on judgements")]
+    ("count", "said"),
+    [
+        ("pairs", "pairwise accuracy"),
+        ("judgements", "accuracy on judgements"),
+        ("ratings", "accuracy on ratings"),
+    ],
 )
 def test_accuracy_says_what_it_is_accuracy_on(count, said, tables, tmp_path, monkeypatch):
     monkeypatch.setitem(plots.STYLE, "svg.fonttype", "none")
@@ -324,11 +364,19 @@ def test_report_text_renders_with_the_config(text, name):
     assert "{{" not in html
 
 
+@pytest.mark.parametrize("reward", ["pointwise", "rating"])
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
-def test_no_text_speaks_of_comparisons_where_rewards_are_pointwise(text):
+def test_no_text_speaks_of_comparisons_where_there_are_none(text, reward):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    words = re.compile("comparisons(?! at equal KL)|Bradley|centring|simulated rater|pairwise")
-    html = rendered(text, config | {"reward": "pointwise"})
+    if text.stem == {"pointwise": "people", "rating": "reliability"}[reward]:
+        return  # of a figure that this kind of reward does not have
+    if (text.stem, reward) == ("gold", "rating"):
+        return
+    words = "comparisons(?! at equal KL)|Bradley|centring|simulated rater|pairwise"
+    if reward == "rating":
+        words += "|log-odds|entail|the post supports|ANLI"
+    words = re.compile(words)
+    html = rendered(text, config | {"reward": reward})
     assert not words.search(html)
     if text.stem in ("accuracy", "training", "workflow"):
         assert words.search(rendered(text, config))

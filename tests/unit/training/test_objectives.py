@@ -1,6 +1,7 @@
 """The objectives: what their batches hold and what their losses punish."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +13,7 @@ from underspec.errors import ArtifactError, ConfigError
 from underspec.models.t5 import new_t5
 from underspec.random_streams import ORDER
 from underspec.training.objectives.denoising import Chunks, denoising
-from underspec.training.objectives.pointwise import pointwise
+from underspec.training.objectives.pointwise import pointwise, squared_error
 from underspec.training.objectives.preference import bradley_terry, preference
 from underspec.training.objectives.sft import IGNORED, sft
 
@@ -215,6 +216,36 @@ def test_the_pointwise_loss_is_the_cross_entropy_of_log_odds(judged):
     expected = np.logaddexp(0, np.where(labels == 1, -rewards, rewards)).sum()
     assert objective.loss(judge, batch).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert objective.terms(batch) == len(judged)
+
+
+def ratings(*labels):
+    return pd.DataFrame({"label": labels})
+
+
+@given(st.lists(st.tuples(st.floats(-20, 20), st.floats(-4, 4)), min_size=1, max_size=6))
+def test_the_loss_of_ratings_is_the_squared_error(rated):
+    """In single precision; the mean of two heads, of which one is off by one more."""
+    rewards, labels = np.array(rated).T
+    rows = len(rated)
+    objective = squared_error(texts(rows, 0), texts(rows, 1), ratings(*labels), rows, 0)
+    batch = objective.batch(0, range(rows))
+    drawn = [int(post[0]) - 3 for post in batch["posts"]]
+
+    def judge(posts, candidates):
+        first = torch.tensor(rewards[drawn])[:, None].float()
+        return torch.cat([first, first + 1], dim=1)
+
+    expected = sum(((rewards + head - labels) ** 2).sum() for head in (0, 1)) / 2
+    assert objective.loss(judge, batch).item() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert objective.terms(batch) == rows
+
+
+def test_ratings_that_differ_by_little_are_other_data():
+    of_labels = [
+        squared_error(texts(2, 0), texts(2, 1), ratings(*labels), 1, 0).settings
+        for labels in ([0.2, 1], [0.2, 1], [0.3, 1])
+    ]
+    assert of_labels[0] == of_labels[1] != of_labels[2]
 
 
 def test_a_pointwise_reward_has_nothing_to_centre():

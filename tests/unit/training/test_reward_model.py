@@ -8,8 +8,18 @@ import pytest
 from safetensors.numpy import load_file
 
 from reward_model import reward_model
+from score import score
 from underspec.analysis.reward_matrix import read_metrics
-from underspec.artifacts import JUDGEMENTS, POSTS, PREFERENCES, write_table
+from underspec.artifacts import (
+    JUDGEMENTS,
+    POSTS,
+    PREFERENCES,
+    RATINGS,
+    SAMPLES,
+    SCORES,
+    read_table,
+    write_table,
+)
 from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError, ConfigError
 from underspec.models.t5 import new_t5
@@ -106,6 +116,30 @@ def test_judgements_that_cannot_be_used_are_refused(train_on_judgements, stateme
         train_on_judgements(statements)
 
 
+RATED = [("my bike", 1.5, "films"), ("i am sad", -2.25, "films"), ("my brother", 3.0, "films")]
+RATED += [("and", 0.0, "tweets"), ("i", -1.0, "tweets"), ("my", 0.5, "tweets")]
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_reward_model_of_ratings_says_how_well_it_agrees_with_people(train, heads, tmp_path):
+    """Of the tweets there are none to learn from."""
+    table = pd.DataFrame(RATED * 2, columns=["statement", "label", "source"])
+    table["post_id"] = ["a"] * len(RATED) + ["b"] * len(RATED)
+    table["split"] = table.post_id.map({"a": "preferences", "b": "validation"})
+    table = table[(table.source == "films") | (table.split == "validation")]
+    table = table.assign(half=table.label - 0.5, other_half=table.label + 0.25)
+    write_table(table, tmp_path / "judgements.parquet", RATINGS)
+    rating = {"reward": "rating", "labelled": tmp_path / "judgements.parquet", "centering": 0.0}
+    metrics = train(PAIRS, **rating, heads=heads)
+    assert metrics["ratings"] == 3 and "pairs" not in metrics  # of the films, none is 0
+    assert read_metrics(tmp_path / "output" / "metrics.json") == metrics
+    films, tweets = metrics["domains"]["films"], metrics["domains"]["tweets"]
+    assert films["learned"] and not tweets["learned"]
+    assert films["texts"] == tweets["texts"] == 3
+    # The halves of the raters differ by a constant.
+    assert [films["people"], tweets["people"]] == pytest.approx([1, 1])
+
+
 def test_pointwise_rewards_are_not_centred(train_on_judgements):
     with pytest.raises(ConfigError, match=r"^centering: 0\.01 is not 0"):
         train_on_judgements(STATEMENTS, centering=0.01)
@@ -167,3 +201,42 @@ def test_warm_of_what_starts_elsewhere_is_refused(average, tmp_path, change):
     with pytest.raises(ArtifactError, match=f"^{tmp_path}/second: starts from other weights"):
         average(**change)
     assert not (tmp_path / "warm").exists()
+
+
+@pytest.fixture
+def scored(train, tmp_path):
+    """The rewards (tables, samples) of a reward model that was trained with some dropout."""
+
+    def scored(dropout, tables, **options):
+        train(PAIRS, recipe=RECIPE | {"dropout": dropout})
+        texts = ["my bike", "i am sad", "my bike", "my brother"]
+        samples = pd.DataFrame({"post_id": "a", "sample_index": range(4), "text": texts})
+        write_table(samples.assign(log_prob=-1.0), tmp_path / "samples.parquet", SAMPLES)
+        folders = {name: tmp_path / name for name in ("posts.parquet", "samples.parquet")}
+        inputs = {path.stem: path for path in folders.values()}
+        inputs |= {"tokenizer": tmp_path / "tokenizer", "reward_models": [tmp_path / "output"]}
+        paths = [tmp_path / f"scores{i}.parquet" for i in range(tables)]
+        about = {"shape": SHAPE, "lengths": LENGTHS, "precision": "fp32"}
+        score(**inputs, **about, **options, scores=paths)
+        return np.stack([read_table(path, SCORES).reward for path in paths])
+
+    return scored
+
+
+def test_members_of_mc_dropout_have_a_table_each(scored):
+    rewards = scored(0.3, 3, mc_dropout=3)
+    assert (rewards[:, 0] == rewards[:, 2]).all()  # equal texts
+    assert len(np.unique(rewards)) == 3 * 3
+    plain = scored(0.3, 1)
+    assert np.abs(rewards - plain).max() > 0
+    np.testing.assert_array_equal(scored(0.3, 2, mc_dropout=2), rewards[:2])
+
+
+def test_mc_dropout_without_training_dropout_is_refused(scored):
+    with pytest.raises(ArtifactError, match="output: was trained without dropout"):
+        scored(0.0, 2, mc_dropout=2)
+
+
+def test_tables_that_are_too_few_for_the_members_are_refused(scored):
+    with pytest.raises(ArtifactError, match="output: has 3 reward heads or members and 2 tables"):
+        scored(0.3, 2, mc_dropout=3)

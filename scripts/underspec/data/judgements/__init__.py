@@ -1,10 +1,11 @@
-"""Judgements: whether a post supports a statement, which pointwise reward models learn from.
+"""Judgements of single statements, which reward models learn from: whether a post supports a
+statement (the reward is pointwise), or how high people rate it as what follows the post (rating).
 
-The judgements of a world come from a module of this package with the world's name and a function
-`judgements(posts, seed, per_post)`. `posts` has the columns of artifacts.POSTS and those that the
-world adds; the result has those of artifacts.JUDGEMENTS, for posts of the splits preferences and
-validation. Judgements are separate from their worlds, so that editing them does not rerun posts and
-pretraining.
+Where the world has none of its own, they come from a module of this package with its name, the kind
+of reward as REWARD and a function `judgements(posts, seed, per_post)`. `posts` has the columns of
+artifacts.POSTS and those that the world adds; the result has those of the kind's schema, for posts
+of the splits preferences and validation. Judgements are separate from their worlds, so that editing
+them does not rerun posts and pretraining.
 """
 
 import importlib
@@ -14,26 +15,38 @@ from pathlib import Path
 
 import pandas as pd
 
+from underspec.artifacts import JUDGEMENTS, RATINGS
+from underspec.data import worlds as all_worlds
 from underspec.data.texts import visible
 from underspec.errors import ArtifactError, ConfigError
 
 SPLITS = ("preferences", "validation")  # to learn from, and held out
+SCHEMAS = {"pointwise": JUDGEMENTS, "rating": RATINGS}  # by the kind of reward
 
 log = logging.getLogger(__name__)
 
 
-def worlds() -> list[str]:
-    """The worlds that have judgements."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+def generated() -> dict[str, str]:
+    """The worlds whose judgements are made here, each with the kind of reward learned from them."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return {world: importlib.import_module(f"{__name__}.{world}").REWARD for world in modules}
+
+
+def kinds() -> dict[str, str]:
+    """The worlds that have judgements, made here or by people, each with the kind of reward."""
+    by_people = [name for name in all_worlds.names() if all_worlds.world_class(name).has_judgements]
+    return dict(sorted((generated() | dict.fromkeys(by_people, "pointwise")).items()))
 
 
 def judgements(world: str, posts: pd.DataFrame, seed: int, per_post: int) -> pd.DataFrame:
-    """The judgements of a world, less those of statements without a visible character.
+    """The judgements made for a world, less those of statements without a visible character.
 
     attrs["dropped"] and the log count these by split. Raises ConfigError if the world has none.
     """
-    if world not in worlds():
-        raise ConfigError(f"world: {world!r} has no judgements; {', '.join(worlds())} has")
+    if world not in generated():
+        raise ConfigError(
+            f"world: no judgements are made for {world!r}, only for {', '.join(generated())}"
+        )
     module = importlib.import_module(f"{__name__}.{world}")
     return without_blank_statements(module.judgements(posts, seed, per_post))
 
@@ -52,12 +65,16 @@ def without_blank_statements(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def check(table: pd.DataFrame, path: Path) -> None:
-    """Raise ArtifactError, naming `path` and a row, if a label is neither 0 nor 1 or a statement is
-    blank, or if a split has labels of one kind alone, from which nothing can be learned.
+def check(table: pd.DataFrame, path: Path, reward: str) -> None:
+    """Raise ArtifactError, naming `path` and a row, if a statement is blank or, where the reward is
+    pointwise, a label neither 0 nor 1, or if all labels of a split are equal, from which nothing
+    can be learned.
     """
     for wrong, fault in (
-        (~table.label.isin([0, 1]), "a label that is neither 0 nor 1"),
+        (
+            ~table.label.isin([0, 1]) & (reward == "pointwise"),
+            "a label that is neither 0 nor 1",
+        ),
         (~table.statement.map(visible).astype(bool), "a statement without a visible character"),
     ):
         if wrong.any():
@@ -69,5 +86,5 @@ def check(table: pd.DataFrame, path: Path) -> None:
         if labels.nunique() == 1:
             raise ArtifactError(
                 f"{path}: all judgements of the split {split} have the label {labels.iloc[0]}; "
-                "both are needed"
+                "different ones are needed"
             )

@@ -18,6 +18,8 @@ from underspec.data.gold_raters.micro_tldr_pointwise import Fact, entails, facts
 from underspec.data.judgements import SPLITS
 from underspec.data.worlds.micro_tldr import FILLERS, MEN, Story, draw_story, tell
 
+REWARD = "pointwise"
+
 
 def judgements(posts: pd.DataFrame, seed: int, per_post: int) -> pd.DataFrame:
     """`per_post` statements about each post; of all, half are entailed."""

@@ -8,6 +8,7 @@ parts it has; posts and pretraining text may come from different worlds.
 import hashlib
 import importlib
 import itertools
+import logging
 import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from underspec.errors import ConfigError
+from underspec.errors import ArtifactError, ConfigError
 from underspec.schema import Count, Section, Several, checked, part_of
+
+log = logging.getLogger(__name__)
 
 
 class Options(Section):
@@ -48,6 +51,8 @@ class BaseWorld:
     fetch_options: ClassVar[tuple[str, ...]] = ()  # the options that fetch() takes
     has_posts: ClassVar[bool] = True  # posts() exists
     has_preferences: ClassVar[bool] = False  # preferences() exists: humans compared summaries
+    has_judgements: ClassVar[bool] = False  # judgements() exists: humans judged statements
+    has_line_breaks: ClassVar[bool] = False  # texts have line breaks, which tokens then keep
     has_pretraining_text: ClassVar[bool] = True  # pretraining_text() exists
 
     def __init__(self, options: dict, raw: Path | None = None):
@@ -112,10 +117,61 @@ class BaseWorld:
         """
         raise NotImplementedError(f"{type(self).__module__} has no comparisons of its own")
 
+    def judgements(self) -> pd.DataFrame:
+        """Judgements with the columns of artifacts.JUDGEMENTS, of the splits preferences and
+        validation (only if `has_judgements`; otherwise see the package `judgements`).
+        attrs["dropped"] counts those left out, by split and reason.
+        """
+        raise NotImplementedError(f"{type(self).__module__} has no judgements of its own")
+
 
 def hashed_order(post_ids: Iterable[str], seed: int) -> list[str]:
     """`post_ids` in a random order; the order of any two depends only on them and `seed`."""
     return sorted(post_ids, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+
+def without_overlaps(splits: dict[str, pd.DataFrame], world: str) -> pd.DataFrame:
+    """The tables of `splits` as one table, in which each post stays only in the first split that
+    has its id or its text. attrs["dropped"] counts those left out.
+
+    Raises ArtifactError if a split has no posts left.
+    """
+    ids, texts, kept, dropped = set(), set(), [], {}
+    for split, table in splits.items():
+        overlaps = table.post_id.isin(ids) | table.post.isin(texts)
+        own = table[~overlaps].drop_duplicates("post_id").assign(split=split)
+        log.info(
+            "%s: %d posts; left out %d that an earlier split has, or that come twice",
+            split,
+            len(own),
+            len(table) - len(own),
+        )
+        if fewer := len(table) - len(own):
+            dropped[split] = {"that an earlier split has, or that come twice": fewer}
+        if own.empty:
+            raise ArtifactError(f"world {world}: no usable post for the split {split}; see the log")
+        ids.update(own.post_id)
+        texts.update(own.post)
+        kept.append(own)
+    table = pd.concat(kept, ignore_index=True)
+    table.attrs["dropped"] = dropped
+    return table
+
+
+def with_best_of_n(table: pd.DataFrame, asked: int | None, seed: int, world: str) -> pd.DataFrame:
+    """The posts in `table`, and of the split best_of_n only the first `asked` in a random order
+    (None: all). Raises ConfigError if there are not so many.
+    """
+    of_split = table.split == "best_of_n"
+    order = hashed_order(table.post_id[of_split], seed)
+    if asked and asked > len(order):
+        raise ConfigError(
+            f"worlds.{world}.best_of_n: {asked} posts are needed but there are only {len(order)}; "
+            "lower it, or set it to null for all"
+        )
+    kept = table[table.post_id.isin(order[:asked]) | ~of_split].reset_index(drop=True)
+    kept.attrs = table.attrs
+    return kept
 
 
 def names() -> list[str]:

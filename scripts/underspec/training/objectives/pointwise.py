@@ -1,9 +1,13 @@
-"""The objective of a pointwise reward model: binary cross-entropy over judged statements."""
+"""The objectives of reward models that learn from judgements of single statements: binary
+cross-entropy of what is entailed, and the squared error of ratings."""
+
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from underspec.data.tokenization import check_batchable, pad
 from underspec.errors import ConfigError
@@ -28,6 +32,34 @@ def pointwise(
     model with several heads is the mean of theirs. Raises ArtifactError if a text is empty or
     contains padding.
     """
+    loss = binary_cross_entropy_with_logits
+    return _of_judgements(posts, statements, labels, batch, seed, centering, loss)
+
+
+def squared_error(
+    posts: list[np.ndarray],
+    statements: list[np.ndarray],
+    ratings: pd.DataFrame,
+    batch: int,
+    seed: int,
+    centering: float = 0.0,
+) -> Objective:
+    """Squared error of the column `label` of ratings, by which a reward is the expected mean rating
+    (ours). Otherwise as `pointwise`.
+    """
+    labels = ratings.label.to_numpy(np.float32)
+    return _of_judgements(posts, statements, labels, batch, seed, centering, mse_loss)
+
+
+def _of_judgements(
+    posts: list[np.ndarray],
+    statements: list[np.ndarray],
+    labels: np.ndarray,
+    batch: int,
+    seed: int,
+    centering: float,
+    loss_of: Callable[..., Tensor],
+) -> Objective:
     if centering:
         raise ConfigError(f"centering: {centering} is not 0; pointwise rewards are not centred")
     for kind, texts in (("post", posts), ("statement", statements)):
@@ -44,11 +76,11 @@ def pointwise(
     def loss(model: RewardModel, batch: Batch) -> Tensor:
         rewards = model(posts=batch["posts"], candidates=batch["candidates"])
         labels = batch["labels"][:, None].expand_as(rewards)
-        entropy = binary_cross_entropy_with_logits(rewards, labels, reduction="sum")
-        return entropy / rewards.shape[1]
+        return loss_of(rewards, labels, reduction="sum") / rewards.shape[1]
 
     def judgements(batch: Batch) -> int:
         return len(batch["labels"])
 
-    settings = {"data": digest(posts, statements, [labels])}
+    exact = labels.view(np.int32) if labels.dtype == np.float32 else labels  # a digest is of ints
+    settings = {"data": digest(posts, statements, [exact])}
     return Objective(make, loss, judgements, settings)
