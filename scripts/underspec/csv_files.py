@@ -12,7 +12,7 @@ from underspec.files import MAKE, REMAKE, atomic
 TEXT = ("scale", "role", "reward_model", "ranker", "ensemble", "aggregator", "judge", "pair")
 TEXT += ("statistic", "component", "by", "diagnostic", "better", "worse")
 TEXT += ("minus", "end", "over", "members", "at", "measure", "part", "feature")
-TEXT += ("difficulty", "right", "wrong")
+TEXT += ("difficulty", "right", "wrong", "domain")
 TEXT += ("stage", "name", "path", "sha256", "rule", "course")
 TEXT += ("id", "kind", "claim", "place", "published", "verdict", "reason", "these_models")
 

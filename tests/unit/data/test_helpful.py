@@ -168,6 +168,7 @@ def damaged(rows):
         (damaged([{"chosen": "a", "rejected": 5}]), "column rejected is int64, not text"),
         (damaged([{"chosen": ["a"], "rejected": "b"}]), "column chosen is list.*, not text"),
     ],
+    ids=["cut", "another kind", "empty", "cut in a row", "no column", "a number", "a list"],
 )
 def test_a_damaged_file_is_named(tmp_path, content, said):
     chosen = world(tmp_path)

@@ -239,7 +239,12 @@ def test_the_stage_writes_ratings_that_can_be_read(raw, tmp_path):
     write_table(posts, tmp_path / "posts.parquet", POSTS)
     output = tmp_path / "judgements.parquet"
     write_judgements(
-        world="valence", posts=tmp_path / "posts.parquet", seed=0, per_post=1, output=output
+        world="valence",
+        options={},
+        posts=tmp_path / "posts.parquet",
+        seed=0,
+        per_post=1,
+        output=output,
     )
     read = read_table(output, RATINGS)
     assert len(read) == 34 and read.label.between(-4, 4).all()

@@ -40,7 +40,7 @@ def test_articles_are_for_the_policy_and_premises_for_reward_models(tmp_path):
 def test_entailment_is_against_the_other_two(tmp_path):
     chosen = world(tmp_path)
     judged = chosen.judgements()
-    check(judged, tmp_path)
+    check(judged, tmp_path, "pointwise")
     write_table(judged, tmp_path / "judgements.parquet", JUDGEMENTS)
     label = judged.statement.str[-1].astype(int)
     assert (judged.label == 1).equals(label == 0)

@@ -45,8 +45,10 @@ def folder(tmp_path_factory):
         claims=folder / "claims.csv",
     )
     for name, table in small_tables().items():
-        if name.startswith("rlhf"):  # of policies that this experiment does not have
-            named = table.replace({"scale": {"base": "007", "xl": "NA"}}).assign(parameters=500)
+        if not (folder / f"tables/{name}.csv").exists():  # of what this experiment does not have
+            named = table.replace({"scale": {"base": "007", "xl": "NA", "xxl": "huge"}}).assign(
+                parameters=500
+            )
             write_csv(named, folder / f"tables/{name}.csv")
     return folder
 
