@@ -101,7 +101,7 @@ def tables(bundle, folder):
     design = {key: config[key] for key in keys}
     models = reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
     evaluator = "xxl/pretrain16-finetune10"
-    unpack(bundle, [*(f"base/{model.name}" for model in models), evaluator, "gold"], [], folder)
+    unpack(bundle, [*(f"base/{model.name}" for model in models), evaluator, "gold"], [], [], folder)
     every = rankers(models, design["aggregators"], design["ensemble_size"])
     rerank_adapter.rerank(
         scores=[folder / f"scores/base/{model.name}.parquet" for model in models],
