@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from underspec.config.sections import Config, Need, Recipe
+from underspec.config.machine import Need
+from underspec.config.sections import Config, Recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
 from underspec.data import gold_raters, judgements
 from underspec.data.worlds import names, world_class

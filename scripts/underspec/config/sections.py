@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from underspec import recipe, strict_json
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.analysis.parts import GIVEN
+from underspec.config.machine import Compute, Estimate
 from underspec.data.span_corruption import corrupted_spans, tokens_for
 from underspec.data.special_tokens import SENTINELS
 from underspec.grid import GRIDS
@@ -41,7 +42,6 @@ from underspec.schema import (
 )
 
 Share = number(gt=0, le=1)
-Efficiency = number(ge=1e-6, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
 RewardKind = Literal["preference", "pointwise", "rating"]
 RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
@@ -121,56 +121,7 @@ Recipe = section_of(recipe.Recipe)
 SomeRecipe = some_of(Recipe)
 
 
-class Need(section_of(recipe.DeviceLayout)):
-    """The resources of a job, and the device layout of a training."""
-
-    gpus: NotNegative
-    nodes: Count
-    cpus: Count
-    mem_mb: Count
-    minutes: Count
-    growth_mem_mb: number(ge=1, le=10)
-    growth_minutes: number(ge=1, le=10)
-    max_mem_mb: or_null(Count)
-    max_minutes: or_null(Count)
-
-    @model_validator(mode="after")
-    def _possible(self):
-        for key in ("mem_mb", "minutes"):
-            asked, most = getattr(self, key), getattr(self, f"max_{key}")
-            if most and asked > most:
-                raise PydanticCustomError(
-                    "most",
-                    f"asks for {asked} {key}, more than max_{key} ({most}); lower it, or raise "
-                    f"max_{key}",
-                )
-        if self.compiled and self.activation_checkpointing:
-            raise PydanticCustomError(
-                "compiled",
-                "is compiled and has activation_checkpointing; set one of them to false",
-            )
-        return self
-
-
-SomeNeed = some_of(Need)
 DeviceLayout = some_of(section_of(recipe.DeviceLayout))
-
-
-class Compute(Section):
-    default: Need
-    pretrain: dict[Name, SomeNeed]
-    policy: dict[Name, SomeNeed]
-    sample: dict[Name, SomeNeed]
-    reward_model: dict[Name, SomeNeed]
-    score: dict[Name, SomeNeed]
-    rlhf: dict[Name, SomeNeed]
-
-
-class Estimate(Section):
-    tflops: number(ge=1e-3, le=1e6)
-    training: Efficiency
-    sampling: Efficiency
-    scoring: Efficiency
 
 
 class Scale(Section):
