@@ -23,6 +23,8 @@ def _replacements(group: str, member: str) -> list[tuple[str, str]]:
     return [
         (r"pretrain\s+ensemble", f"{group} ensemble"),
         (r"finetune\s+ensemble", f"{member} ensemble"),
+        (r"pretrain\s+ens\.", f"{group} ens."),
+        (r"finetune\s+ens\.", f"{member} ens."),
         (r"(pretraining\s+seeds|(pretrained\s+)?checkpoints)", groups),
         (r"(pretraining\s+seed|(pretrained\s+)?checkpoint)", group),
         (r"finetuning\s+seeds", members),

@@ -24,6 +24,7 @@ def test_without_words_nothing_changes(text):
         ("Different pretraining seeds", "Different base models"),
         ("Pretrain ensembles beat finetune ensembles", "Base model ensembles beat run ensembles"),
         ("pretrain\nensembles", "base model\nensembles"),
+        ("finetune\nens.", "run\nens."),
         ("a pretrained checkpoint", "a base model"),
         ("between finetuning seeds", "between runs"),
         ("no reward of pretrain mean at n = 16", "no reward of base model mean at n = 16"),
