@@ -123,7 +123,7 @@ def test_a_stage_keeps_a_scale_s_name(folder, tmp_path):
     design = {key: value for key, value in DESIGN.items() if key != "scales"}
     for name, value in {"design": design, "newer": NEWER, "cheaper": NO_CHEAPER}.items():
         command += [f"--{name}", json.dumps(value)]
-    command += ["--length_bias", "0.0", "--resamples", "100"]
+    command += ["--length_bias", "0.0", "--resamples", "100", "--tables", '["exact"]']
     for scale in SCALES:
         output = tmp_path / scale
         options = ["--scale", scale, "--output", str(output)]
