@@ -44,8 +44,11 @@ UNASKED = {
     "judge": config["judge"]["url"] is None,
     "rankers": not any(found is not None for found in config["newer_rankers"].values())
     and not CHEAPER,
-    "rlhf_shared_error": not any(each.ranker.startswith("single-") for each in ALIGNMENTS),
-    **dict.fromkeys(["rlhf_frontier", "rlhf_correlation", "rlhf_shift"], not RLHF_SCALES),
+    **dict.fromkeys(
+        ["rlhf_correlation", "rlhf_shared_error"],  # of policies aligned to single reward models
+        not any(each.ranker.startswith("single-") for each in ALIGNMENTS),
+    ),
+    **dict.fromkeys(["rlhf_frontier", "rlhf_shift"], not RLHF_SCALES),
 }
 ASKED = {name: shown for name, shown in FIGURES_OF.items() if not UNASKED.get(name)}
 DRAWN = {name: ASKED[name] for name in possible(ASKED, HAS)}

@@ -1,5 +1,6 @@
 """How the processes of a training share the model, and how they run it."""
 
+import time
 import warnings
 
 import torch
@@ -54,14 +55,15 @@ def whole_model(
     model = accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
     if not distributed.is_initialized():
         return model
-    # Gloo's thread needs the GIL to let go of the last step's tensors, and whoever deletes the DDP
-    # model waits for that thread while it holds the GIL.
     accelerator.wait_for_everyone()
     weights = None
     if isinstance(trained, FSDPModule):
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights = get_model_state_dict(trained, options=options)
     accelerator.end_training()
+    # Gloo's thread needs the GIL to let go of the last steps' tensors, and whoever deletes the DDP
+    # model waits for that thread while it holds the GIL: forever, if there is no pause before.
+    time.sleep(0.5)
     if not accelerator.is_main_process:
         return None
     if weights:
