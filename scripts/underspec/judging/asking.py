@@ -96,8 +96,8 @@ def _table(
         | {"answer_index": question.answer}
         for question in questions
     ]
-    told = [found(question).model_dump() for question in questions]
-    return pd.DataFrame([one | other for one, other in zip(asked, told, strict=True)])
+    found_rows = [found(question).model_dump() for question in questions]
+    return pd.DataFrame([one | other for one, other in zip(asked, found_rows, strict=True)])
 
 
 def _listed(counts: Counter) -> str:

@@ -11,7 +11,7 @@ from judgements import judgements as write_judgements
 from underspec.artifacts import JUDGEMENTS, POSTS, read_table, write_table
 from underspec.data import gold_raters, judgements
 from underspec.data.gold_raters.micro_tldr import read_story
-from underspec.data.gold_raters.micro_tldr_pointwise import entails, facts_told, parts
+from underspec.data.gold_raters.micro_tldr_pointwise import entails, facts_of_post, parts
 from underspec.data.judgements.micro_tldr import WRONG, statements
 from underspec.data.worlds import names
 from underspec.data.worlds.micro_tldr import FILLERS, World, draw_story
@@ -84,8 +84,8 @@ def test_all_that_a_story_says_is_entailed_by_its_post(seed):
     rng = np.random.default_rng(seed)
     row = next(World(OPTIONS | {"seed": seed % 10, "posts": FEW}).posts().itertuples())
     for statement in statements(rng, read_story(row)).values():
-        assert entails(facts_told(row), statement)
-    assert entails(facts_told(row), row.post)
+        assert entails(facts_of_post(row), statement)
+    assert entails(facts_of_post(row), row.post)
 
 
 FEW = dict.fromkeys(POSTS_OF_SPLITS, 2)
@@ -95,9 +95,9 @@ FEW = dict.fromkeys(POSTS_OF_SPLITS, 2)
 def test_wrong_forms_are_mostly_wrong_by_themselves(form):
     """What is drawn at random may be right, such as one in twelve verbs."""
     rng = np.random.default_rng(0)
-    told = facts_told(next(ROW.itertuples()))
+    facts = facts_of_post(next(ROW.itertuples()))
     texts = [WRONG[form](rng, STORY, draw_story(rng)) for _ in range(200)]
-    assert np.mean([entails(told, text) for text in texts]) < 0.25
+    assert np.mean([entails(facts, text) for text in texts]) < 0.25
 
 
 SUPPORTED = {
@@ -149,13 +149,13 @@ def shares(*texts):
 @pytest.mark.parametrize(("text", "facts"), SUPPORTED.items())
 def test_what_the_post_supports_and_how_much_it_says(text, facts):
     assert shares(text) == [(1.0, pytest.approx(facts / FACTS))]
-    assert entails(facts_told(next(ROW.itertuples())), text)
+    assert entails(facts_of_post(next(ROW.itertuples())), text)
 
 
 @pytest.mark.parametrize("text", UNSUPPORTED)
 def test_what_the_post_does_not_support(text):
     assert shares(text) == [(0.0, 0.0)]
-    assert not entails(facts_told(next(ROW.itertuples())), text)
+    assert not entails(facts_of_post(next(ROW.itertuples())), text)
 
 
 def test_shorter_is_safer_and_says_less():

@@ -48,8 +48,8 @@ def test_entailment_is_against_the_other_two(tmp_path):
     assert judged.source.value_counts().to_dict() == {f"ANLI round {i}": 9 for i in (1, 2, 3)}
     posts = chosen.posts().set_index("post_id").loc[judged.post_id]
     assert list(posts.split) == list(judged.split)
-    told = [f"my bike {post[len('My brother sold my bike ') : -1]}" for post in posts.post]
-    assert [statement[:-2] for statement in judged.statement] == told
+    expected = [f"my bike {post[len('My brother sold my bike ') : -1]}" for post in posts.post]
+    assert [statement[:-2] for statement in judged.statement] == expected
 
 
 @pytest.mark.parametrize(

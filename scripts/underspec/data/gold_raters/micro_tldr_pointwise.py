@@ -44,48 +44,48 @@ def parts(posts: pd.DataFrame, samples: pd.DataFrame) -> dict[str, np.ndarray]:
     """The two terms of the utility, shares both: of a summary's claims, those that the post
     supports (0 if it makes none); of the post's facts, those that supported claims state.
     """
-    told = {row.post_id: facts_told(row) for row in posts.itertuples()}
+    facts = {row.post_id: facts_of_post(row) for row in posts.itertuples()}
     shares = [
-        _shares(told[post_id], text)
+        _shares(facts[post_id], text)
         for post_id, text in zip(samples.post_id, samples.text, strict=True)
     ]
     supported, coverage = np.reshape(shares, (-1, 2)).T
     return {"supported": supported, "coverage": coverage}
 
 
-def facts_told(row) -> set[Fact]:
+def facts_of_post(row) -> set[Fact]:
     """What a post tells; row: of the table of posts."""
     story = read_story(row)
-    told = {("place", story.place), ("time", story.time), ("feeling", story.feeling)}
-    told |= {("plan", story.plan), ("gender", story.event.agent in MEN)}
-    told |= _of_event("event", story.event)
+    facts = {("place", story.place), ("time", story.time), ("feeling", story.feeling)}
+    facts |= {("plan", story.plan), ("gender", story.event.agent in MEN)}
+    facts |= _of_event("event", story.event)
     if story.distraction:
-        told |= _of_event("distraction", story.distraction)
+        facts |= _of_event("distraction", story.distraction)
     if story.sorry is not None:
-        told.add(("sorry", story.sorry))
-    return told | {("filler", sentence) for sentence in FILLERS if sentence in row.post}
+        facts.add(("sorry", story.sorry))
+    return facts | {("filler", sentence) for sentence in FILLERS if sentence in row.post}
 
 
-def entails(told: set[Fact], text: str) -> bool:
+def entails(facts: set[Fact], text: str) -> bool:
     """Whether the post that tells these facts supports all that the text claims, and it claims
     something.
     """
     claims = list(_claims(text))
-    return bool(claims) and all(_supported(told, claim) for claim in claims)
+    return bool(claims) and all(_supported(facts, claim) for claim in claims)
 
 
-def _shares(told: set[Fact], text: str) -> tuple[float, float]:
+def _shares(facts: set[Fact], text: str) -> tuple[float, float]:
     claims = list(_claims(text))
-    supported = [claim for claim in claims if _supported(told, claim)]
+    supported = [claim for claim in claims if _supported(facts, claim)]
     stated = {
-        fact for claim in supported for reading in claim if reading <= told for fact in reading
+        fact for claim in supported for reading in claim if reading <= facts for fact in reading
     }
-    of_story = {fact for fact in told if fact[0] not in BESIDE_STORY}
+    of_story = {fact for fact in facts if fact[0] not in BESIDE_STORY}
     return len(supported) / max(len(claims), 1), len(stated & of_story) / len(of_story)
 
 
-def _supported(told: set[Fact], claim: Claim) -> bool:
-    return any(reading <= told for reading in claim)
+def _supported(facts: set[Fact], claim: Claim) -> bool:
+    return any(reading <= facts for reading in claim)
 
 
 def _claims(text: str) -> Iterator[Claim]:

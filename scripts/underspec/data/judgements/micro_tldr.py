@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from underspec.data.gold_raters.micro_tldr import read_story
-from underspec.data.gold_raters.micro_tldr_pointwise import Fact, entails, facts_told
+from underspec.data.gold_raters.micro_tldr_pointwise import Fact, entails, facts_of_post
 from underspec.data.judgements import SPLITS
 from underspec.data.worlds.micro_tldr import FILLERS, MEN, Story, draw_story, tell
 
@@ -28,14 +28,14 @@ def judgements(posts: pd.DataFrame, seed: int, per_post: int) -> pd.DataFrame:
     labels = iter(rng.permutation(np.arange(per_post * len(judged)) % 2))
     rows = []
     for post in judged.itertuples():
-        story, told = read_story(post), facts_told(post)
+        story, facts = read_story(post), facts_of_post(post)
         for label in itertools.islice(labels, per_post):
-            source, statement = _draw(rng, story, told, bool(label))
+            source, statement = _draw(rng, story, facts, bool(label))
             rows.append((post.post_id, post.split, statement, label, f"grammar: {source}"))
     return pd.DataFrame(rows, columns=["post_id", "split", "statement", "label", "source"])
 
 
-def _draw(rng: np.random.Generator, story: Story, told: set[Fact], label: bool) -> tuple[str, str]:
+def _draw(rng: np.random.Generator, story: Story, facts: set[Fact], label: bool) -> tuple[str, str]:
     """The form and the text of a statement, drawn again until the label is true of it: what is
     changed at random may be right all the same."""
     two = rng.random() < 0.5
@@ -46,7 +46,7 @@ def _draw(rng: np.random.Generator, story: Story, told: set[Fact], label: bool) 
         if not label:
             stated[rng.integers(len(stated))] = WRONG[form](rng, story, draw_story(rng))
         text = " ".join(stated)
-        if entails(told, text) == label:
+        if entails(facts, text) == label:
             return form, text
 
 
@@ -89,7 +89,7 @@ def _distracting_event(rng: np.random.Generator, story: Story, other: Story) -> 
     return f"{tell(rng, replace(what, agent=who.agent))} ."
 
 
-def _fact_not_told(rng: np.random.Generator, story: Story, other: Story) -> str:
+def _fact_not_in_post(rng: np.random.Generator, story: Story, other: Story) -> str:
     """An apology, an event or a remark that may well be, and of which the post says nothing."""
     apology = statements(rng, replace(story, sorry=bool(rng.integers(2))))["apology"]
     possible = [f"{tell(rng, other.event)} .", _either(rng, *FILLERS)]
@@ -110,7 +110,7 @@ WRONG: dict[str, Callable[[np.random.Generator, Story, Story], str]] = {
     "wrong role": _wrong_role,
     "wrong owner": _wrong_owner,
     "distracting event": _distracting_event,
-    "fact not told": _fact_not_told,
+    "fact not in the post": _fact_not_in_post,
     "negated": _negated,
 }
 
