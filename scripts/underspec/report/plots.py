@@ -192,6 +192,7 @@ def legend(figure: Figure, *rows: list[Line2D]) -> None:
         handles = [entry for row in rows for entry in [*row, blank]][:-1]
         figure.legend(handles=handles, loc="outside right center", handlelength=2.4)
         return
+    rows = [part for row in rows for part in _halved(row)]
     columns = max(len(row) for row in rows)
     padded = [row + [blank] * (columns - len(row)) for row in rows]
     figure.legend(
@@ -201,6 +202,12 @@ def legend(figure: Figure, *rows: list[Line2D]) -> None:
         columnspacing=1.5,
         handlelength=2.4,
     )
+
+
+def _halved(row: list[Line2D]) -> list[list[Line2D]]:
+    """A row of a legend, in two if it would be wider than three panels."""
+    middle = -(-len(row) // 2)
+    return [row] if len(row) <= 4 else [row[:middle], row[middle:]]
 
 
 def save(figure: Figure, path: str, words: Mapping[str, str] | None = None) -> None:

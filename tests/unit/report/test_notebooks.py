@@ -10,10 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
 
+from underspec.analysis.ensembles import AGGREGATORS
 from underspec.analysis.styles import DIFFICULTIES, difficulty
 from underspec.data.styles import STYLES
 from underspec.errors import ArtifactError
@@ -448,6 +450,20 @@ def test_interval_is_symmetric():
     table = pd.DataFrame({"gold": [2.0], "standard_error": [0.5]})
     (row,) = plots.interval(table, "gold", "standard_error").itertuples()
     assert (row.low, row.high) == pytest.approx((1.02, 2.98))
+
+
+@pytest.mark.parametrize("scales", [1, 3])
+def test_the_legend_of_all_aggregators_lies_within_the_figure(scales):
+    figure, _ = plt.subplots(1, scales, figsize=(plots.width(scales), 3), layout="constrained")
+    plots.legend(
+        figure,
+        [plots.handle(look.LABELS[kind]) for kind in ("single", "finetune", "pretrain")],
+        [plots.handle(look.LABELS.get(name, name)) for name in AGGREGATORS],
+    )
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    plt.close(figure)
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
 
 
 def test_read_names_what_is_wrong(tmp_path):
