@@ -43,8 +43,8 @@ def rlhf_tables(
     ranker; aligned_samples, ...: folders that have {name}.parquet of every aligned policy;
     gold_scores: if there is a gold rater; aligned: keys of the config's rlhf; design: keys of the
     config without `scales`; cheaper: its cheaper_ensembles, if some of these rankers are such;
-    evidence: of each scale that has aligned policies, in a folder of its
-    name; tables: rlhf_frontier.csv and so on.
+    evidence: of each scale that has aligned policies, in a folder of its name; tables:
+    rlhf_frontier.csv and so on.
     """
     policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
     settings = aligned["kl_coefficients"], aligned["seeds"]
