@@ -35,12 +35,12 @@ def test_names_are_unique_and_lead_back_to_the_folder(
     made = cheaper_ensembles(chosen(warm, multihead, dropout, members), seeds, size)
     assert len(made) == len(warm) + len(multihead) + len(dropout)
     tables = [table for each in made for table in each.tables]
-    folders = [name for each in made for name in each.folders]
-    assert len({*tables}) == len(tables) and len({*folders}) == len(folders)
+    others = [name for each in made for name in each.folders]
+    assert len({*tables}) == len(tables) and len({*others}) == len(others)
     assert {folder(table) for table in tables} == {each.folder for each in made}
     assert all(re.fullmatch(TABLES, table) for table in tables)
     of_grid = [RewardModel(p, f).name for p in {*warm, *multihead, *dropout} for f in seeds]
-    assert not {*of_grid} & {*tables, *folders}
+    assert not {*of_grid} & {*tables, *others}
     assert [folder(name) for name in of_grid] == of_grid
     for each in made:
         assert {each.folder} <= {*each.folders, *of_grid}  # trained, for this or for the grid
