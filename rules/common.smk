@@ -14,11 +14,18 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
 from underspec.analysis.parts import GIVEN, missing, parts, possible
-from underspec.cheaper_ensembles import McDropout, Warm, cheaper_ensembles
+from underspec.cheaper_ensembles import (
+    McDropout,
+    Warm,
+    cheaper_ensembles,
+    dropout_members,
+    folders,
+)
 from underspec.data import gold_raters, styles
 from underspec.config.config import (
     GOLD_JUDGE,
     aligned_rankers,
+    every_ranker,
     need,
     read_config,
     recipe,
@@ -55,11 +62,11 @@ REWARD_MODELS = grid.reward_models(
     config["grid"], config["pretrain_seeds"], config["finetune_seeds"]
 )
 NAMES = [model.name for model in REWARD_MODELS]
-BY_NAME = {
-    ranker.name: ranker
+EVERY_RANKER = every_ranker(config)
+RANKERS = [
+    ranker.name
     for ranker in grid.rankers(REWARD_MODELS, config["aggregators"], config["ensemble_size"])
-}
-RANKERS = list(BY_NAME)
+]
 WORLD = world_class(config["world"])
 TEXT_WORLD = text_world(config)
 SHARDS = range(config["pretraining"]["shards"])
@@ -88,6 +95,7 @@ ALIGNMENTS = grid.alignments(
     aligned_rankers(config), config["rlhf"]["kl_coefficients"], config["rlhf"]["seeds"]
 )
 RLHF_SCALES = list(dict.fromkeys(each.scale for each in ALIGNMENTS))
+ALIGNED_TO_CHEAPER = any(each.ranker not in RANKERS for each in ALIGNMENTS)
 # Names below reward_models/, and of the tables below scores/.
 REWARD_MODEL_FOLDERS = [
     *expand("{scale}/{name}", scale=SCALES, name=NAMES),

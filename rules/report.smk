@@ -29,7 +29,7 @@ SHIPPED = shipped_verdicts(HERE, config)
 # The aligned policies that the sample browser shows: all others would make the page too long.
 BROWSED = {
     "rankers": {
-        scale: [each.name for each in grid.first_of_kinds(BY_NAME[name] for name in names)]
+        scale: [each.name for each in grid.first_of_kinds(EVERY_RANKER[name] for name in names)]
         for scale, names in aligned_rankers(config).items()
     },
     "kl_coefficients": config["rlhf"]["kl_coefficients"],

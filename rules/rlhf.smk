@@ -1,14 +1,24 @@
 # In: data/, policy/, reward_models/.
 # Out: aligned/{scale}/{ranker}/kl{kl}-seed{seed}/, policies aligned to a ranker by RLHF, and of the
 # posts of best_of_n, under the same names: samples/aligned/ (fresh samples), scores/aligned/ (their
-# rewards by every reward model of the scale and the evaluator), diagnostics/aligned/ (what they look
-# like, and their gold reward).
+# rewards by every reward model of the scale, the evaluator, and the ranker's own members where it is a
+# cheaper ensemble), diagnostics/aligned/ (what they look like, and their gold reward).
 
 
 wildcard_constraints:
-    ranker="|".join(map(re.escape, BY_NAME)),
+    ranker="|".join(map(re.escape, EVERY_RANKER)),
     kl=r"[\d.e+-]+",
     seed=r"\d+",
+
+
+def models_of_ranker(wildcards):
+    """The folders of the reward models of the ranker in the wildcards."""
+    names = folders(EVERY_RANKER[wildcards.ranker])
+    return [made(f"reward_models/{wildcards.scale}/{name}") for name in names]
+
+
+def dropout_of_ranker(wildcards):
+    return dropout_members(EVERY_RANKER[wildcards.ranker])
 
 
 rule align:
@@ -16,10 +26,7 @@ rule align:
         posts=made("data/posts.parquet"),
         tokenizer=made("data/tokenizer"),
         policy=made("policy"),
-        reward_models=lambda wildcards: [
-            made(f"reward_models/{wildcards.scale}/{member.name}")
-            for member in BY_NAME[wildcards.ranker].members
-        ],
+        reward_models=models_of_ranker,
     output:
         directory(made(f"aligned/{ALIGNED}")),
     log:
@@ -42,7 +49,8 @@ rule align:
             shape=shape_of(config["policy"]["scale"]),
             reward_shape=shape_of(),
             lengths=config["lengths"],
-            aggregator=lambda wildcards: BY_NAME[wildcards.ranker].aggregator or "mean",
+            mc_dropout=dropout_of_ranker,
+            aggregator=lambda wildcards: EVERY_RANKER[wildcards.ranker].aggregator or "mean",
             samples=config["rlhf"]["samples"],
             bounded_reward=config["rlhf"]["bounded"],
             recipe=recipe_of("rlhf", "recipe"),
@@ -96,6 +104,9 @@ rule score_aligned:
         samples=of_ranker("samples/aligned"),
         tokenizer=made("data/tokenizer"),
         reward_models=expand(made("reward_models/{{scale}}/{name}"), name=NAMES),
+        cheaper=lambda wildcards: (
+            [] if wildcards.ranker in RANKERS else models_of_ranker(wildcards)
+        ),
         evaluator=made(f"reward_models/{EVALUATOR}"),
     output:
         scores=of_ranker("scores/aligned"),
@@ -113,6 +124,12 @@ rule score_aligned:
         settings=settings(
             shape=shape_of(),
             evaluator_shape=shape_of(config["evaluator"]["scale"]),
+            members=lambda wildcards: [
+                member.name
+                for member in EVERY_RANKER[wildcards.ranker].members
+                if wildcards.ranker not in RANKERS
+            ],
+            mc_dropout=dropout_of_ranker,
             lengths=config["lengths"],
             precision=config["scoring"]["precision"],
         ),

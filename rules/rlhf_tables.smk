@@ -14,6 +14,13 @@ rule rlhf_tables:
         expand(made("reward_models/{scale}/{name}"), scale=RLHF_SCALES, name=NAMES),
         expand(made("scores/{scale}/{name}.parquet"), scale=RLHF_SCALES, name=NAMES),
         expand(made("rerank/{scale}/{ranker}.parquet"), scale=RLHF_SCALES, ranker=RANKERS),
+        [
+            made(f"scores/{scale}/{name}.parquet")
+            for scale in RLHF_SCALES
+            for each in CHEAPER
+            for name in each.tables
+            if ALIGNED_TO_CHEAPER
+        ],
         expand(
             made("{kind}/aligned/{policy.name}.parquet"),
             kind=["samples", "scores", "diagnostics"],
@@ -44,6 +51,7 @@ rule rlhf_tables:
                 "seeds": config["rlhf"]["seeds"],
             },
             resamples=config["resamples"],
+            **({"cheaper": config["cheaper_ensembles"]} if ALIGNED_TO_CHEAPER else {}),
         ),
         code=code("rlhf_tables"),
     shell:

@@ -9,7 +9,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from underspec.alignment import rollouts
 from underspec.alignment.policy import AlignedPolicy
-from underspec.alignment.rewards import RankerReward, bounded
+from underspec.alignment.rewards import RankerReward, bounded, load_members
 from underspec.alignment.rloo import rloo
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.artifacts import POSTS, of_split, read_table
@@ -17,11 +17,10 @@ from underspec.command import command
 from underspec.config import sections
 from underspec.data.tokenization import encode, load_tokenizer
 from underspec.inference.scoring import Scorer
-from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import for_inference, load, save
+from underspec.models.t5 import load, save
 from underspec.random_streams import CENTERING, stream_seed
 from underspec.recipe import DeviceLayout, Recipe
-from underspec.schema import Name
+from underspec.schema import Name, NotNegative
 from underspec.training.loop import train
 
 log = logging.getLogger("underspec.align")
@@ -38,6 +37,7 @@ def align(
     shape: Annotated[dict, sections.Shape],
     reward_shape: Annotated[dict, sections.Shape],
     lengths: Annotated[dict, sections.Lengths],
+    mc_dropout: NotNegative = 0,
     aggregator: str,
     kl_coefficient: sections.KlCoefficient,
     samples: sections.RlhfSamples,
@@ -54,7 +54,8 @@ def align(
 ) -> None:
     """Align the SFT policy to a ranker by RLHF: an aligned policy.
 
-    reward_models: the ranker's, whose rewards the aggregator joins; to a single one it is nothing.
+    reward_models: the ranker's, whose rewards the aggregator joins; to a single one it is nothing;
+    mc_dropout: if not 0, join so many members of each instead (see `models.mc_dropout`).
     """
     trained = load_tokenizer(tokenizer)
     vocabulary = trained.get_vocab_size()
@@ -66,10 +67,11 @@ def align(
     longest = lengths["post"], lengths["summary"] - 1  # reward models read it with an eos
     t5 = load(T5ForConditionalGeneration, policy, shape, vocabulary).eval()
     aligned = AlignedPolicy(t5.config, longest, t5)
-    members = []
-    for folder in reward_models:
-        model = for_inference(load(RewardModel, folder, reward_shape, vocabulary), precision)
-        members.append(Scorer(model, (lengths["post"], lengths["summary"])))
+    members = [
+        Scorer(member, (lengths["post"], lengths["summary"]))
+        for folder in reward_models
+        for member in load_members(folder, reward_shape, vocabulary, precision, mc_dropout)
+    ]
     reward = RankerReward(members, AGGREGATORS[aggregator], trained, lengths["summary"])
     sft_policy = aligned.frozen().to("cuda" if torch.cuda.is_available() else "cpu")
     centering = others[:CENTERING_POSTS]
@@ -110,6 +112,7 @@ def align(
             100 * rows[-1]["empty"],
         )
     settings = {"kl_coefficient": kl_coefficient, "samples": samples, "recipe": recipe}
+    settings |= {"mc_dropout": mc_dropout}
     about = {"stage": "aligned policy", "scale": scale, "ranker": ranker, "seed": seed}
     about |= identity | settings
     save(model.t5, output, rows, about)

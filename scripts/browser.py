@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -55,8 +56,13 @@ def browser(
     rows, drawn = results.layout, read_table(samples, SAMPLES)
     by_id = read_posts(posts, drawn["post_id"], samples).set_index("post_id")
     similarity = read_diagnostics(diagnostics, rows)["similarity"]
-    ensembles = cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"])
-    which = ensembles, design["aggregators"]
+    if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
+        which = ensembles, design["aggregators"]
+        every = [
+            replace(each, cheaper=read_cheaper(scores, each, rows, *which))
+            for each in results.scales
+        ]
+        results = replace(results, scales=every)
     policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
     path = aligned["kl_coefficients"], aligned["seeds"][0]
     make = partial(
@@ -65,7 +71,6 @@ def browser(
         rows.matrix(drawn["text"]),
         by_id.loc[rows.post_ids].reset_index(),
         newer_rankers.read(newer, similarity),
-        [read_cheaper(scores, each, rows, *which) for each in results.scales if ensembles],
         [
             read_policy_texts(
                 policies, diagnostics, results, each, aligned["rankers"].get(each.scale, []), *path

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +8,11 @@ from underspec.analysis import rlhf_tables as tables_of
 from underspec.analysis.aligned_policies import AlignedTables
 from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import to_table
-from underspec.analysis.results import read_results
+from underspec.analysis.results import read_cheaper, read_results
 from underspec.analysis.rlhf import evidence as find
 from underspec.analysis.rlhf import read
 from underspec.artifacts import EVIDENCE, write_table
+from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import write_csv
@@ -30,6 +32,7 @@ def rlhf_tables(
     aligned_diagnostics: Path,
     aligned: Annotated[dict, sections.Alignments],
     design: Annotated[dict, sections.Experiment],
+    cheaper: Annotated[dict, sections.CheaperEnsembles] | None = None,
     resamples: sections.Resamples,
     evidence: list[Path],
     tables: list[Path],
@@ -39,8 +42,9 @@ def rlhf_tables(
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
     ranker; aligned_samples, ...: folders that have {name}.parquet of every aligned policy;
     gold_scores: if there is a gold rater; aligned: keys of the config's rlhf; design: keys of the
-    config without `scales`; evidence: of each scale that has aligned policies, in a folder of its
-    name; tables: rlhf_frontier.csv and so on.
+    config without `scales`; cheaper: its cheaper_ensembles, if some of these rankers are such;
+    evidence: of each scale that has aligned policies, in a folder of its name; tables:
+    rlhf_frontier.csv and so on.
     """
     policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
     settings = aligned["kl_coefficients"], aligned["seeds"]
@@ -50,6 +54,11 @@ def rlhf_tables(
         of_grid = samples, scores, choices, reward_models, design | {"scales": [scale]}
         every = read_results(*of_grid, evaluator_scores, gold_scores)
         (of_scale,) = every.scales
+        if cheaper:
+            seeds, size = design["finetune_seeds"], design["ensemble_size"]
+            which = cheaper_ensembles(cheaper, seeds, size), design["aggregators"]
+            beside = read_cheaper(scores, of_scale, every.layout, *which)
+            of_scale = replace(of_scale, cheaper=beside)
         drawn = draw(of_scale.models, len(every.layout.post_ids), resamples, scale)
         rankers = aligned["rankers"][scale]
         found = read(policies, diagnostics, every, of_scale, rankers, *settings, drawn)

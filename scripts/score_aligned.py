@@ -5,14 +5,14 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 
+from underspec.alignment.rewards import load_members
 from underspec.artifacts import ALIGNED_SAMPLES, aligned_scores, read_table, write_table
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.candidates import encoded_candidates
 from underspec.data.tokenization import load_tokenizer
 from underspec.inference.scoring import score
-from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import for_inference, load
+from underspec.schema import Name, NotNegative
 
 log = logging.getLogger("underspec.score_aligned")
 
@@ -23,31 +23,42 @@ def score_aligned(
     samples: list[Path],
     tokenizer: Path,
     reward_models: list[Path],
+    cheaper: list[Path] | None = None,
     evaluator: Path,
     shape: Annotated[dict, sections.Shape],
     evaluator_shape: Annotated[dict, sections.Shape],
     lengths: Annotated[dict, sections.Lengths],
     precision: sections.Precision,
+    members: list[Name] | None = None,
+    mc_dropout: NotNegative = 0,
     scores: list[Path],
 ) -> None:
     """Score the samples of aligned policies with every reward model of a scale and the evaluator.
 
-    scores: the tables to write, in the order of the samples, with a column per reward model.
+    cheaper: where the ranker is a cheaper ensemble, its reward models, to score as well; members:
+    the names of its members, which are their heads, or `mc_dropout` members of each if that is not
+    0. scores: the tables to write, in the order of the samples, with a column per reward model and
+    member.
     """
     trained = load_tokenizer(tokenizer)
     tables = [read_table(path, ALIGNED_SAMPLES) for path in samples]
     every = pd.concat(tables, ignore_index=True)
     encoded_posts, candidates, rows = encoded_candidates(posts, every, samples[0], trained, lengths)
     scored = every[["post_id", "sample_index"]].copy()
-    judges = [(folder.name, folder, shape) for folder in reward_models]
-    for name, folder, of_shape in [*judges, ("evaluator", evaluator, evaluator_shape)]:
-        model = load(RewardModel, folder, of_shape, trained.get_vocab_size())
-        rewards = np.empty(len(every), np.float32)
-        found = score(for_inference(model, precision), encoded_posts, candidates)
-        rewards[rows] = np.concatenate(found)[:, 0]
+    names = [*(folder.name for folder in reward_models), *(members or [])]
+    judges = [(folder, shape, 0) for folder in reward_models]
+    judges += [(folder, shape, mc_dropout) for folder in cheaper or []]
+    judges += [(evaluator, evaluator_shape, 0)]
+    by_judge = []
+    for folder, of_shape, dropout in judges:
+        of_judge = (folder, of_shape, trained.get_vocab_size(), precision, dropout)
+        for model in load_members(*of_judge):
+            rewards = np.empty((len(every), model.head.out_features), np.float32)
+            rewards[rows] = np.concatenate(score(model, encoded_posts, candidates))
+            by_judge += [*rewards.T]
+        log.info("scored by %s", folder.name)
+    for name, rewards in zip([*names, "evaluator"], by_judge, strict=True):
         scored[name] = rewards
-        log.info("scored by %s", name)
-    names = [folder.name for folder in reward_models]
     ends = np.cumsum([len(table) for table in tables])
     for path, end, table in zip(scores, ends, tables, strict=True):
         write_table(scored.iloc[end - len(table) : end], path, aligned_scores(names))

@@ -161,3 +161,13 @@ def has_log(folder: str) -> bool:
 def folder(table: str) -> str:
     """The folder of the reward model that made a score table."""
     return re.sub(r"(-heads\d+)-\d+$|-dropout\d+$", r"\1", table)
+
+
+def folders(ranker: Ranker) -> list[str]:
+    """Of the reward models whose heads, or whose passes with dropout, are the ranker's members."""
+    return list(dict.fromkeys(folder(member.name) for member in ranker.members))
+
+
+def dropout_members(ranker: Ranker) -> int:
+    """How many members of MC dropout a ranker has: none, or all."""
+    return sum(re.search(r"-dropout\d+$", member.name) is not None for member in ranker.members)

@@ -6,6 +6,7 @@ seeds like; the fewer these are, the more.
 
 import numpy as np
 import pandas as pd
+from fake_results import score_cheaper
 
 from underspec.artifacts import (
     ALIGNED_DIAGNOSTICS,
@@ -17,6 +18,7 @@ from underspec.artifacts import (
     read_table,
     write_table,
 )
+from underspec.config.config import every_ranker
 from underspec.grid import alignments, rankers, reward_models
 
 SAMPLES_OF_ALIGNED = 4
@@ -92,6 +94,34 @@ def make_aligned(folder, design, aligned=ALIGNED, gold=True):
         if gold:
             measured["gold"] = 2 * quality - 0.3 * distance**2
         _write(folder, "diagnostics", alignment, measured, ALIGNED_DIAGNOSTICS)
+
+
+# Rankers that `score_cheaper` makes copies of rankers of the grid.
+TWO_OF_DROPOUT = {"pretrain_seeds": [0], "members": [2]}
+COPIES = {
+    "warm-pretrain0": "single-pretrain0-finetune0",
+    "multihead-pretrain0-mean": "finetune-pretrain0-mean",
+    "mc_dropout2-pretrain0-mean": "finetune-pretrain0-mean",
+}
+
+
+def align_to_copies(folder, design, scale="small"):
+    """Policies aligned to cheaper ensembles, copies of those that are aligned to the same rewards.
+    Returns the config's cheaper_ensembles."""
+    chosen = score_cheaper(folder, scale, TWO_OF_DROPOUT)
+    every = every_ranker(design | {"cheaper_ensembles": chosen})
+    for name, source in COPIES.items():
+        members = zip(every[name].members, every[source].members, strict=True)
+        copies = {mine.name: theirs.name for mine, theirs in members}
+        for kind in ("samples", "scores", "diagnostics"):
+            for path in (folder / kind / "aligned" / scale / source).iterdir():
+                table = pd.read_parquet(path)
+                if kind == "scores":
+                    table = table.assign(**{own: table[theirs] for own, theirs in copies.items()})
+                path = path.parent.with_name(name) / path.name
+                path.parent.mkdir(exist_ok=True)
+                table.to_parquet(path)
+    return chosen
 
 
 def of_aligned(folder):

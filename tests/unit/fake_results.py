@@ -108,18 +108,15 @@ def make_results(folder, design, gold=True):
         rerank_adapter.rerank(scores=paths, **slice_of_config, choices=choices)
 
 
-def score_cheaper(folder, scale):
+def score_cheaper(folder, scale, dropout=NO_DROPOUT):
     """Tables of cheaper ensembles of pretraining seed 0 that are copies of the grid's: WARM of its
-    first reward model, the heads of its two. Returns the config's cheaper_ensembles."""
-    chosen = NO_CHEAPER | {"warm": [0], "multihead": [0]}
-    warm, multihead = cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2)
-    copies = dict(
-        zip(multihead.tables, ["pretrain0-finetune0", "pretrain0-finetune1"], strict=True)
-    )
-    copies |= {warm.folder: "pretrain0-finetune0"}
-    for name, source in copies.items():
-        scores = folder / "scores" / scale
-        shutil.copy(scores / f"{source}.parquet", scores / f"{name}.parquet")
+    first reward model, the heads, and two members of MC dropout if it is asked for, of its two.
+    Returns the config's cheaper_ensembles."""
+    chosen = NO_CHEAPER | {"warm": [0], "multihead": [0], "mc_dropout": dropout}
+    scores, of_grid = folder / "scores" / scale, ("pretrain0-finetune0", "pretrain0-finetune1")
+    for each in cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2):
+        for name, source in zip(each.tables, of_grid, strict=False):
+            shutil.copy(scores / f"{source}.parquet", scores / f"{name}.parquet")
     return chosen
 
 

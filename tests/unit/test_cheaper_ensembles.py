@@ -11,11 +11,14 @@ from underspec.cheaper_ensembles import (
     Multihead,
     Warm,
     cheaper_ensembles,
+    dropout_members,
     folder,
+    folders,
     has_log,
     rankers,
 )
-from underspec.grid import RewardModel
+from underspec.grid import RewardModel, reward_models
+from underspec.grid import rankers as grid_rankers
 
 SEEDS = st.lists(st.integers(0, 10**6), min_size=2, max_size=8, unique=True)
 
@@ -32,15 +35,20 @@ def test_names_are_unique_and_lead_back_to_the_folder(
     made = cheaper_ensembles(chosen(warm, multihead, dropout, members), seeds, size)
     assert len(made) == len(warm) + len(multihead) + len(dropout)
     tables = [table for each in made for table in each.tables]
-    folders = [name for each in made for name in each.folders]
-    assert len({*tables}) == len(tables) and len({*folders}) == len(folders)
+    others = [name for each in made for name in each.folders]
+    assert len({*tables}) == len(tables) and len({*others}) == len(others)
     assert {folder(table) for table in tables} == {each.folder for each in made}
     assert all(re.fullmatch(TABLES, table) for table in tables)
     of_grid = [RewardModel(p, f).name for p in {*warm, *multihead, *dropout} for f in seeds]
-    assert not {*of_grid} & {*tables, *folders}
+    assert not {*of_grid} & {*tables, *others}
     assert [folder(name) for name in of_grid] == of_grid
     for each in made:
         assert {each.folder} <= {*each.folders, *of_grid}  # trained, for this or for the grid
+    for ranker in rankers(made, ["mean"]):
+        (its_folder,) = folders(ranker)
+        assert its_folder in {each.folder for each in made}
+        dropout = ranker.ensemble.startswith("mc_dropout")
+        assert dropout_members(ranker) == dropout * len(ranker.members)
     of_ensembles = {each.name for ranker in rankers(made, ["mean"]) for each in ranker.members}
     assert of_ensembles == {*tables}
 
@@ -52,6 +60,13 @@ def test_an_ensemble_has_as_many_members_as_there_are_seeds_at_most():
     assert warm.folders == ["pretrain3-finetune8-head7", "pretrain3-warm"]
     assert multihead.tables == ["pretrain4-finetune7-heads2-0", "pretrain4-finetune7-heads2-1"]
     assert [has_log(each.folder) for each in (warm, multihead)] == [False, True]
+
+
+def test_the_folders_of_a_ranker_of_the_grid_are_those_of_its_members():
+    every = grid_rankers(reward_models("full", [3, 4], [7, 8]), ["mean"], 2)
+    for ranker in every:
+        assert folders(ranker) == [member.name for member in ranker.members]
+        assert dropout_members(ranker) == 0
 
 
 def test_a_small_ensemble_of_mc_dropout_is_part_of_a_large_one():

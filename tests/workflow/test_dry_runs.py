@@ -113,8 +113,11 @@ CHEAPER = {"warm_member", "warm", "multihead", "score_cheaper_ensembles", "score
 def test_cheaper_ensembles_are_made_only_if_the_config_asks_for_them(tmp_path):
     assert not scheduled(REPOSITORY, *SMOKE, "--forceall", "all") & CHEAPER
     ensembles = {"warm": [0], "multihead": [1], "mc_dropout": {"pretrain_seeds": [0, 1]}}
-    chosen = overlay(tmp_path, {"cheaper_ensembles": ensembles, "recipe": {"dropout": 0.1}})
-    assert scheduled(REPOSITORY, *chosen, "--forceall", "all") >= CHEAPER
+    rankers = {"base": ["mc_dropout8-pretrain0-mean"], "large": ["warm-pretrain0"]}
+    change = {"cheaper_ensembles": ensembles, "recipe": {"dropout": 0.1}}
+    chosen = overlay(tmp_path, change | {"rlhf": {"rankers": rankers}})
+    rules = scheduled(REPOSITORY, *chosen, "--forceall", "all")
+    assert rules >= {*CHEAPER, "align", "score_aligned", "draw_rlhf_frontier"}
     for figure in ("figure1", "figure2", "figure3"):  # they judge nothing
         assert not scheduled(REPOSITORY, *chosen, "--forceall", figure) & CHEAPER
 

@@ -5,8 +5,9 @@ the SFT policy, one constant per reward model. (Best-of-n centres by post, for w
 few samples. Ours.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import tokenizers
@@ -16,14 +17,35 @@ from scipy.special import expit
 from underspec.alignment import rollouts
 from underspec.alignment.policy import AlignedPolicy, Samples
 from underspec.alignment.rloo import Reward
+from underspec.analysis.reward_matrix import read_json
 from underspec.data.tokenization import decode, encode
 from underspec.inference.scoring import Scorer
+from underspec.models import mc_dropout
+from underspec.models.reward_model import RewardModel
+from underspec.models.t5 import for_inference, load
+
+
+def load_members(
+    folder: Path, shape: dict, vocabulary: int, precision: str, dropout_members: int
+) -> Iterator[RewardModel]:
+    """The reward model in `folder`, ready to score; or so many members of MC dropout in place of
+    it, if not 0: those that score samples for best-of-n.
+
+    Raises ArtifactError, naming the folder, as `load` and `mc_dropout.members` do.
+    """
+    model = for_inference(load(RewardModel, folder, shape, vocabulary), precision)
+    if not dropout_members:
+        yield model
+        return
+    provenance = read_json(folder / "provenance.json", mc_dropout.Training)
+    yield from mc_dropout.members(model, folder, provenance, dropout_members)
 
 
 @dataclass(frozen=True)
 class RankerReward:
-    """members: one scorer per reward model, with a single head; aggregate: takes their rewards
-    (members, posts, samples) to (posts, samples); longest: of a sample's text in tokens, with eos.
+    """members: scorers, of which every head is a member of the ranker; aggregate: takes the rewards
+    of members (members, posts, samples) to (posts, samples); longest: of a sample's text in tokens,
+    with eos.
     """
 
     members: list[Scorer]
@@ -46,7 +68,8 @@ class RankerReward:
         texts = decode(self.tokenizer, (ids for own in samples for ids in own))
         encoded = iter(encode(self.tokenizer, texts, self.longest))
         candidates = [[next(encoded) for _ in own] for own in samples]
-        return np.array([np.stack(member(posts, candidates))[..., 0] for member in self.members])
+        rewards = (np.stack(member(posts, candidates)) for member in self.members)
+        return np.concatenate([np.moveaxis(by_head, -1, 0) for by_head in rewards])
 
 
 def bounded(reward: Reward, sft_policy: AlignedPolicy, seed: int) -> Reward:

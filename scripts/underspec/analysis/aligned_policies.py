@@ -36,12 +36,15 @@ JUDGES = ("reward", "gold")  # by the evaluator, and by the gold rater where the
 class Judged:
     """The samples of one policy, all arrays (posts, samples) but rewards (models, posts, samples).
 
-    texts: the texts themselves; metrics: some of JUDGES; features: what the texts look like and,
-    where the world knows, the parts of gold; kl: nats from the SFT policy, whose own are 0.
+    texts: the texts themselves; beside: the rewards by members of cheaper ensembles, by name: of an
+    aligned policy's own ranker, of the SFT policy all; metrics: some of JUDGES; features: what the
+    texts look like and, where the world knows, the parts of gold; kl: nats from the SFT policy,
+    whose own are 0.
     """
 
     texts: np.ndarray
     rewards: np.ndarray
+    beside: dict[str, np.ndarray]
     metrics: dict[str, np.ndarray]
     features: dict[str, np.ndarray]
     kl: np.ndarray
@@ -65,9 +68,11 @@ def read_sft_policy(
     measured = read_diagnostics(path, samples)
     measured = {name: each for name, each in measured.items() if name not in OF_BEST_OF_N}
     texts = samples.matrix(read_table(samples.path, SAMPLES)["text"])
+    beside = of_scale.cheaper
     return Judged(
         texts=texts,
         rewards=of_scale.rewards,
+        beside=dict(zip(_names(beside), beside.rewards, strict=True)) if beside else {},
         metrics={name: metrics[name] for name in JUDGES if name in metrics},
         features=measured | _of_texts(texts),
         kl=np.zeros(texts.shape),
@@ -84,8 +89,8 @@ def read_aligned(
     """The samples of an aligned policy of this scale; posts: the layout of the SFT policy's.
 
     Raises ArtifactError, naming the file, if a table is missing or damaged, lacks a reward model,
-    the gold reward or a feature that the SFT policy has, is about other posts or samples, or has a
-    divergence below zero.
+    a member of the policy's ranker, the gold reward or a feature that the SFT policy has, is about
+    other posts or samples, or has a divergence below zero.
     """
     file = f"{alignment.name}.parquet"
 
@@ -106,8 +111,10 @@ def read_aligned(
             f"{samples.path}: has a divergence of {lowest:.3g} nats, and none is below 0; the "
             "log-probabilities of the two policies are not of the same samples"
         )
-    names = [model.name for model in of_scale.models]
-    scores = read(tables.scores, aligned_scores(names))
+    names = _names(of_scale)
+    members = of_scale.every_ranker[alignment.ranker].members
+    beside = [member.name for member in members if member.name not in names]
+    scores = read(tables.scores, aligned_scores([*names, *beside]))
     gold = ["gold"] if "gold" in sft_policy.metrics else []
     measured = [name for name in sft_policy.features if name != "empty"]
     wanted = KEY | dict.fromkeys([*measured, *gold], "float32")
@@ -118,10 +125,15 @@ def read_aligned(
     return Judged(
         texts=texts,
         rewards=np.stack([samples.matrix(scores[name]) for name in names]),
+        beside={name: samples.matrix(scores[name]) for name in beside},
         metrics=metrics,
         features={name: samples.matrix(diagnostics[name]) for name in measured} | _of_texts(texts),
         kl=samples.matrix(drawn["kl"]),
     )
+
+
+def _names(of_scale: ScaleResults) -> list[str]:
+    return [model.name for model in of_scale.models]
 
 
 def _of_texts(texts: np.ndarray) -> dict[str, np.ndarray]:
@@ -141,9 +153,13 @@ def own_reward(
 ) -> np.ndarray:
     """The ranker's reward of samples (posts, samples), as RLHF has it: each member less its mean
     over all samples of the SFT policy, one constant, then aggregated."""
-    members = [of_scale.models.index(model) for model in ranker.members]
-    constants = sft_policy.rewards[members].mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-    return AGGREGATORS[ranker.aggregator or "mean"](judged.rewards[members] - constants)
+
+    def of_members(policy: Judged) -> np.ndarray:
+        by_name = dict(zip(_names(of_scale), policy.rewards, strict=True)) | policy.beside
+        return np.stack([by_name[member.name] for member in ranker.members])
+
+    constants = of_members(sft_policy).mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    return AGGREGATORS[ranker.aggregator or "mean"](of_members(judged) - constants)
 
 
 def win_rate(rewards: np.ndarray, others: np.ndarray) -> np.ndarray:

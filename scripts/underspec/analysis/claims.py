@@ -142,9 +142,9 @@ class Found:
         pretraining seed."""
         names = quantity_names(claim)
         not_there = names - {name for name, _ in self.evidence.get(scale, {})}
-        if any(OF_MC_DROPOUT in name for name in not_there):
-            raise Untested(f"no MC dropout at {scale}")
         part = next((each for each in PARTS for name in names if name.startswith(each)), None)
+        if any(OF_MC_DROPOUT in name for name in not_there):
+            raise Untested(f"no {part + 'of ' if part else ''}MC dropout at {scale}")
         if part is None:
             return self
         if not any(name.startswith(part) for name, _ in self.evidence.get(scale, {})):

@@ -84,18 +84,20 @@ def in_draws(means: np.ndarray) -> np.ndarray:
 def draws(rankers: list[Ranker], models: list[RewardModel], weights: Resamples) -> Draws:
     """rankers: that of each path.
 
-    A resample holds the path of a reward model, or of a finetune ensemble, as often as it drew that
-    pretraining seed. A pretrain ensemble cannot be put together again from the seeds that were
-    drawn, because no policy was aligned to that one. It counts as often as its members were drawn
-    on average; the difference to 1 is multiplied by the square root of their number, which gives
-    disjoint ensembles the variance of ensembles that are drawn themselves. Where all rankers of a
-    kind have the same pretraining seeds, these stay, and its paths are drawn instead, which vary by
-    finetuning seed and seed of RLHF.
+    A resample holds the path of a reward model, or of a finetune or cheaper ensemble, as often as
+    it drew that pretraining seed. A pretrain ensemble cannot be put together again from the seeds
+    that were drawn, because no policy was aligned to that one. It counts as often as its members
+    were drawn on average; the difference to 1 is multiplied by the square root of their number,
+    which gives disjoint ensembles the variance of ensembles that are drawn themselves. Where all
+    rankers of a kind have the same pretraining seeds, these stay, and its paths are drawn instead,
+    which vary by finetuning seed and seed of RLHF.
     """
-    index = {model: i for i, model in enumerate(models)}
+    seed_of = np.array([model.pretrain_seed for model in models])
     counts = np.empty((len(rankers), *weights.models.shape[1:]))
     for path, ranker in enumerate(rankers):
-        held = weights.models[[index[member] for member in ranker.members]].mean(axis=0)
+        members = [models.index(member) for member in ranker.members if member in models]
+        members = members or np.flatnonzero(seed_of == ranker.members[0].pretrain_seed)
+        held = weights.models[members].mean(axis=0)
         seeds = len({member.pretrain_seed for member in ranker.members})
         counts[path] = 1 + np.sqrt(seeds) * (held - 1)
     of_kinds = {kind: [rankers[path] for path in paths] for kind, paths in kinds(rankers).items()}

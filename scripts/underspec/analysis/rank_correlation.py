@@ -6,7 +6,7 @@ posts with what they think of samples, as a correlation over a set of outputs do
 what decides within a post. The details are ours.
 """
 
-from collections.abc import Sized
+from collections.abc import Collection, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,14 +130,14 @@ class Pairs:
     counts: np.ndarray
     same: np.ndarray
 
-    def average(self, correlations: np.ndarray, members: tuple[RewardModel, ...]) -> np.ndarray:
+    def average(self, correlations: np.ndarray, of_ranker: Collection[str]) -> np.ndarray:
         """(OVER, PAIRS, MEMBERS, draws, resamples), NaN where there is no such pair.
 
-        correlations: (OVER, pairs, draws, resamples). Those of a ranker's members are kept apart:
-        the policy was trained to raise their rewards, and the range of what is raised shrinks, so
-        their ranks change even where no reward is wrong.
+        correlations: (OVER, pairs, draws, resamples). Those of the ranker's own reward models, by
+        name, are kept apart: the policy was trained to raise their rewards, and the range of what
+        is raised shrinks, so their ranks change even where no reward is wrong.
         """
-        own = np.array([model in members for model in self.models])
+        own = np.array([model.name in of_ranker for model in self.models])
         first, second = pairs(self.models)
         with_member = own[first] | own[second]
         found = [

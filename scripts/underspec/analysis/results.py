@@ -26,7 +26,7 @@ class ScaleResults:
     parameters: of a reward model, 0 if unknown or not of one size; rewards: (models, posts,
     samples); texts: (posts, samples) int, equal where the texts of a post are; choices: sample
     indices (ns, posts) by ranker name; training: what the training of each reward model reported,
-    in the order of `models`.
+    in the order of `models`; cheaper: the cheaper ensembles, if they were read (`read_cheaper`).
     """
 
     scale: str
@@ -38,6 +38,18 @@ class ScaleResults:
     texts: np.ndarray
     choices: dict[str, np.ndarray]
     training: list[dict]
+    cheaper: "ScaleResults | None" = None
+
+    @cached_property
+    def every_ranker(self) -> dict[str, Ranker]:
+        """By name, with cheaper ensembles."""
+        beside = self.cheaper.rankers if self.cheaper else []
+        return {ranker.name: ranker for ranker in [*self.rankers, *beside]}
+
+    @cached_property
+    def every_choice(self) -> dict[str, np.ndarray]:
+        """`choices`, with those of cheaper ensembles."""
+        return self.choices | (self.cheaper.choices if self.cheaper else {})
 
     @cached_property
     def each_post(self) -> Weights:

@@ -21,6 +21,7 @@ from underspec.analysis.published import kind_name
 from underspec.analysis.quantities import UNITS_OF_RLHF, Quantity
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import PAIRS
+from underspec.cheaper_ensembles import folders
 from underspec.errors import ArtifactError
 from underspec.grid import Ranker, alignments
 
@@ -37,7 +38,7 @@ class Rlhf:
     `aligned_policies.looks`; correlations: (paths, 1 + coefficients, OVER, PAIRS, MEMBERS, DRAWS,
     resamples), the SFT policy first; NaN where there is no such pair; errors: (paths, 1 +
     coefficients, MEASURES, JUDGES, posts), the SFT policy first, see `shared_error.of_aligned`; NaN
-    for ensembles, and where there is no such judge; None without gold.
+    for ensembles and WARM, and where there is no such judge; None without gold.
     """
 
     of_scale: ScaleResults
@@ -73,8 +74,7 @@ def read(
     Raises ArtifactError, naming the file, as
     `aligned_policies.read_aligned` does, and if two policies have unequally many samples.
     """
-    by_name = {ranker.name: ranker for ranker in of_scale.rankers}
-    paths = [(by_name[name], seed) for name in rankers for seed in seeds]
+    paths = [(of_scale.every_ranker[name], seed) for name in rankers for seed in seeds]
     falling = sorted(kl_coefficients, reverse=True)
     drawn = draws([ranker for ranker, _ in paths], of_scale.models, weights)
     pairs = rank_correlation.weighted_pairs(of_scale.models, drawn.models)
@@ -100,7 +100,7 @@ def read(
         )
         looks.append([aligned_policies.looks(each, samples) for each in of_path])
         after = [_correlations(each, samples, weights) for each in of_path]
-        correlations.append([pairs.average(each, ranker.members) for each in (before, *after)])
+        correlations.append([pairs.average(each, folders(ranker)) for each in (before, *after)])
         if "gold" in sft_policy.metrics:
             judged = (sft_policy, *of_path)
             errors.append([_errors(ranker, of_scale, each, sft_policy) for each in judged])
@@ -119,11 +119,12 @@ def read(
 def _errors(
     ranker: Ranker, of_scale: ScaleResults, judged: Judged, sft_policy: Judged
 ) -> np.ndarray:
-    """(MEASURES, JUDGES, posts), NaN for an ensemble."""
+    """(MEASURES, JUDGES, posts), NaN unless the ranker is a reward model of the grid."""
     models = of_scale.models
-    index = models.index(ranker.members[0])
+    of_grid = ranker.ensemble == "single"
+    index = models.index(ranker.members[0]) if of_grid else 0
     found = shared_error.of_aligned(judged, sft_policy, index, models)
-    return found if ranker.aggregator is None else np.full_like(found, np.nan)
+    return found if of_grid else np.full_like(found, np.nan)
 
 
 def _correlations(judged: Judged, samples: int, weights: Resamples) -> np.ndarray:

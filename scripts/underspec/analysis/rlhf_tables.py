@@ -27,7 +27,9 @@ from underspec.analysis.tables import of_scale, with_error
 ALL = "all"  # rankers and seeds of a kind
 SFT_POLICY = {"ensemble": "policy", "aggregator": "single", "kl_coefficient": math.nan, "kl": 0.0}
 NOT_ALONG = ("raw_reward", "raw_gold")
+OF_GRID, CHEAPER = ("single", "finetune", "pretrain"), "cheaper"
 BETTER = [("pretrain", "finetune"), ("pretrain", "single"), ("finetune", "single")]
+BETTER += [("pretrain", CHEAPER), (CHEAPER, "single")]
 
 
 def tables(rlhf: Rlhf, metrics: Mapping[str, np.ndarray]) -> dict[str, pd.DataFrame]:
@@ -86,12 +88,19 @@ def _frontier(rlhf: Rlhf) -> Iterator[dict]:
 
 def _best_of_n(rlhf: Rlhf, metrics: Mapping[str, np.ndarray]) -> Iterator[dict]:
     """The same columns, with the upper bound on the KL: best-of-n by single reward models and by
-    the mean of ensembles (see `overoptimisation`)."""
+    the mean of ensembles (see `overoptimisation`), of cheaper ones where policies are aligned to
+    such."""
     judged = {name: metrics[name] for name in rlhf.turning}
     curves = overoptimisation.curves(rlhf.of_scale, judged)
+    alone = {"single"}
+    if rlhf.of_scale.cheaper:
+        cheaper = overoptimisation.curves(rlhf.of_scale.cheaper, judged)
+        aligned_to = {ensemble for ensemble, _ in rlhf.frontier.kinds}
+        curves = pd.concat([curves, cheaper[cheaper["ensemble"].isin(aligned_to)]])
+        alone |= {ensemble for ensemble, how in rlhf.of_scale.cheaper.kinds if how == "single"}
     curves = curves.rename(columns={"kl_bound": "kl", "gain": "value"})
     for (ensemble, n), of_n in curves.groupby(["ensemble", "n"], sort=False):
-        aggregator = "single" if ensemble == "single" else overoptimisation.AGGREGATOR
+        aggregator = "single" if ensemble in alone else overoptimisation.AGGREGATOR
         about = {"ensemble": ensemble, "aggregator": aggregator, "ranker": f"best of {n}"}
         for row in of_n.itertuples():
             reach = NORMAL_95 * row.standard_error
@@ -119,9 +128,11 @@ def _equal_kl(rlhf: Rlhf) -> Iterator[dict]:
 
 
 def _comparisons(kinds: Iterable[Kind]) -> Iterator[tuple[Kind, Kind]]:
-    """Ensembles with the same aggregator, and with single reward models."""
+    """Ensembles with the same aggregator, and with single reward models; cheaper ones with single
+    reward models and pretrain ensembles."""
     for first, second in itertools.permutations(kinds, 2):
-        if (first[0], second[0]) in BETTER and second[1] in (first[1], "single"):
+        pair = tuple(name if name in OF_GRID else CHEAPER for name in (first[0], second[0]))
+        if pair in BETTER and second[1] in (first[1], "single"):
             yield first, second
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from underspec.cheaper_ensembles import cheaper_ensembles
+from underspec.cheaper_ensembles import rankers as cheaper_rankers
 from underspec.config.machine import Need
 from underspec.config.sections import Config, Recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
 from underspec.data import gold_raters, judgements
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
-from underspec.grid import rankers, reward_models
+from underspec.grid import Ranker, rankers, reward_models
 from underspec.provenance.bundle import bundled_config
 from underspec.schema import Text, checked, one_line, or_null
 from underspec.yaml_map import read_map
@@ -118,6 +120,15 @@ def recipe(config: dict, *keys: str) -> dict:
 def need(config: dict, stage: str, scale: str) -> dict:
     """The resources and the device layout of a job of `stage` at `scale`, with the keys of Need."""
     return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
+
+
+def every_ranker(config: dict) -> dict[str, Ranker]:
+    """The rankers of one scale by name: those of the grid, then cheaper ensembles."""
+    cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
+    aggregators, size = config["aggregators"], config["ensemble_size"]
+    cheaper = cheaper_ensembles(config["cheaper_ensembles"], config["finetune_seeds"], size)
+    found = rankers(cells, aggregators, size) + cheaper_rankers(cheaper, aggregators)
+    return {ranker.name: ranker for ranker in found}
 
 
 def aligned_rankers(config: dict) -> dict[str, list[str]]:
@@ -272,14 +283,20 @@ def _no_dropout(config: dict):
 
 
 def _unknown_rankers(config: Config):
-    cells = reward_models(config.grid, config.pretrain_seeds, config.finetune_seeds)
-    allowed = [each.name for each in rankers(cells, config.aggregators, config.ensemble_size)]
-    some = ", ".join([*allowed[:1], *allowed[len(cells) :: len(config.aggregators)]][:6])
+    allowed = every_ranker(config.model_dump())
+    of_kinds: dict[str, str] = {}
+    for each in allowed.values():
+        of_kinds.setdefault(each.ensemble, each.name)
+    some = ", ".join(of_kinds.values())
     for scale, asked in config.rlhf.rankers.items():
         key, scales = f"rlhf.rankers.{scale}", ", ".join(config.models)
         yield key, scale not in config.models, f"{scale} is unknown; allowed are {scales}"
         for name in asked if scale in config.scales else []:
-            yield key, name not in allowed, f"{name} is no ranker of the grid; such are {some}"
+            yield (
+                key,
+                name not in allowed,
+                f"{name} is no ranker of this experiment; the first of each kind are {some}",
+            )
 
 
 def _shared_checkpoints(config: Config):

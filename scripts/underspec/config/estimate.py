@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from underspec.cheaper_ensembles import Warm, cheaper_ensembles
-from underspec.config.config import aligned_rankers, recipe
+from underspec.cheaper_ensembles import Warm, cheaper_ensembles, dropout_members, folders
+from underspec.config.config import aligned_rankers, every_ranker, recipe
 from underspec.config.sources import checkpoint_of, pretrained_checkpoints
 from underspec.grid import alignments, rankers, reward_models
 from underspec.judging.comparisons import contests, judged_policies, judged_rankers
@@ -138,14 +138,14 @@ def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iter
     policies = len(settings["kl_coefficients"]) * len(settings["seeds"])
     policy = shapes[config["policy"]["scale"]]
     cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
-    members = {
-        ranker.name: len(ranker.members)
-        for ranker in rankers(cells, config["aggregators"], config["ensemble_size"])
-    }
+    of_grid = {model.name for model in cells}
+    every = every_ranker(config)
+    # Passes of a ranker's reward models, whose heads take none of their own.
+    passes = {name: dropout_members(each) or len(folders(each)) for name, each in every.items()}
     k, fresh = settings["samples"], settings["evaluation_samples"]
     for scale, names in aligned_rankers(config).items():
         steps, batch = its_recipe["steps"], its_recipe["batch"]
-        for count, number in Counter(members[name] for name in names).items():
+        for count, number in Counter(passes[name] for name in names).items():
             # To sample, to find the divergence, and three passes to train.
             each = 5 * forward(policy, vocabulary, *lengths, k)
             each += count * forward(shapes[scale], 0, *lengths, k)
@@ -164,12 +164,15 @@ def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iter
         disk = posts * policies * fresh * lengths[1] * SAMPLE_BYTES
         operations = posts * policies * each
         yield Stage("sample aligned", scale, len(names), operations, "sampling", disk, 0, drawn)
-        each = len(cells) * forward(shapes[scale], 0, *lengths, fresh)
-        each += forward(shapes[config["evaluator"]["scale"]], 0, *lengths, fresh)
-        disk = (len(cells) + 1) * posts * policies * fresh * SCORE_BYTES
-        judged = f"{len(cells)} reward models and the evaluator x {drawn}"
-        operations = posts * policies * each
-        yield Stage("score aligned", scale, len(names), operations, "scoring", disk, 0, judged)
+        beside = [0 if every[name].members[0].name in of_grid else passes[name] for name in names]
+        for more, number in Counter(beside).items():
+            count = len(cells) + more
+            each = count * forward(shapes[scale], 0, *lengths, fresh)
+            each += forward(shapes[config["evaluator"]["scale"]], 0, *lengths, fresh)
+            disk = (count + 1) * posts * policies * fresh * SCORE_BYTES
+            judged = f"{count} reward models and the evaluator x {drawn}"
+            operations = posts * policies * each
+            yield Stage("score aligned", scale, number, operations, "scoring", disk, 0, judged)
 
 
 @dataclass(frozen=True)

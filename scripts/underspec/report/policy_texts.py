@@ -54,7 +54,6 @@ def read_policy_texts(
     if not rankers:
         return []
     sft_policy = read_sft_policy(diagnostics, of_scale, every.layout, every.metrics)
-    by_name = {ranker.name: ranker for ranker in of_scale.rankers}
     falling = sorted(kl_coefficients, reverse=True)
     found = []
     for name in rankers:
@@ -62,8 +61,9 @@ def read_policy_texts(
             read_aligned(tables, of_scale, each, sft_policy, every.layout)
             for each in alignments({of_scale.scale: [name]}, falling, [seed])
         ]
-        points = _points(by_name[name], of_scale, sft_policy, policies)
-        found.append(PolicyTexts(by_name[name], falling, *points))
+        ranker = of_scale.every_ranker[name]
+        points = _points(ranker, of_scale, sft_policy, policies)
+        found.append(PolicyTexts(ranker, falling, *points))
     return found
 
 
@@ -79,7 +79,7 @@ def _points(
     zeros = [each.mean(axis=1, dtype=np.float64) for each in rewards(sft_policy)]
     posts = np.arange(len(sft_policy.texts))
     largest = max(of_scale.ns)
-    best = of_scale.choices[ranker.name][of_scale.ns.index(largest)]
+    best = of_scale.every_choice[ranker.name][of_scale.ns.index(largest)]
 
     def at(judged: Judged, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         above = [

@@ -10,6 +10,7 @@ import pandas as pd
 from underspec.analysis.newer_rankers import Newer, chances
 from underspec.analysis.results import Results, ScaleResults
 from underspec.analysis.statistics import pick
+from underspec.grid import Ranker, RewardModel
 from underspec.report.look import label
 from underspec.report.pages import LARGEST_PAGE, packed
 from underspec.report.policy_texts import PolicyTexts
@@ -25,15 +26,14 @@ def browsable(
     samples: np.ndarray,
     posts: pd.DataFrame,
     newer: Newer,
-    cheaper: Sequence[ScaleResults] = (),
     aligned: Sequence[Sequence[PolicyTexts]] = (),
     most: int = MOST_POSTS,
 ) -> dict:
     """Posts, their candidates and every reward of these, as JSON can hold them.
 
     samples: the texts (posts, samples); posts: post_id, post and reference in the same order;
-    cheaper: the cheaper ensembles of each scale, if there are any; aligned: what aligned policies
-    of each scale write, if there are any, all with the same KL coefficients. A candidate is a text
+    aligned: what aligned policies of each scale write, if there are any, all with the same KL
+    coefficients. A candidate is a text
     that some ranker of the grid picks at one of the n shown, that newer rankers or cheaper
     ensembles of some kind take with at least SHOWN_CHANCE, or the policy's own sample (the first
     one). A post's texts are its candidates, then other texts of aligned policies. Rewards are those
@@ -53,6 +53,7 @@ def browsable(
     first = first_of_text(results.scales[0].texts)
     picks = [_picks(scale, ns, first) for scale in results.scales]
     by_sample = [chances(scale, newer, ns, kept) for scale in results.scales]
+    cheaper = [scale.cheaper for scale in results.scales if scale.cheaper]
     for of_scale, ensembles in zip(by_sample, cheaper, strict=bool(cheaper)):
         of_scale |= _best_of_n(ensembles, newer, ns, kept)
     of_grid, of_cheaper = (_kinds(scales[:1]) for scales in (results.scales, cheaper))
@@ -188,21 +189,31 @@ def _own_names(reported: Mapping) -> list[str] | None:
 
 
 def _about(scale: ScaleResults, aligned: Sequence[PolicyTexts]) -> dict:
+    """`rankers` are those whose picks are listed, then cheaper ensembles to which policies are
+    aligned, with all reward models of their pretraining seed in place of their members."""
     seeds = [(model.pretrain_seed, model.finetune_seed) for model in scale.models]
+    to_cheaper = [each.ranker for each in aligned if each.ranker not in scale.rankers]
+    every = [*scale.rankers, *to_cheaper]
     rankers = [
         {
             "ensemble": ranker.ensemble,
             "aggregator": ranker.aggregator,
-            "members": [scale.models.index(member) for member in ranker.members],
+            "members": _members(ranker, scale.models),
         }
-        for ranker in scale.rankers
+        for ranker in every
     ]
     own = [_own_names(reported) for reported in scale.training]
     about = {"name": scale.scale, "parameters": scale.parameters, "models": seeds, "own": own}
     return about | {
         "rankers": rankers,
-        "aligned": [scale.rankers.index(each.ranker) for each in aligned],
+        "aligned": [every.index(each.ranker) for each in aligned],
     }
+
+
+def _members(ranker: Ranker, models: list[RewardModel]) -> list[int]:
+    of_grid = [models.index(member) for member in ranker.members if member in models]
+    seed = ranker.members[0].pretrain_seed
+    return of_grid or [i for i, model in enumerate(models) if model.pretrain_seed == seed]
 
 
 def _post(

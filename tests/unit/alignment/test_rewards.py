@@ -7,13 +7,14 @@ import torch
 from toy import policy
 
 from underspec.alignment import rollouts
-from underspec.alignment.rewards import RankerReward, bounded
+from underspec.alignment.rewards import RankerReward, bounded, load_members
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.data.tokenization import EOS, PAD
 from underspec.errors import ArtifactError
 from underspec.inference.scoring import Scorer, score
+from underspec.models import mc_dropout
 from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import t5_config
+from underspec.models.t5 import save, t5_config
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
 WORDS = ["<pad>", "</s>", "<unk>", "one", "two", "three"]
@@ -77,6 +78,47 @@ def test_members_are_centred_before_they_are_aggregated(models, tokenizer, aggre
         shifted[2].head.bias += 3
     again = reward_of(shifted, tokenizer, aggregator).centred(POSTS, SAMPLES)(POSTS, SAMPLES)
     np.testing.assert_allclose(again, found, atol=1e-5)
+
+
+TRAINING = {"pretrain_seed": 3, "finetune_seed": 4, "recipe": {"dropout": 0.2}}
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "min"])
+def test_a_ranker_of_mc_dropout_has_the_members_that_score_for_best_of_n(
+    models, tokenizer, aggregator, tmp_path
+):
+    """To the last bit, member by member: so a policy's own reward is that of its training."""
+    save(models[0], tmp_path, [], TRAINING)
+    members = list(load_members(tmp_path, SHAPE, len(WORDS), "fp32", 3))
+    scored = mc_dropout.members(models[0], tmp_path, TRAINING, 3)
+    raw = np.array([np.stack(score(member, POSTS, READ))[..., 0] for member in scored])
+    assert len({each.tobytes() for each in raw}) == 3
+    reward = reward_of(members, tokenizer, aggregator)
+    np.testing.assert_array_equal(reward(POSTS, SAMPLES), AGGREGATORS[aggregator](raw))
+    centred = raw - raw.mean(axis=(1, 2), keepdims=True)
+    found = reward.centred(POSTS, SAMPLES)(POSTS, SAMPLES)
+    np.testing.assert_allclose(found, AGGREGATORS[aggregator](centred), atol=1e-6)
+    (plain,) = load_members(tmp_path, SHAPE, len(WORDS), "fp32", 0)
+    expected = reward_of(models[:1], tokenizer)(POSTS, SAMPLES)
+    np.testing.assert_array_equal(reward_of([plain], tokenizer)(POSTS, SAMPLES), expected)
+
+
+def test_mc_dropout_of_a_reward_model_without_dropout_is_refused(models, tmp_path):
+    save(models[0], tmp_path, [], TRAINING | {"recipe": {"dropout": 0.0}})
+    with pytest.raises(ArtifactError, match=f"^{tmp_path}: was trained without dropout"):
+        list(load_members(tmp_path, SHAPE, len(WORDS), "fp32", 3))
+
+
+def test_every_head_is_a_member(models, tokenizer):
+    config = t5_config(SHAPE, len(WORDS))
+    config.reward_heads = 3
+    torch.manual_seed(5)
+    several = RewardModel(config).eval()
+    raw = np.stack(score(several, POSTS, READ))  # (posts, samples, heads)
+    assert np.ptp(raw, axis=-1).min() > 0
+    found = reward_of([several, models[0]], tokenizer, "min")(POSTS, SAMPLES)
+    other = np.stack(score(models[0], POSTS, READ))
+    np.testing.assert_array_equal(found, np.concatenate([raw, other], axis=-1).min(axis=-1))
 
 
 def test_a_damaged_reward_model_is_reported(models, tokenizer):

@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from underspec import cheaper_ensembles
 from underspec.analysis import bootstrap, frontier
 from underspec.analysis.intervals import variance_of
 from underspec.grid import rankers, reward_models
 
 MODELS = reward_models("full", [0, 1, 2, 3], [0, 1])
-BY_NAME = {ranker.name: ranker for ranker in rankers(MODELS, ["mean", "min"], 4)}
+DROPOUT = cheaper_ensembles.rankers(
+    [cheaper_ensembles.McDropout(seed, 0, (2,)) for seed in range(4)], ["mean"]
+)
+BY_NAME = {ranker.name: ranker for ranker in [*rankers(MODELS, ["mean", "min"], 4), *DROPOUT]}
 PAIRS_BY_NAME = {ranker.name: ranker for ranker in rankers(MODELS, ["mean"], 2)}
 TENTHS = st.integers(0, 90).map(lambda number: number / 10)
 SINGLES = [f"single-pretrain{seed}-finetune0" for seed in range(4)]
@@ -94,10 +98,11 @@ def test_interpolates_as_numpy_does(points, at):
 
 def test_resamples_hold_paths_as_often_as_their_pretraining_seeds():
     names = [*SINGLES, "finetune-pretrain1-mean", "finetune-pretrain3-mean"]
-    _, drawn, _ = found(names, [[1]] * 6, [[1]] * 6, resamples=50)
+    names += ["mc_dropout2-pretrain0-mean", "mc_dropout2-pretrain2-mean"]
+    _, drawn, _ = found(names, [[1]] * 8, [[1]] * 8, resamples=50)
     counts = drawn.weights.models[:, 1]
     of_seed = {model.pretrain_seed: counts[i] for i, model in enumerate(MODELS)}
-    for path, seed in enumerate([0, 1, 2, 3, 1, 3]):
+    for path, seed in enumerate([0, 1, 2, 3, 1, 3, 0, 2]):
         np.testing.assert_allclose(drawn.paths[path, 1], of_seed[seed], atol=1e-6)
         np.testing.assert_array_equal(drawn.paths[path, 2], drawn.paths[path, 1])
         assert (drawn.paths[path, 0] == 1).all()
@@ -160,6 +165,7 @@ def test_the_variance_of_paths_that_are_drawn_themselves():
         (["single-pretrain0-finetune0", "single-pretrain0-finetune1"], 1),
         (["finetune-pretrain0-mean", "finetune-pretrain0-mean"], 1),
         (["finetune-pretrain0-mean", "finetune-pretrain1-mean"], 2),
+        (["mc_dropout2-pretrain0-mean", "mc_dropout2-pretrain1-mean"], 2),
         (["pretrain-finetune0-mean"], 1),
         (["pretrain-finetune0-mean", "pretrain-finetune0-mean", "pretrain-finetune1-mean"], 3),
     ],

@@ -99,7 +99,7 @@ def averages(counts, members):
 
 
 def test_pairs_by_pretraining_seed_and_with_members_of_the_ranker_by_hand():
-    (same, same_with), (other, other_with) = averages([1, 1, 1, 1], (MODELS[2],))
+    (same, same_with), (other, other_with) = averages([1, 1, 1, 1], [MODELS[2].name])
     assert same == pytest.approx(0.9) and np.isnan(same_with)
     assert other == pytest.approx((0.2 + 0.4) / 2)
     assert other_with == pytest.approx((0.1 + 0.3 + 0.6) / 3)

@@ -6,7 +6,14 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from fake_aligned import ALIGNED, SAMPLES_OF_ALIGNED, make_aligned, of_aligned
+from fake_aligned import (
+    ALIGNED,
+    COPIES,
+    SAMPLES_OF_ALIGNED,
+    align_to_copies,
+    make_aligned,
+    of_aligned,
+)
 from fake_results import (
     CLOSE,
     DESIGN,
@@ -31,13 +38,14 @@ TABLES = ["frontier", "equal_kl", "turning", "correlation", "shift", "table1"]
 OF_GOLD = ["shared_error"]
 
 
-def run(folder, design=DESIGN, aligned=ALIGNED, gold=True):
+def run(folder, design=DESIGN, aligned=ALIGNED, gold=True, cheaper=None):
     names = TABLES + OF_GOLD * gold
     rlhf_tables(
         **of_grid(folder),
         **judges(folder, gold),
         **of_aligned(folder),
         design={key: value for key, value in design.items() if key != "scales"},
+        cheaper=cheaper,
         aligned=aligned,
         resamples=100,
         evidence=[folder / "evidence" / scale / "rlhf.parquet" for scale in aligned["rankers"]],
@@ -155,6 +163,60 @@ def test_best_of_n_is_beside_every_kind(results):
     assert set(best.ensemble) == {"single", "finetune", "pretrain"}
     assert best.kl.max() == pytest.approx(np.log(SAMPLES_A_POST) - 1 + 1 / SAMPLES_A_POST)
     assert best[best.ranker == "best of 1"].value.to_numpy() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def cheaper(results, tmp_path_factory):
+    """Policies aligned to cheaper ensembles, and to the rankers of the grid with their rewards."""
+    folder = shutil.copytree(results[0], tmp_path_factory.mktemp("cheaper") / "results")
+    chosen = align_to_copies(folder, DESIGN)
+    aligned = ALIGNED | {"rankers": {"small": [*dict.fromkeys(COPIES.values()), *COPIES]}}
+    return folder, aligned, chosen, run(folder, aligned=aligned, cheaper=chosen)
+
+
+@pytest.mark.parametrize("ranker", COPIES)
+def test_a_cheaper_ensemble_is_as_the_ranker_of_the_grid_with_the_same_rewards(cheaper, ranker):
+    """But for intervals over seeds, which draw each kind by itself, and for which reward models
+    are kept apart from a pair: of the grid, only the one that MC dropout takes passes of."""
+    *_, tables = cheaper
+    about = {"scale", "parameters", "low", "high", "ranker"}
+    for name in ("frontier", "turning", "shift", "table1"):
+        ensemble, of_grid = (each.split("-")[0] for each in (ranker, COPIES[ranker]))
+        table = tables[name]
+        if name == "frontier" and of_grid == "single":  # best-of-n is of all of them
+            table = table[~table.ranker.str.startswith("best of")]
+        table = table.drop(columns=[*about & {*table}])
+        found, expected = (
+            table[table.ensemble == each].drop(columns="ensemble").reset_index(drop=True)
+            for each in (ensemble, of_grid)
+        )
+        pd.testing.assert_frame_equal(found, expected)
+        assert len(found) > 1
+    apart = tables["correlation"].query("ensemble == 'mc_dropout2' and members == 'with'")
+    assert set(apart.pair) == {"same pretraining seed", "other pretraining seed"}
+
+
+def test_cheaper_ensembles_are_compared_with_single_reward_models_at_equal_kl(cheaper):
+    folder, *_, tables = cheaper
+    rows = tables["equal_kl"].query("by == 'gold' and share == 0.5").set_index(["ensemble"])
+    assert set(rows[rows["minus"] == "single"].index) == {
+        *("finetune", "warm", "multihead", "mc_dropout2")
+    }
+    found = from_table(read_table(folder / "evidence" / "small" / "rlhf.parquet", EVIDENCE))
+    for what in ("proxy", "reward", "gold", "win_rate"):
+        of_kinds = [found[f"RLHF {what} of {each} mean", 0] for each in ("finetune", "mc_dropout2")]
+        np.testing.assert_allclose(*(each[0] for each in of_kinds), equal_nan=True)  # over posts
+    assert not any("rank correlation" in name and "dropout" in name for name, _ in found)
+
+
+def test_a_policy_without_the_rewards_of_its_rankers_members_is_refused(cheaper, tmp_path):
+    folder, aligned, chosen, _ = cheaper
+    folder = shutil.copytree(folder, tmp_path / "results")
+    path = folder / "scores/aligned/small/mc_dropout2-pretrain0-mean/kl0.2-seed0.parquet"
+    table = pd.read_parquet(path).drop(columns="pretrain0-finetune0-dropout1")
+    table.to_parquet(path)
+    with pytest.raises(ArtifactError, match="kl0.2.*column pretrain0-finetune0-dropout1 is miss"):
+        run(folder, aligned=aligned, cheaper=chosen)
 
 
 def test_correlations_by_hand(results):

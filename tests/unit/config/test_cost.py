@@ -155,6 +155,36 @@ def test_jobs_of_rlhf():
     assert not [each for each in stages(config, POSTS) if "align" in each.stage]
 
 
+def test_alignment_to_cheaper_ensembles_costs_their_passes():
+    """8 of MC dropout; WARM is a single reward model, and heads share their passes. Scored are they
+    beside the 9 reward models of the grid and the evaluator."""
+    config = copy.deepcopy(MINIATURE)
+    config["recipe"]["dropout"] = 0.1
+    mc_dropout = {"pretrain_seeds": [10], "members": [8]}
+    config["cheaper_ensembles"] = {"warm": [10], "multihead": [10], "mc_dropout": mc_dropout}
+
+    def cost(*names):
+        config["rlhf"]["rankers"] = {"base": [*names]}
+        validate(config)
+        found = list(stages(config, POSTS))
+        return [
+            sum(each.jobs * each.operations for each in found if each.stage == stage)
+            for stage in ("align", "score aligned")
+        ]
+
+    single, scored = cost("single-pretrain10-finetune10")
+    pair, _ = cost("pretrain-finetune10-mean")
+    members = 5
+    each = (pair - single) / (members - 1)
+    dropout, with_dropout = cost("mc_dropout8-pretrain10-mean")
+    assert dropout == pytest.approx(single + 7 * each)
+    for name in ("warm-pretrain10", "multihead-pretrain10-mean"):
+        assert cost(name)[0] == pytest.approx(single)
+        assert (with_dropout - scored) / (cost(name)[1] - scored) == pytest.approx(8)
+    both = cost("mc_dropout8-pretrain10-mean", "single-pretrain10-finetune10")
+    assert both == pytest.approx([dropout + single, with_dropout + scored])
+
+
 def test_what_is_imported_is_not_trained():
     config = copy.deepcopy(MINIATURE)
     config["pretrain"]["checkpoints"] = {"xxl": {"source": "hub", "path": "some/t5"}}

@@ -159,8 +159,8 @@ MISTAKES = [
     ("rlhf.rankers", {"huge": ["a"]}, "rlhf.rankers.huge", "huge is unknown.*base, large, xl, xxl"),
     (
         *("rlhf.rankers", {"base": ["single-pretrain9-finetune10"]}, "rlhf.rankers.base"),
-        "pretrain9-finetune10 is no ranker of the grid; such are single-pretrain10-finetune10, "
-        "finetune-pretrain10-mean, pretrain-finetune10-mean$",
+        "pretrain9-finetune10 is no ranker of this experiment; the first of each kind are "
+        "single-pretrain10-finetune10, finetune-pretrain10-mean, pretrain-finetune10-mean$",
     ),
     ("rlhf.rankers.base", ["a", "a"], "rlhf.rankers.base", "duplicates"),
     ("rlhf.kl_coefficients", [0.1, 0], "rlhf.kl_coefficients.1", "greater than 0"),
@@ -331,6 +331,23 @@ def named(experiment, scale):
     config["models"][scale] = config["models"].pop("base")
     rankers = {scale: config["rlhf"]["rankers"].pop("base")}
     return config | {"scales": [scale, "large"], "rlhf": config["rlhf"] | {"rankers": rankers}}
+
+
+def test_policies_may_be_aligned_to_the_cheaper_ensembles_that_there_are():
+    config = changed("recipe.dropout", 0.1)
+    config["cheaper_ensembles"] |= {"warm": [11], "multihead": [10]}
+    config["cheaper_ensembles"]["mc_dropout"] = {"pretrain_seeds": [10], "members": [4, 8]}
+    names = ["mc_dropout8-pretrain10-mean", "mc_dropout4-pretrain10-mean", "warm-pretrain11"]
+    config["rlhf"]["rankers"] = {"base": [*names, "multihead-pretrain10-mean"]}
+    validate(config)
+    for name in ("mc_dropout8-pretrain11-mean", "mc_dropout9-pretrain10-mean", "warm-pretrain10"):
+        config["rlhf"]["rankers"] = {"base": [name]}
+        with pytest.raises(ConfigError) as caught:
+            validate(config)
+        message = str(caught.value)
+        assert message.startswith(f"rlhf.rankers.base: {name} is no ranker of this experiment")
+        said = "warm-pretrain11, multihead-pretrain10-mean, mc_dropout4-pretrain10-mean, "
+        assert message.endswith(said + names[0])
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)

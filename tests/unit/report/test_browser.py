@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_aligned import ALIGNED, make_aligned, of_aligned
+from fake_aligned import ALIGNED, COPIES, align_to_copies, make_aligned, of_aligned
 from fake_results import (
     DESIGN,
     MODELS,
@@ -355,6 +355,23 @@ def test_paths_lead_from_the_sft_policy_to_the_smallest_coefficient(rlhf, tmp_pa
                 ):
                     assert post["texts"][text] == expected_text
                     assert values == pytest.approx(numbers, abs=0.0051)
+
+
+def test_paths_of_policies_aligned_to_cheaper_ensembles(rlhf, tmp_path):
+    """Here they have the rewards of rankers of the grid, whose picks and paths are then theirs."""
+    folder = shutil.copytree(rlhf, tmp_path / "results")
+    cheaper = align_to_copies(folder, DESIGN)
+    align_to_copies(folder, DESIGN, "large")
+    aligned = ALIGNED | {"rankers": {"small": [*COPIES, *COPIES.values()]}}
+    found = embedded(write(folder, tmp_path / "a.html", cheaper=cheaper, aligned=aligned))
+    about, large = found["scales"]
+    assert len(about["rankers"]) == len(RANKERS) + len(COPIES) and not large["aligned"]
+    paths = [about["rankers"][index] for index in about["aligned"]]
+    assert [path["ensemble"] for path in paths[:3]] == ["warm", "multihead", "mc_dropout2"]
+    assert {tuple(path["members"]) for path in paths[:3]} == {(0, 1)}  # of the pretraining seed
+    for post in found["posts"]:
+        of_paths, _ = post["aligned"]
+        assert of_paths[:3] == of_paths[3:]
 
 
 def test_at_a_scale_without_rlhf_there_are_no_paths(rlhf, tmp_path):

@@ -100,7 +100,10 @@ def small_tables() -> dict[str, pd.DataFrame]:
     shift = grid.merge(ensembles, how="cross").assign(value=5.0, standard_error=0.1)
     shift = pd.concat([shift.assign(diagnostic=name) for name in ("words", "truth")])
     points = pd.DataFrame({"kl_coefficient": [0.5, 0.1], "kl": [1.0, 5.0]})
-    aligned = sizes.merge(ensembles, how="cross").merge(points, how="cross")
+    to_dropout = [("mc_dropout8", "mean"), ("mc_dropout32", "mean")]
+    to_dropout = pd.DataFrame(to_dropout, columns=["ensemble", "aggregator"])
+    aligned = sizes.merge(pd.concat([ensembles, to_dropout]), how="cross")
+    aligned = aligned.merge(points, how="cross")
     aligned = aligned.assign(value=aligned.kl, posts_low=0.0, posts_high=6.0)
     paths = pd.DataFrame({"ranker": ["all", "one", "best of 4"], "seed": [float("nan"), 0, None]})
     by = pd.DataFrame({"by": ["kl", "reward", "gold", "hacked"]})
