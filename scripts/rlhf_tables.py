@@ -32,7 +32,7 @@ def rlhf_tables(
     aligned_diagnostics: Path,
     aligned: Annotated[dict, sections.Alignments],
     design: Annotated[dict, sections.Experiment],
-    cheaper: Annotated[dict, sections.CheaperEnsembles] | None = None,
+    cheaper: dict | None = None,
     resamples: sections.Resamples,
     evidence: list[Path],
     tables: list[Path],
