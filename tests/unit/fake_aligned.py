@@ -4,6 +4,8 @@ A ranker's policy gains quality, and more and more of what only reward models of
 seeds like; the fewer these are, the more.
 """
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 from fake_results import score_cheaper
@@ -97,21 +99,21 @@ def make_aligned(folder, design, aligned=ALIGNED, gold=True):
 
 
 # Rankers that `score_cheaper` makes copies of rankers of the grid.
-TWO_OF_DROPOUT = {"pretrain_seeds": [0], "members": [2]}
+EIGHT_OF_DROPOUT = {"pretrain_seeds": [0], "members": [8]}
 COPIES = {
     "warm-pretrain0": "single-pretrain0-finetune0",
     "multihead-pretrain0-mean": "finetune-pretrain0-mean",
-    "mc_dropout2-pretrain0-mean": "finetune-pretrain0-mean",
+    "mc_dropout8-pretrain0-mean": "finetune-pretrain0-mean",
 }
 
 
 def align_to_copies(folder, design, scale="small"):
     """Policies aligned to cheaper ensembles, copies of those that are aligned to the same rewards.
     Returns the config's cheaper_ensembles."""
-    chosen = score_cheaper(folder, scale, TWO_OF_DROPOUT)
+    chosen = score_cheaper(folder, scale, EIGHT_OF_DROPOUT)
     every = every_ranker(design | {"cheaper_ensembles": chosen})
     for name, source in COPIES.items():
-        members = zip(every[name].members, every[source].members, strict=True)
+        members = zip(every[name].members, cycle(every[source].members), strict=False)
         copies = {mine.name: theirs.name for mine, theirs in members}
         for kind in ("samples", "scores", "diagnostics"):
             for path in (folder / kind / "aligned" / scale / source).iterdir():

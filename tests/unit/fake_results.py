@@ -110,12 +110,12 @@ def make_results(folder, design, gold=True):
 
 def score_cheaper(folder, scale, dropout=NO_DROPOUT):
     """Tables of cheaper ensembles of pretraining seed 0 that are copies of the grid's: WARM of its
-    first reward model, the heads, and two members of MC dropout if it is asked for, of its two.
+    first reward model, the heads, and members of MC dropout in turn if it is asked for, of its two.
     Returns the config's cheaper_ensembles."""
     chosen = NO_CHEAPER | {"warm": [0], "multihead": [0], "mc_dropout": dropout}
     scores, of_grid = folder / "scores" / scale, ("pretrain0-finetune0", "pretrain0-finetune1")
     for each in cheaper_ensembles(chosen, DESIGN["finetune_seeds"], 2):
-        for name, source in zip(each.tables, of_grid, strict=False):
+        for name, source in zip(each.tables, itertools.cycle(of_grid), strict=False):
             shutil.copy(scores / f"{source}.parquet", scores / f"{name}.parquet")
     return chosen
 

@@ -352,7 +352,7 @@ def test_every_number_of_table1_is_a_claim():
 
 def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     """A misspelt name would be undecided for ever. Those of a judge: test_verdicts."""
-    from fake_aligned import ALIGNED, make_aligned
+    from fake_aligned import ALIGNED, align_to_copies, make_aligned
     from fake_results import DESIGN, make_results, mc_dropout, read_made
 
     from underspec.analysis import rlhf, shared_error, styles
@@ -363,6 +363,8 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
         evidence,
         of_cheaper_ensembles,
     )
+    from underspec.analysis.results import read_cheaper
+    from underspec.cheaper_ensembles import cheaper_ensembles
 
     design = DESIGN | {"aggregators": ["mean", "median", "min", "mean_minus_stdev"]}
     make_results(tmp_path, design)
@@ -380,11 +382,18 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     dropout = mc_dropout(tmp_path, read, design["pretrain_seeds"], [8, 32])
     known |= of_cheaper_ensembles(dropout, read.scales[0], metrics, drawn)
     make_aligned(tmp_path, design)
-    small, *settings = ALIGNED["rankers"]["small"], ALIGNED["kl_coefficients"], [0]
+    chosen = align_to_copies(tmp_path, design)
+    ensembles = cheaper_ensembles(chosen, design["finetune_seeds"], 2)
+    cheaper = read_cheaper(
+        tmp_path / "scores", read.scales[0], read.layout, ensembles, design["aggregators"]
+    )
+    of_scale = replace(read.scales[0], cheaper=cheaper)
+    small = [*ALIGNED["rankers"]["small"], "mc_dropout8-pretrain0-mean"]
+    settings = ALIGNED["kl_coefficients"], [0]
     kinds = ("samples", "scores", "diagnostics")
     tables = AlignedTables(*(tmp_path / kind / "aligned" for kind in kinds))
     aligned = rlhf.read(
-        tables, tmp_path / "diagnostics.parquet", read, read.scales[0], small, *settings, drawn
+        tables, tmp_path / "diagnostics.parquet", read, of_scale, small, *settings, drawn
     )
     known |= rlhf.evidence(aligned)
     of_errors = shared_error.split(read.scales[0], metrics["gold"], drawn)

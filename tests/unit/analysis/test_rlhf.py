@@ -192,7 +192,7 @@ def test_a_cheaper_ensemble_is_as_the_ranker_of_the_grid_with_the_same_rewards(c
         )
         pd.testing.assert_frame_equal(found, expected)
         assert len(found) > 1
-    apart = tables["correlation"].query("ensemble == 'mc_dropout2' and members == 'with'")
+    apart = tables["correlation"].query("ensemble == 'mc_dropout8' and members == 'with'")
     assert set(apart.pair) == {"same pretraining seed", "other pretraining seed"}
 
 
@@ -200,11 +200,11 @@ def test_cheaper_ensembles_are_compared_with_single_reward_models_at_equal_kl(ch
     folder, *_, tables = cheaper
     rows = tables["equal_kl"].query("by == 'gold' and share == 0.5").set_index(["ensemble"])
     assert set(rows[rows["minus"] == "single"].index) == {
-        *("finetune", "warm", "multihead", "mc_dropout2")
+        *("finetune", "warm", "multihead", "mc_dropout8")
     }
     found = from_table(read_table(folder / "evidence" / "small" / "rlhf.parquet", EVIDENCE))
     for what in ("proxy", "reward", "gold", "win_rate"):
-        of_kinds = [found[f"RLHF {what} of {each} mean", 0] for each in ("finetune", "mc_dropout2")]
+        of_kinds = [found[f"RLHF {what} of {each} mean", 0] for each in ("finetune", "mc_dropout8")]
         np.testing.assert_allclose(*(each[0] for each in of_kinds), equal_nan=True)  # over posts
     assert not any("rank correlation" in name and "dropout" in name for name, _ in found)
 
@@ -212,7 +212,7 @@ def test_cheaper_ensembles_are_compared_with_single_reward_models_at_equal_kl(ch
 def test_a_policy_without_the_rewards_of_its_rankers_members_is_refused(cheaper, tmp_path):
     folder, aligned, chosen, _ = cheaper
     folder = shutil.copytree(folder, tmp_path / "results")
-    path = folder / "scores/aligned/small/mc_dropout2-pretrain0-mean/kl0.2-seed0.parquet"
+    path = folder / "scores/aligned/small/mc_dropout8-pretrain0-mean/kl0.2-seed0.parquet"
     table = pd.read_parquet(path).drop(columns="pretrain0-finetune0-dropout1")
     table.to_parquet(path)
     with pytest.raises(ArtifactError, match="kl0.2.*column pretrain0-finetune0-dropout1 is miss"):

@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_aligned import ALIGNED, COPIES, align_to_copies, make_aligned, of_aligned
+from fake_aligned import (
+    ALIGNED,
+    COPIES,
+    EIGHT_OF_DROPOUT,
+    align_to_copies,
+    make_aligned,
+    of_aligned,
+)
 from fake_results import (
     DESIGN,
     MODELS,
@@ -361,13 +368,13 @@ def test_paths_of_policies_aligned_to_cheaper_ensembles(rlhf, tmp_path):
     """Here they have the rewards of rankers of the grid, whose picks and paths are then theirs."""
     folder = shutil.copytree(rlhf, tmp_path / "results")
     cheaper = align_to_copies(folder, DESIGN)
-    align_to_copies(folder, DESIGN, "large")
+    score_cheaper(folder, "large", EIGHT_OF_DROPOUT)
     aligned = ALIGNED | {"rankers": {"small": [*COPIES, *COPIES.values()]}}
     found = embedded(write(folder, tmp_path / "a.html", cheaper=cheaper, aligned=aligned))
     about, large = found["scales"]
     assert len(about["rankers"]) == len(RANKERS) + len(COPIES) and not large["aligned"]
     paths = [about["rankers"][index] for index in about["aligned"]]
-    assert [path["ensemble"] for path in paths[:3]] == ["warm", "multihead", "mc_dropout2"]
+    assert [path["ensemble"] for path in paths[:3]] == ["warm", "multihead", "mc_dropout8"]
     assert {tuple(path["members"]) for path in paths[:3]} == {(0, 1)}  # of the pretraining seed
     for post in found["posts"]:
         of_paths, _ = post["aligned"]
