@@ -227,6 +227,30 @@ def shape_of(scale=None):
     return lambda wildcards: config["models"][scale or scale_of(wildcards)]["shape"]
 
 
+def architecture_of(scale=None):
+    """The architecture of a scale, with its settings; by default, of the scale in the wildcards."""
+
+    def chosen(wildcards):
+        model = config["models"][scale or scale_of(wildcards)]
+        return {
+            "name": model.get("architecture", "t5"),
+            "shape": model.get("shape"),
+            "template": model.get("template"),
+        }
+
+    return chosen
+
+
+def model_code(script, *scales):
+    """As `code`, with the architecture of the scale in the wildcards and those of `scales`."""
+
+    def digest(wildcards):
+        names = {architecture_of(scale)(wildcards)["name"] for scale in (None, *scales)}
+        return code(script, *(f"underspec/architectures/{name}" for name in sorted(names)))
+
+    return digest
+
+
 def recipe_of(*place):
     """The recipe under these config keys; `{scale}` stands for the scale in the wildcards."""
     return lambda wildcards: recipe(

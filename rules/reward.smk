@@ -81,14 +81,14 @@ rule reward_model:
             "finetune_seed",
             head_seed=lambda wildcards: wildcards.get("head_seed", wildcards.finetune_seed),
             heads=lambda wildcards: wildcards.get("heads", "1"),
-            shape=shape_of(),
+            architecture=architecture_of(),
             recipe=recipe_of("models", "{scale}", "reward_model"),
             lengths=config["lengths"],
             reward=config["reward"],
             centering=config["centering"],
         ),
         checkpoints=checkpoints,
-        code=code("reward_model"),
+        code=model_code("reward_model"),
     shell:
         "{resources.launcher} {params.call} {params.settings}"
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
@@ -121,11 +121,11 @@ rule score:
     params:
         call=call("score"),
         settings=settings(
-            shape=shape_of(),
+            architecture=architecture_of(),
             lengths=config["lengths"],
             precision=config["scoring"]["precision"],
         ),
-        code=code("score"),
+        code=model_code("score"),
     shell:
         "python {params.call} {params.settings} --log {log}"
 

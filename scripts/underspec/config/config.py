@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from underspec.architectures import architecture_class
 from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.cheaper_ensembles import rankers as cheaper_rankers
 from underspec.config.machine import Need
@@ -122,6 +123,11 @@ def need(config: dict, stage: str, scale: str) -> dict:
     return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
 
 
+def can(model: Mapping, flag: str) -> bool:
+    """Whether the architecture of a scale's section in `models` has something."""
+    return getattr(architecture_class(model.get("architecture", "t5")), flag)
+
+
 def every_ranker(config: dict) -> dict[str, Ranker]:
     """The rankers of one scale by name: those of the grid, then cheaper ensembles."""
     cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
@@ -141,8 +147,9 @@ def trainings(config: dict) -> list[tuple[tuple[str, ...], str, str]]:
     """The config keys under which each training's recipe is, with its stage and scale."""
     of_scales = [
         (("models", scale, stage), stage, scale)
-        for scale in config["models"]
+        for scale, model in config["models"].items()
         for stage in ("pretrain", "reward_model")
+        if stage != "pretrain" or can(model, "has_shape")
     ]
     policy = (("policy", "recipe"), "policy", config["policy"]["scale"])
     aligned = [(("rlhf", "recipe"), "rlhf", scale) for scale in aligned_rankers(config)]
@@ -177,7 +184,13 @@ def validate(config: dict) -> dict:
             f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
             f"world {text} (worlds.{text}.{key})"
         )
-    of_training = (_unfit_labels, _unknown_scales, _shared_checkpoints, _too_few_seeds)
+    of_training = (
+        _unfit_labels,
+        _unknown_scales,
+        _unfit_architectures,
+        _shared_checkpoints,
+        _too_few_seeds,
+    )
     for key, broken, message in itertools.chain(
         *(check(settings) for check in of_training if not settings.matrix),
         _unknown_cells(settings),
@@ -254,6 +267,62 @@ def _unknown_scales(config: Config):
         *((f"pretrain.checkpoints.{key}", key.split("/")[0]) for key in checkpoints),
     ]:
         yield key, scale not in config.models, f"{scale} is unknown; allowed are {allowed}"
+
+
+def _unfit_architectures(config: Config):
+    """Settings of a scale that its architecture does not have, and what only T5s can do."""
+    models = config.model_dump()["models"]
+    for scale, model in models.items():
+        key, name = f"models.{scale}", model["architecture"]
+        for setting, flag in (("shape", "has_shape"), ("template", "has_template")):
+            given, needed = model[setting] is not None, can(model, flag)
+            yield (
+                f"{key}.{setting}",
+                given and not needed,
+                f"scales of the architecture {name} have none; set it to null",
+            )
+            yield (
+                f"{key}.{setting}",
+                needed and not given,
+                f"missing; scales of the architecture {name} need one",
+            )
+        yield (
+            f"{key}.pretrain",
+            can(model, "has_shape") and model["pretrain"] is None,
+            "missing; see config.yaml for every key there is",
+        )
+    name = models[config.policy.scale]["architecture"]
+    yield (
+        "policy.scale",
+        not can(models[config.policy.scale], "has_shape"),
+        f"{config.policy.scale} is of the architecture {name}, and the policy is a T5; name "
+        "another scale, which need not be one of the rankers'",
+    )
+    dropout = config.cheaper_ensembles.mc_dropout.pretrain_seeds
+    for scale in config.scales:
+        name = models[scale]["architecture"]
+        for key, asked, flag in (
+            (f"rlhf.rankers.{scale}", config.rlhf.rankers.get(scale), "aligns"),
+            ("cheaper_ensembles.mc_dropout.pretrain_seeds", dropout, "has_mc_dropout"),
+        ):
+            yield (
+                key,
+                asked and not can(models[scale], flag),
+                f"not possible with reward models of the architecture {name}, which {scale} has; "
+                "set it to []",
+            )
+    plain = config.pretrain.model_dump()
+    for scale, seed in pretrained_checkpoints(config.model_dump()):
+        if not can(models[scale], "has_shape"):
+            source = checkpoint_of(plain, scale, seed)
+            name = models[scale]["architecture"]
+            yield (
+                "pretrain.checkpoints",
+                source is None or source["source"] != "hub",
+                f"{scale}/{seed} needs an entry with source: hub (a folder or an id on the Hub); "
+                f"only T5s are pretrained here or read from T5X, and {scale} is of the "
+                f"architecture {name}",
+            )
 
 
 def _unknown_seeds(config: Config):

@@ -16,12 +16,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from underspec import recipe, strict_json
+from underspec import architectures, recipe, strict_json
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.analysis.parts import GIVEN
 from underspec.config.machine import Compute, Estimate
 from underspec.data.span_corruption import corrupted_spans, tokens_for
 from underspec.data.special_tokens import SENTINELS
+from underspec.data.templates import is_template
 from underspec.grid import GRIDS
 from underspec.schema import (
     NAME,
@@ -124,9 +125,30 @@ SomeRecipe = some_of(Recipe)
 DeviceLayout = some_of(section_of(recipe.DeviceLayout))
 
 
+def _template(value: str) -> str:
+    if not is_template(value):
+        raise PydanticCustomError(
+            "template", "must be chat, or a text with {post} and, after it, {sample}, each once"
+        )
+    return value
+
+
+Template = Annotated[str, AfterValidator(_template)]
+
+
+class Architecture(Section):
+    """What a scale's reward models are: a name of `architectures`, and its settings."""
+
+    name: Literal[tuple(architectures.names())]
+    shape: Shape | None = None
+    template: or_null(Template) = None
+
+
 class Scale(Section):
-    shape: Shape
-    pretrain: SomeRecipe
+    architecture: Literal[tuple(architectures.names())] = "t5"
+    shape: Shape | None = None
+    template: or_null(Template) = None
+    pretrain: SomeRecipe = None
     reward_model: SomeRecipe
 
 
@@ -166,6 +188,7 @@ class Checkpoint(Section):
     path: Text
     source: or_null(Literal["released", "hub"]) = None
     revision: or_null(Text) = None
+    trust_pickle: Flag = False
 
 
 def _checkpoint_key(key: Any) -> Any:
@@ -420,6 +443,7 @@ class Imported(Section):
     source: Literal["released", "hub"]
     path: Text
     revision: Text
+    trust_pickle: Flag
 
 
 class Run(Section):

@@ -13,11 +13,12 @@ def pretrained_checkpoints(config: dict) -> list[tuple[str, int]]:
 
 
 def checkpoint_of(pretrain: dict, scale: str, seed: int) -> dict | None:
-    """The source, path and revision of a pretrained checkpoint, from the config's section
-    `pretrain`; None if it is trained here.
+    """The location of a pretrained checkpoint (source, path, revision, trust_pickle), from the
+    config's section `pretrain`; None if it is trained here.
 
-    An entry scale/seed takes precedence over one of the scale; {seed} in a path is the pretraining
-    seed. Raises ConfigError if an entry is missing, or does not say which format it has.
+    An entry scale/seed takes precedence over one of the scale; {seed} in a path or a revision is
+    the pretraining seed. Raises ConfigError if an entry is missing, or does not say which format it
+    has.
     """
     entries = pretrain["checkpoints"]
     entry = entries.get(f"{scale}/{seed}", entries.get(scale))
@@ -36,5 +37,6 @@ def checkpoint_of(pretrain: dict, scale: str, seed: int) -> dict | None:
     return {
         "source": source,
         "path": entry["path"].replace("{seed}", str(seed)),
-        "revision": entry.get("revision") or "main",
+        "revision": (entry.get("revision") or "main").replace("{seed}", str(seed)),
+        "trust_pickle": entry.get("trust_pickle", False),
     }
