@@ -34,7 +34,12 @@ from underspec.config.config import (
 )
 from underspec.errors import UserError
 from underspec.provenance.fingerprint import fingerprint
-from underspec.config.sources import checkpoint_of, pretrained_checkpoints
+from underspec.config.sources import (
+    cells,
+    checkpoint_of,
+    finished_of,
+    pretrained_checkpoints,
+)
 from underspec.data.worlds import world_class
 
 # Read the config again: Snakemake's own reader does not know `extends`, silently drops duplicate

@@ -15,6 +15,11 @@ class Architecture(encoder.Architecture):
         limit = longest_text(read_config(folder))
         return TemplateReader(folder, lengths["post"], limit, self.template)
 
+    def score(self, model, posts, candidates):
+        from underspec.inference.shared_prefix import score
+
+        return score(model, posts, candidates)
+
     def _kind(self):
         from underspec.models.sequence_classifier import DecoderClassifier
 

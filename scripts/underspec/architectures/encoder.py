@@ -13,11 +13,11 @@ class Architecture(BaseArchitecture):
     def import_pretrained(self, checkpoint, output):
         from underspec.importers.folder_copy import copy_model
 
-        def check(folder):
-            self.reader(folder, {"post": 1})
-            return self.new(folder, 0, 1), {}
+        def load(folder):
+            self.reader(folder, {"post": 1})  # its tokenizer can be used
+            return self.new(folder, 0, 1)
 
-        copy_model(checkpoint, output, check, "import")
+        copy_model(checkpoint, output, load)
 
     def new(self, pretrained, seed, heads):
         from underspec.models.sequence_classifier import new

@@ -12,7 +12,12 @@ from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.cheaper_ensembles import rankers as cheaper_rankers
 from underspec.config.machine import Need
 from underspec.config.sections import Config, Recipe
-from underspec.config.sources import checkpoint_of, pretrained_checkpoints
+from underspec.config.sources import (
+    cells,
+    checkpoint_of,
+    finished_of,
+    pretrained_checkpoints,
+)
 from underspec.data import gold_raters, judgements
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
@@ -149,7 +154,7 @@ def trainings(config: dict) -> list[tuple[tuple[str, ...], str, str]]:
         (("models", scale, stage), stage, scale)
         for scale, model in config["models"].items()
         for stage in ("pretrain", "reward_model")
-        if stage != "pretrain" or can(model, "has_shape")
+        if model.get(stage) is not None and (stage != "pretrain" or can(model, "has_shape"))
     ]
     policy = (("policy", "recipe"), "policy", config["policy"]["scale"])
     aligned = [(("rlhf", "recipe"), "rlhf", scale) for scale in aligned_rankers(config)]
@@ -188,6 +193,7 @@ def validate(config: dict) -> dict:
         _unfit_labels,
         _unknown_scales,
         _unfit_architectures,
+        _unfit_finished,
         _shared_checkpoints,
         _too_few_seeds,
     )
@@ -265,6 +271,7 @@ def _unknown_scales(config: Config):
         ("evaluator.scale", config.evaluator.scale),
         *((f"compute.{stage}", scale) for stage in STAGES for scale in getattr(compute, stage)),
         *((f"pretrain.checkpoints.{key}", key.split("/")[0]) for key in checkpoints),
+        *((f"reward_models.{key}", key.split("/")[0]) for key in config.reward_models),
     ]:
         yield key, scale not in config.models, f"{scale} is unknown; allowed are {allowed}"
 
@@ -311,6 +318,17 @@ def _unfit_architectures(config: Config):
                 f"not possible with reward models of the architecture {name}, which {scale} has; "
                 "set it to []",
             )
+    trained = {
+        scale
+        for scale, cell in cells(config.model_dump())
+        if finished_of(config.model_dump()["reward_models"], scale, cell) is None
+    }
+    for scale in trained:
+        yield (
+            f"models.{scale}.reward_model",
+            models[scale]["reward_model"] is None,
+            "missing; reward models are trained at this scale",
+        )
     plain = config.pretrain.model_dump()
     for scale, seed in pretrained_checkpoints(config.model_dump()):
         if not can(models[scale], "has_shape"):
@@ -323,6 +341,42 @@ def _unfit_architectures(config: Config):
                 f"only T5s are pretrained here or read from T5X, and {scale} is of the "
                 f"architecture {name}",
             )
+
+
+def _unfit_finished(config: Config):
+    """Finished reward models that are none of the grid, or of which something is to be trained."""
+    plain = config.model_dump()
+    names = {f"{scale}/{cell.name}" for scale, cell in cells(plain)}
+    scales = {scale for scale, _ in cells(plain)}
+    for key in config.reward_models:
+        yield (
+            f"reward_models.{key}",
+            key not in names | scales,
+            "is neither a reward model of the grid nor the evaluator; see grid, pretrain_seeds and "
+            "finetune_seeds",
+        )
+    cheaper = config.cheaper_ensembles
+    asked = {*cheaper.warm, *cheaper.multihead, *cheaper.mc_dropout.pretrain_seeds}
+    first: dict[tuple, str] = {}
+    for scale, cell in cells(plain):
+        found = finished_of(plain["reward_models"], scale, cell)
+        if found is None:
+            continue
+        yield (
+            "cheaper_ensembles",
+            scale in config.scales and cell.pretrain_seed in asked,
+            f"{scale}/{cell.name} is finished, and these ensembles are trained or know how their "
+            "reward models were; leave out its pretraining seed",
+        )
+        place = found["path"].rstrip("/"), found["revision"]
+        name, same = f"{scale}/{cell.name}", first.get(place)
+        first[place] = name
+        yield (
+            "reward_models",
+            same,
+            f"{same} and {name} are both {found['path']}; each needs a model of its own (with "
+            "{pretrain_seed} and {finetune_seed} in the path)",
+        )
 
 
 def _unknown_seeds(config: Config):

@@ -149,7 +149,7 @@ class Scale(Section):
     shape: Shape | None = None
     template: or_null(Template) = None
     pretrain: SomeRecipe = None
-    reward_model: SomeRecipe
+    reward_model: SomeRecipe = None
 
 
 class Labels(Section):
@@ -200,6 +200,34 @@ def _checkpoint_key(key: Any) -> Any:
 class Pretrain(Section):
     source: Literal["scratch", "released", "hub"]
     checkpoints: dict[Annotated[str, BeforeValidator(_checkpoint_key)], Checkpoint]
+
+
+class Finished(Section):
+    """The location of a finished reward model."""
+
+    path: Text
+    revision: Text
+    trust_pickle: Flag
+
+
+class SomeFinished(Section):
+    """The same, in the config."""
+
+    path: Text
+    revision: or_null(Text) = None
+    trust_pickle: Flag = False
+
+
+def _finished_key(key: Any) -> Any:
+    pattern = rf"{NAME}(/pretrain(0|[1-9][0-9]*)-finetune(0|[1-9][0-9]*))?"
+    if isinstance(key, str) and not re.fullmatch(pattern, key):
+        raise PydanticCustomError(
+            "finished_key", "must be a scale or a reward model's name (own/pretrain0-finetune1)"
+        )
+    return key
+
+
+FinishedKey = Annotated[str, BeforeValidator(_finished_key)]
 
 
 class Corruption(Section):
@@ -405,6 +433,7 @@ class Config(Section):
     finetune_seeds: Seeds
     recipe: SomeRecipe
     pretrain: Pretrain
+    reward_models: dict[FinishedKey, SomeFinished]
     corruption: Corruption
     policy: Policy
     sampling: Sampling

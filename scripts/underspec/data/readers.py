@@ -23,6 +23,7 @@ from underspec.errors import ArtifactError, first_line
 log = logging.getLogger(__name__)
 
 Texts = list[np.ndarray]
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 
 
 class Reader(Protocol):
@@ -66,8 +67,8 @@ class JoinedReader(ABC):
         self.limit = min(limit, self.tokenizer.model_max_length)
         self.plain = _copy(self.tokenizer)
         self.plain.encode_special_tokens = True  # their names in texts are ordinary text
-        self.special = set(self.tokenizer.all_special_ids)
-        self.special -= {self.tokenizer.unk_token_id} - {self.tokenizer.eos_token_id}
+        added = self.tokenizer.added_tokens_decoder.items()
+        self.special = {id: token.content for id, token in added if token.special}
         about = [self.plain.to_str(), str(self.tokenizer.chat_template)]
         about += map(str, (longest_post, self.limit, options))
         self.identity = hashlib.sha256("\n".join(about).encode()).hexdigest()
@@ -89,8 +90,8 @@ class JoinedReader(ABC):
                 *(len(too_long), len(pairs), self.limit),
             )
         every = iter(read)
-        split = [_split([next(every) for _ in own]) for own in candidates]
-        return [shared for shared, _ in split], [others for _, others in split]
+        both = [split([next(every) for _ in own]) for own in candidates]
+        return [shared for shared, _ in both], [others for _, others in both]
 
     @abstractmethod
     def whole(self, pairs: list[tuple[str, str]]) -> Texts:
@@ -122,11 +123,15 @@ class JoinedReader(ABC):
 
     def _check(self, ids: Iterable[int]) -> None:
         """Raise ArtifactError if ids of a text are those of a special token."""
-        if named := self.special.intersection(ids):
-            raise ArtifactError(
-                f"{self.folder}: its tokenizer reads {self.tokenizer.decode([min(named)])!r} in a "
-                "text as a special token; use another model, or texts without it"
-            )
+        unknown = {self.tokenizer.unk_token_id} - {self.tokenizer.eos_token_id}
+        if named := self.special.keys() & set(ids) - unknown:
+            raise self._fault(self.special[min(named)])
+
+    def _fault(self, token: str) -> ArtifactError:
+        return ArtifactError(
+            f"{self.folder}: a text contains {token}, a special token of its tokenizer; use another "
+            "model, or texts without it"
+        )
 
 
 class PairReader(JoinedReader):
@@ -157,7 +162,6 @@ class TemplateReader(JoinedReader):
                 f"{SAMPLE} into the config"
             )
         self.chat = _copy(self.tokenizer)
-        self.names = [token for token in self.tokenizer.all_special_tokens]
 
     def whole(self, pairs):
         if self.template == CHAT:
@@ -175,11 +179,8 @@ class TemplateReader(JoinedReader):
 
     def _chats(self, pairs: list[tuple[str, str]]) -> Texts:
         for text in {text for pair in pairs for text in pair}:
-            if found := next((name for name in self.names if name in text), None):
-                raise ArtifactError(
-                    f"{self.folder}: a text contains {found}, a special token of its tokenizer; "
-                    "use another model, or texts without it"
-                )
+            if found := next((name for name in self.special.values() if name in text), None):
+                raise self._fault(found)
         messages = [
             [{"role": "user", "content": post}, {"role": "assistant", "content": sample}]
             for post, sample in pairs
@@ -199,14 +200,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a model's folder. Raises ArtifactError, naming the folder, if it is missing
     or damaged, or if it needs code of its own.
     """
+    if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make one
+        raise ArtifactError(
+            f"{folder}: has no tokenizer ({', '.join(VOCABULARIES)}); it must have the model's own"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # transformers and tokenizers raise whatever they meet
         raise ArtifactError(
-            f"{folder}: no tokenizer can be read there ({first_line(error)}); it must have the "
-            "model's own tokenizer.json"
+            f"{folder}: its tokenizer cannot be read ({first_line(error)}); get its files again"
         ) from None
     if not tokenizer.is_fast:
         raise ArtifactError(
@@ -223,7 +227,7 @@ def _copy(tokenizer: PreTrainedTokenizerFast) -> tokenizers.Tokenizer:
     return copy
 
 
-def _split(whole: Texts) -> tuple[np.ndarray, Texts]:
+def split(whole: Texts) -> tuple[np.ndarray, Texts]:
     """The longest beginning that arrays of ids have in common, and the rest of each, which is never
     empty.
     """

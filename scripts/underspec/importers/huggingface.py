@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # What is read of a folder: no code, and no pickled weights if there are others.
 READ = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-PICKLED = "*.bin"
+PICKLED = "pytorch_model*.bin"
 
 
 def find(path: str, revision: str, trust_pickle: bool = False) -> Path:
@@ -90,7 +90,7 @@ def _missing_weights(folder: Path) -> list[str]:
     If there are weights in both formats, transformers reads safetensors.
     """
     safe = any(folder.glob("*.safetensors*"))
-    whole, kind = ("model.safetensors", "*.safetensors") if safe else ("pytorch_model.bin", "*.bin")
+    whole, kind = ("model.safetensors", "*.safetensors") if safe else ("pytorch_model.bin", PICKLED)
     if (folder / whole).is_file():
         return []
     try:

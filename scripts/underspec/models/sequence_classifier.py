@@ -5,6 +5,7 @@ Their folders open with AutoModelForSequenceClassification.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from underspec.files import MAKE
 from underspec.models.t5 import check_types, damage_reported, some
 
 NO_LIMIT = 2**31  # positions of models whose config names no largest number
+# What older files have beside weights, and transformers computes.
+BUFFERS = re.compile(r"(attention|attn)\.(bias|masked_bias)$|\.inv_freq$|\.position_ids$")
 POOLER = ".pooler."  # a pretrained checkpoint may lack it; it is then drawn like the heads
 
 
@@ -203,7 +206,7 @@ def _read(
     """The model in `folder`, and the names of its weights that are not there."""
     config = read_config(folder)
     with damage_reported(folder):
-        check_types(folder)
+        check_types(folder, BUFFERS)
         config.update(changes)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
@@ -223,7 +226,11 @@ def _read(
     faults = set(map(str, report["mismatched_keys"])) | set(report["error_msgs"])
     # A language model's head is not needed.
     own = model.base_model_prefix + "."
-    faults |= {name for name in report["unexpected_keys"] if name.startswith(own)}
+    faults |= {
+        name
+        for name in report["unexpected_keys"]
+        if name.startswith(own) and not BUFFERS.search(name)
+    }
     if faults:
         raise ArtifactError(
             f"{folder}: its weights are not those of its config: {some(sorted(faults))}; get the "

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,13 +134,15 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
     return model
 
 
-def check_types(folder: Path) -> None:
+def check_types(folder: Path, buffers: re.Pattern | None = None) -> None:
     """Raise ValueError if a weight is not floating point: transformers would read the integers of a
-    quantised model as weights.
+    quantised model as weights. buffers: names of what are no weights.
     """
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as weights:
             for name in weights.keys():  # noqa: SIM118
+                if buffers and buffers.search(name):
+                    continue
                 if (kind := weights.get_slice(name).get_dtype()) not in FLOATS:
                     raise ValueError(f"{name} is of type {kind}, not one of {', '.join(FLOATS)}")
 

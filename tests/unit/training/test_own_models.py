@@ -16,6 +16,7 @@ from score import score
 from underspec.architectures import architecture_of
 from underspec.artifacts import POSTS, PREFERENCES, SAMPLES, SCORES, read_table, write_table
 from underspec.training.loop import Interrupted
+from underspec.training.objectives import preference as module
 from warm import warm
 
 LENGTHS = {"post": 12, "summary": 8}
@@ -90,7 +91,7 @@ def plain(trained, family, post, text):
     tokenizer = AutoTokenizer.from_pretrained(trained)
     model = AutoModelForSequenceClassification.from_pretrained(trained).eval()
     if family == "bert":
-        inputs = tokenizer(post, text, return_tensors="pt")
+        inputs = tokenizer([post], [text], return_tensors="pt")
     elif family == "neox":
         inputs = tokenizer(f"{post}\n\nTL;DR: {text}<|endoftext|>", return_tensors="pt")
     else:
@@ -115,19 +116,13 @@ def test_rewards_are_those_of_transformers_on_the_saved_folder(folder, family, t
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(folder, family, trained, tmp_path):
-    first = AutoModelForSequenceClassification.from_pretrained
-
-    def stop_at_once(*_):
-        signal.raise_signal(signal.SIGTERM)
-
-    from underspec.training.objectives import preference as module
-
+    load = AutoModelForSequenceClassification.from_pretrained
     make, calls = module.bradley_terry, []
 
     def interrupted(*given):
         calls.append(1)
         if len(calls) == 2:
-            stop_at_once()
+            signal.raise_signal(signal.SIGTERM)
         return make(*given)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -135,7 +130,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(folder, family, trai
         with pytest.raises(Interrupted):
             train(folder, family, tmp_path / "again")
     train(folder, family, tmp_path / "again")
-    again, whole = (first(path).state_dict() for path in (tmp_path / "again", trained))
+    again, whole = (load(path).state_dict() for path in (tmp_path / "again", trained))
     for name, values in whole.items():
         torch.testing.assert_close(again[name], values, atol=0, rtol=0)
 
