@@ -200,9 +200,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a model's folder. Raises ArtifactError, naming the folder, if it is missing
     or damaged, or if it needs code of its own.
     """
-    if not any((folder / name).is_file() for name in VOCABULARIES):  # transformers would make one
+    # Without one of these, transformers would make one up.
+    if not any((folder / name).is_file() for name in VOCABULARIES):
         raise ArtifactError(
-            f"{folder}: has no tokenizer ({', '.join(VOCABULARIES)}); it must have the model's own"
+            f"{folder}: has no tokenizer; it must have the model's own, in one of "
+            + ", ".join(VOCABULARIES)
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(

@@ -1,10 +1,12 @@
 """Rewards of many candidates per post by decoders, which read what candidates begin with once.
 
-The keys and values of the longest beginning that a post's texts have in common serve all of them.
-So rewards are those of each text by itself, up to rounding (single precision).
+The keys and values of the longest beginning that a post's texts have in common serve all of them,
+without a copy for each where `prefix_attention` knows the model. So rewards are those of each text
+by itself, up to rounding (single precision).
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from underspec.data.readers import split
-from underspec.inference.pair_scoring import TOKENS_AT_ONCE, Results, Texts, batches, scored
+from underspec.inference.pair_scoring import TOKENS_AT_ONCE, Results, Texts, scored
+from underspec.inference.prefix_attention import Layers, can_share, sharing
 from underspec.models.sequence_classifier import DecoderClassifier
 
 # Posts that are read together share prefixes of one length: that of the shortest, with at most so
@@ -29,17 +32,32 @@ def _with_prefixes(model: DecoderClassifier, texts: list[Texts]) -> Results:
     tokens_at_once = TOKENS_AT_ONCE[model.device.type]
     ends = np.cumsum([0, *map(len, texts)])
     both = [split([_read(ids, model.config.pad_token_id) for ids in own]) for own in texts]
-    for group in _groups(both, tokens_at_once):
-        length = min(len(both[i][0]) for i in group)
-        prefixes = np.stack([both[i][0][:length] for i in group])
-        keys = _keys_and_values(model, torch.from_numpy(prefixes)) if length else []
-        numbers = [ends[i] + j for i in group for j in range(len(both[i][1]))]
-        owners = [k for k, i in enumerate(group) for _ in both[i][1]]
-        rest = [np.concatenate([both[i][0][length:], ids]) for i in group for ids in both[i][1]]
-        for rows in batches(rest, tokens_at_once):
-            of_rows = [owners[row] for row in rows]
-            rewards = _continued(model, keys, of_rows, [rest[row] for row in rows])
-            yield [int(numbers[row]) for row in rows], rewards
+    with sharing(model.model) if can_share(model.model) else nullcontext():
+        for group in _groups(both, tokens_at_once):
+            length = min(len(both[i][0]) for i in group)
+            prefixes = torch.from_numpy(np.stack([both[i][0][:length] for i in group]))
+            layers = _keys_and_values(model, prefixes) if length else []
+            rest = [
+                [np.concatenate([both[i][0][length:], ids]) for ids in both[i][1]] for i in group
+            ]
+            for part in _parts(rest, tokens_at_once):
+                chosen = [own[j] for own, some in zip(rest, part, strict=True) for j in some]
+                numbers = [ends[i] + j for i, some in zip(group, part, strict=True) for j in some]
+                yield numbers, _continued(model, layers, length, chosen)
+
+
+def _parts(rest: list[Texts], tokens_at_once: int) -> Iterator[list[list[int]]]:
+    """Texts of similar length, as many of each post, of some `tokens_at_once` tokens. If a post has
+    too few, one of its texts comes again.
+    """
+    tokens = sum(len(ids) for own in rest for ids in own)
+    most = max(map(len, rest))
+    number = min(most, -(-tokens // tokens_at_once))
+    by_length = [sorted(range(len(own)), key=lambda j, own=own: len(own[j])) for own in rest]
+    split_up = [np.array_split(order, number) for order in by_length]
+    for parts in zip(*split_up, strict=True):
+        size = max(map(len, parts))
+        yield [[*map(int, own), *[0] * (size - len(own))] for own in parts]
 
 
 def _read(ids: np.ndarray, padding: int | None) -> np.ndarray:
@@ -65,7 +83,7 @@ def _groups(both: list[tuple[np.ndarray, Texts]], tokens_at_once: int) -> Iterat
     yield group
 
 
-def _keys_and_values(model: DecoderClassifier, prefixes: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _keys_and_values(model: DecoderClassifier, prefixes: Tensor) -> Layers:
     """Of each layer, (prefixes, heads, length, size) each."""
     cache = DynamicCache()
     model.model.base_model(
@@ -74,31 +92,19 @@ def _keys_and_values(model: DecoderClassifier, prefixes: Tensor) -> list[tuple[T
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def _continued(
-    model: DecoderClassifier,
-    keys: list[tuple[Tensor, Tensor]],
-    owners: list[int],
-    rest: Texts,
-) -> Tensor:
-    """The rewards (texts, heads) of what follows prefixes with these keys and values; owners: the
-    number of each text's prefix.
+def _continued(model: DecoderClassifier, layers: Layers, length: int, rest: Texts) -> Tensor:
+    """The rewards (texts, heads) of what follows prefixes of `length` tokens, with keys and values
+    `layers`: as many texts for each, one prefix after the other.
     """
     inputs = model.inputs([np.empty(0, np.int64)] * len(rest), rest)
     tokens, lengths = (each.to(model.device) for each in inputs.values())
-    cache = None
-    if keys:
-        same = len(set(owners)) == 1  # then nothing is copied here
-        rows = torch.tensor(owners, device=model.device)
-        cache = DynamicCache(
-            [
-                tuple(
-                    each[owners[:1]].expand(len(rest), -1, -1, -1) if same else each[rows]
-                    for each in layer
-                )
-                for layer in keys
-            ]
-        )
-    states = model.model.base_model(
-        input_ids=tokens, past_key_values=cache, use_cache=cache is not None
-    ).last_hidden_state
+    given: dict = {"use_cache": False}
+    if layers and can_share(model.model):
+        positions = torch.arange(length, length + tokens.shape[1], device=model.device)
+        given |= {"prefixes": layers, "position_ids": positions[None]}
+    elif layers:
+        each = len(rest) // len(layers[0][0])
+        copies = [tuple(part.repeat_interleave(each, 0) for part in layer) for layer in layers]
+        given = {"use_cache": True, "past_key_values": DynamicCache(copies)}
+    states = model.model.base_model(input_ids=tokens, **given).last_hidden_state
     return model.rewards(states, tokens, lengths)

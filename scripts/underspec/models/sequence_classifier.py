@@ -140,11 +140,13 @@ def load(kind: type[SequenceClassifier], folder: Path) -> SequenceClassifier:
 
     Raises ArtifactError, naming the folder, if it is missing, damaged, pickled or of another kind.
     """
-    model, absent = _read(kind, folder)
+    model, absent, foreign = _read(kind, folder)
     if absent:
+        other = f", and with {some(foreign)}" if foreign else ""
         raise ArtifactError(
-            f"{folder}: not a reward model: without weights of {some(absent)}; it is perhaps a "
-            "pretrained checkpoint, which is finetuned first"
+            f"{folder}: not a reward model: without weights of {some(absent)}{other}; needed is "
+            f"what AutoModelForSequenceClassification opens, a {type(model.model).__name__}, and "
+            "no pretrained checkpoint and no head of its own kind"
         )
     return model
 
@@ -162,7 +164,7 @@ def new(
     tokenizer: its own. Raises ArtifactError as `load` does.
     """
     tokens = {"sep_token_id": tokenizer.sep_token_id, "pad_token_id": padding(tokenizer)}
-    model, absent = _read(kind, pretrained, num_labels=heads, **tokens)
+    model, absent, _ = _read(kind, pretrained, num_labels=heads, **tokens)
     if len(tokenizer) > model.config.vocab_size:
         raise ArtifactError(
             f"{pretrained}: its tokenizer has {len(tokenizer)} tokens, and the model "
@@ -202,8 +204,10 @@ def padding(tokenizer: PreTrainedTokenizerFast) -> int | None:
 
 def _read(
     kind: type[SequenceClassifier], folder: Path, **changes: int | None
-) -> tuple[SequenceClassifier, list[str]]:
-    """The model in `folder`, and the names of its weights that are not there."""
+) -> tuple[SequenceClassifier, list[str], list[str]]:
+    """The model in `folder`, the names of its weights that are not there, and those of weights that
+    are there and not needed: a language model's head.
+    """
     config = read_config(folder)
     with damage_reported(folder):
         check_types(folder, BUFFERS)
@@ -224,7 +228,6 @@ def _read(
                 f"{type(model).__name__} is no model of the architecture that the config names"
             )
     faults = set(map(str, report["mismatched_keys"])) | set(report["error_msgs"])
-    # A language model's head is not needed.
     own = model.base_model_prefix + "."
     faults |= {
         name
@@ -236,4 +239,5 @@ def _read(
             f"{folder}: its weights are not those of its config: {some(sorted(faults))}; get the "
             "files again"
         )
-    return kind(model.config, model), sorted(report["missing_keys"])
+    names = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    return kind(model.config, model), *names

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GPTNeoXConfig, LlamaConfig, MistralConfig
+from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from underspec.errors import ArtifactError
 from underspec.inference import pair_scoring, shared_prefix
@@ -18,6 +18,9 @@ SIZES |= {"intermediate_size": 32, "vocab_size": VOCABULARY, "initializer_range"
 CONFIGS = {
     "neox": lambda: GPTNeoXConfig(**SIZES),
     "llama": lambda: LlamaConfig(num_key_value_heads=2, **SIZES),
+    "mistral": lambda: MistralConfig(num_key_value_heads=2, sliding_window=None, **SIZES),
+    "qwen": lambda: Qwen2Config(num_key_value_heads=1, **SIZES),
+    "gpt2": lambda: GPT2Config(n_inner=32, **SIZES),
     "window": lambda: MistralConfig(num_key_value_heads=2, sliding_window=5, **SIZES),
 }
 
