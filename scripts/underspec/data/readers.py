@@ -129,8 +129,8 @@ class JoinedReader(ABC):
 
     def _fault(self, token: str) -> ArtifactError:
         return ArtifactError(
-            f"{self.folder}: a text contains {token}, a special token of its tokenizer; use another "
-            "model, or texts without it"
+            f"{self.folder}: a text contains {token}, a special token of its tokenizer; use "
+            "another model, or texts without it"
         )
 
 
