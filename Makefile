@@ -128,6 +128,7 @@ bench: .venv/ready ## sampling, scoring and a step of RLHF against the standard 
 	$(BIN)/python tests/benchmarks/best_of_n.py --output docs/benchmarks --instructions avx2 \
 		--sizes d64 d128 --repeats 5
 	$(BIN)/python tests/benchmarks/rlhf_step.py --output docs/benchmarks
+	$(BIN)/python tests/benchmarks/shared_prefix.py --output docs/benchmarks
 
 bench-stages: .venv/ready ## where the CPU time of EXPERIMENT went, from its logs
 	$(BIN)/python tests/benchmarks/cpu_time.py results/$(EXPERIMENT)

@@ -47,11 +47,11 @@ rule warm:
         settings=settings(
             "scale",
             "pretrain_seed",
-            shape=shape_of(),
+            architecture=architecture_of(),
             lengths=config["lengths"],
             reward=config["reward"],
         ),
-        code=code("warm"),
+        code=model_code("warm"),
     shell:
         "python {params.call} {params.settings} --log {log}"
 
@@ -107,7 +107,7 @@ if DROPOUT:
             made("benchmarks/score/{scale}/mc_dropout.tsv")
         params:
             settings=settings(
-                shape=shape_of(),
+                architecture=architecture_of(),
                 lengths=config["lengths"],
                 precision=config["scoring"]["precision"],
                 mc_dropout=DROPOUT[0].passes,

@@ -34,7 +34,12 @@ from underspec.config.config import (
 )
 from underspec.errors import UserError
 from underspec.provenance.fingerprint import fingerprint
-from underspec.config.sources import checkpoint_of, pretrained_checkpoints
+from underspec.config.sources import (
+    cells,
+    checkpoint_of,
+    finished_of,
+    pretrained_checkpoints,
+)
 from underspec.data.worlds import world_class
 
 # Read the config again: Snakemake's own reader does not know `extends`, silently drops duplicate
@@ -225,6 +230,30 @@ def pretraining_tokens():
 def shape_of(scale=None):
     """The shape of a scale; by default, of the scale in the wildcards."""
     return lambda wildcards: config["models"][scale or scale_of(wildcards)]["shape"]
+
+
+def architecture_of(scale=None):
+    """The architecture of a scale, with its settings; by default, of the scale in the wildcards."""
+
+    def chosen(wildcards):
+        model = config["models"][scale or scale_of(wildcards)]
+        return {
+            "name": model.get("architecture", "t5"),
+            "shape": model.get("shape"),
+            "template": model.get("template"),
+        }
+
+    return chosen
+
+
+def model_code(script, *scales):
+    """As `code`, with the architecture of the scale in the wildcards and those of `scales`."""
+
+    def digest(wildcards):
+        names = {architecture_of(scale)(wildcards)["name"] for scale in (None, *scales)}
+        return code(script, *(f"underspec/architectures/{name}" for name in sorted(names)))
+
+    return digest
 
 
 def recipe_of(*place):

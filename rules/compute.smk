@@ -22,7 +22,7 @@ def asks(stage, scale=None):
 
 
 def cpus(stage, scale=None):
-    return lambda wildcards: need(config, stage, scale or wildcards.scale)["cpus"]
+    return lambda wildcards: need(config, stage, scale or scale_of(wildcards))["cpus"]
 
 
 def grown(key):

@@ -1,6 +1,6 @@
 # In: data/pretraining/{shard}.npy, data/tokenizer/; existing checkpoints (pretrain.checkpoints).
 # Out: pretrain/{scale}/seed{pretrain_seed}/, a T5 pretrained here from random initialisation, or
-# imported.
+# imported. Those of other families than T5 are imported, with their own tokenizer.
 
 
 rule pretrain:
@@ -64,9 +64,10 @@ rule import_checkpoint:
     params:
         call=call("import_checkpoint"),
         settings=settings(
-            checkpoint=lambda wildcards: IMPORTED[wildcards.imported], shape=shape_of()
+            checkpoint=lambda wildcards: IMPORTED[wildcards.imported],
+            architecture=architecture_of(),
         ),
-        code=code("import_checkpoint"),
+        code=model_code("import_checkpoint"),
     shell:
         "python {params.call} {params.settings} --log {log}"
 

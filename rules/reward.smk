@@ -1,8 +1,13 @@
 # In: data/, samples/, pretrain/.
 # Out: data/preferences.parquet (data/judgements.parquet where they are of single statements),
-# reward_models/{scale}/pretrain{p}-finetune{f}/, and the reward matrix:
+# reward_models/{scale}/pretrain{p}-finetune{f}/, trained here or finished, and the reward matrix:
 # scores/{scale}/pretrain{p}-finetune{f}.parquet, scores/gold.parquet. The evaluator is one of the
 # reward models. In worlds that have styles, style_scores/ too. Nothing after the matrix needs torch.
+
+
+def seeds_of(wildcards):
+    """The pretraining and the finetuning seed of a finished reward model."""
+    return re.findall(r"\d+", Path(wildcards.imported).name)
 
 
 if JUDGED:
@@ -81,18 +86,65 @@ rule reward_model:
             "finetune_seed",
             head_seed=lambda wildcards: wildcards.get("head_seed", wildcards.finetune_seed),
             heads=lambda wildcards: wildcards.get("heads", "1"),
-            shape=shape_of(),
+            architecture=architecture_of(),
             recipe=recipe_of("models", "{scale}", "reward_model"),
             lengths=config["lengths"],
             reward=config["reward"],
             centering=config["centering"],
         ),
         checkpoints=checkpoints,
-        code=code("reward_model"),
+        code=model_code("reward_model"),
     shell:
         "{resources.launcher} {params.call} {params.settings}"
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
         " --device_layout {resources.device_layout:q} --log {log}"
+
+
+# {scale}/{name} -> location, for finished reward models.
+FINISHED = {
+    f"{scale}/{cell.name}": found
+    for scale, cell in cells(config)
+    if (found := finished_of(config["reward_models"], scale, cell))
+}
+
+
+# A finished reward model is kept until its location in the config changes, even if the files there
+# change.
+rule import_reward_model:
+    input:
+        posts=made("data/posts.parquet"),
+        labelled=LABELLED,
+        tokenizer=made("data/tokenizer"),
+    output:
+        directory(made("reward_models/{imported}")),
+    log:
+        made("logs/reward_models/{imported}.log"),
+    benchmark:
+        made("benchmarks/reward_models/{imported}.tsv")
+    wildcard_constraints:
+        imported="|".join(map(re.escape, FINISHED)) or "none",
+    conda:
+        TRAIN
+    threads: cpus("score")
+    resources:
+        **asks("score"),
+    params:
+        call=call("import_reward_model"),
+        settings=settings(
+            finished=lambda wildcards: FINISHED[wildcards.imported],
+            scale=scale_of,
+            pretrain_seed=lambda wildcards: seeds_of(wildcards)[0],
+            finetune_seed=lambda wildcards: seeds_of(wildcards)[1],
+            architecture=architecture_of(),
+            lengths=config["lengths"],
+            reward=config["reward"],
+        ),
+        code=model_code("import_reward_model"),
+    shell:
+        "python {params.call} {params.settings} --log {log}"
+
+
+ruleorder: import_reward_model > reward_model
 
 
 # One job scores with all reward models of a scale. In the miniature, starting a process takes
@@ -121,11 +173,11 @@ rule score:
     params:
         call=call("score"),
         settings=settings(
-            shape=shape_of(),
+            architecture=architecture_of(),
             lengths=config["lengths"],
             precision=config["scoring"]["precision"],
         ),
-        code=code("score"),
+        code=model_code("score"),
     shell:
         "python {params.call} {params.settings} --log {log}"
 

@@ -47,7 +47,7 @@ rule align:
             "seed",
             kl_coefficient=lambda wildcards: wildcards.kl,
             shape=shape_of(config["policy"]["scale"]),
-            reward_shape=shape_of(),
+            reward_architecture=architecture_of(),
             lengths=config["lengths"],
             mc_dropout=dropout_of_ranker,
             aggregator=lambda wildcards: EVERY_RANKER[wildcards.ranker].aggregator or "mean",
@@ -57,7 +57,7 @@ rule align:
             precision=config["scoring"]["precision"],
         ),
         checkpoints=checkpoints,
-        code=code("align"),
+        code=model_code("align"),
     shell:
         "{resources.launcher} {params.call} {params.settings}"
         " --checkpoints {params.checkpoints} --save_seconds {resources.checkpoint_seconds}"
@@ -122,8 +122,8 @@ rule score_aligned:
     params:
         call=call("score_aligned"),
         settings=settings(
-            shape=shape_of(),
-            evaluator_shape=shape_of(config["evaluator"]["scale"]),
+            architecture=architecture_of(),
+            evaluator_architecture=architecture_of(config["evaluator"]["scale"]),
             members=lambda wildcards: [
                 member.name
                 for member in EVERY_RANKER[wildcards.ranker].members
@@ -133,7 +133,7 @@ rule score_aligned:
             lengths=config["lengths"],
             precision=config["scoring"]["precision"],
         ),
-        code=code("score_aligned"),
+        code=model_code("score_aligned", config["evaluator"]["scale"]),
     shell:
         "python {params.call} {params.settings} --log {log}"
 

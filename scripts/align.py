@@ -12,6 +12,7 @@ from underspec.alignment.policy import AlignedPolicy
 from underspec.alignment.rewards import RankerReward, bounded, load_members
 from underspec.alignment.rloo import rloo
 from underspec.analysis.ensembles import AGGREGATORS
+from underspec.architectures import architecture_of
 from underspec.artifacts import POSTS, of_split, read_table
 from underspec.command import command
 from underspec.config import sections
@@ -35,7 +36,7 @@ def align(
     policy: Path,
     reward_models: list[Path],
     shape: Annotated[dict, sections.Shape],
-    reward_shape: Annotated[dict, sections.Shape],
+    reward_architecture: Annotated[dict, sections.Architecture],
     lengths: Annotated[dict, sections.Lengths],
     mc_dropout: NotNegative = 0,
     aggregator: str,
@@ -67,10 +68,11 @@ def align(
     longest = lengths["post"], lengths["summary"] - 1  # reward models read it with an eos
     t5 = load(T5ForConditionalGeneration, policy, shape, vocabulary).eval()
     aligned = AlignedPolicy(t5.config, longest, t5)
+    models = architecture_of(tokenizer, reward_architecture)
     members = [
         Scorer(member, (lengths["post"], lengths["summary"]))
         for folder in reward_models
-        for member in load_members(folder, reward_shape, vocabulary, precision, mc_dropout)
+        for member in load_members(models, folder, precision, mc_dropout)
     ]
     reward = RankerReward(members, AGGREGATORS[aggregator], trained, lengths["summary"])
     sft_policy = aligned.frozen().to("cuda" if torch.cuda.is_available() else "cpu")

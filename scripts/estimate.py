@@ -37,9 +37,10 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
         f"{total['GB left']:,.1f} GB left on disk, up to {peak:,.1f} GB more a running job"
     )
     for scale, model in config["models"].items():
-        print(
-            f"{scale}: {parameters(model['shape'], config['tokenizer']['vocabulary']):,} parameters"
-        )
+        if shape := model.get("shape"):
+            print(f"{scale}: {parameters(shape, config['tokenizer']['vocabulary']):,} parameters")
+        else:
+            print(f"{scale}: not estimated; the config.json of its models says how large they are")
     if config["judge"]["url"]:
         print(judged(config))
     if output:

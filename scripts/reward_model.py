@@ -1,13 +1,13 @@
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from underspec.architectures import architecture_of
 from underspec.command import command
 from underspec.config import sections
-from underspec.data.tokenization import load_tokenizer
 from underspec.inference.held_out import KINDS
-from underspec.models.reward_model import new_reward_model
 from underspec.models.t5 import parameters, save
 from underspec.recipe import DeviceLayout, Recipe
 from underspec.training.loop import train
@@ -23,7 +23,7 @@ def reward_model(
     pretrained: Path,
     reward: sections.RewardKind,
     scale: str,
-    shape: Annotated[dict, sections.Shape],
+    architecture: Annotated[dict, sections.Architecture],
     lengths: Annotated[dict, sections.Lengths],
     recipe: Annotated[dict, sections.Recipe],
     centering: sections.Centering,
@@ -44,13 +44,13 @@ def reward_model(
     The finetuning seed sets the data order and dropout, head_seed the initial reward heads. In the
     paper's reward models the two are the same.
     """
-    trained, kind = load_tokenizer(tokenizer), KINDS[reward]
+    models, kind = architecture_of(tokenizer, architecture), KINDS[reward]
+    reader = models.reader(pretrained, lengths)
     training, held_out = (
-        kind.encoded(posts, labelled, split, trained, lengths)
-        for split in ("preferences", "validation")
+        kind.encoded(posts, labelled, split, reader) for split in ("preferences", "validation")
     )
-    model = new_reward_model(pretrained, shape, trained.get_vocab_size(), head_seed, heads)
-    objective = kind.objective(*training, recipe["batch"], finetune_seed, centering)
+    model = models.new(pretrained, head_seed, heads)
+    objective = kind.objective(*training, recipe["batch"], finetune_seed, centering, type(model))
     result = train(
         model,
         objective,
@@ -63,14 +63,14 @@ def reward_model(
     if result is None:  # the first process of this job has it
         return
     model, rows = result
-    found = kind.held_out(model, *held_out)
+    found = kind.held_out(partial(models.score, model), *held_out)
     log.info("held-out accuracy %.3f on %d %s", found["accuracy"], len(held_out[0]), kind.examples)
     identity = {"scale": scale, "pretrain_seed": pretrain_seed, "finetune_seed": finetune_seed}
     metrics = identity | {"parameters": parameters(model)} | found
     heads_drawn = {"head_seed": head_seed, "heads": heads}
     about = {"stage": "reward model", **identity, **heads_drawn}
     about |= {"recipe": recipe, "reward": reward, "centering": centering}
-    save(model, output, rows, about, metrics)
+    save(model, output, rows, about, metrics, models.tokenizer_of(pretrained))
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 

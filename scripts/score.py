@@ -1,20 +1,20 @@
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
 from underspec.analysis.reward_matrix import read_json
+from underspec.architectures import architecture_of
 from underspec.artifacts import SAMPLES, SCORES, STYLES, read_table, scores_by, write_table
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.candidates import encoded_candidates
-from underspec.data.tokenization import load_tokenizer
 from underspec.errors import ArtifactError
-from underspec.inference.scoring import score as score_candidates
-from underspec.models.mc_dropout import Training, members
-from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import for_inference, load
+from underspec.inference.scoring import Score
+from underspec.models.mc_dropout import Training
+from underspec.models.t5 import for_inference
 
 KEY = ["post_id", "sample_index"]
 log = logging.getLogger("underspec.score")
@@ -26,7 +26,7 @@ def score(
     samples: Path,
     tokenizer: Path,
     reward_models: list[Path],
-    shape: Annotated[dict, sections.Shape],
+    architecture: Annotated[dict, sections.Architecture],
     lengths: Annotated[dict, sections.Lengths],
     precision: sections.Precision,
     mc_dropout: sections.Members | None = None,
@@ -42,17 +42,20 @@ def score(
     styles: texts in several styles to score as well; style_scores: the table to write of them, with
     a column per reward model (its first head).
     """
-    trained = load_tokenizer(tokenizer)
+    models = architecture_of(tokenizer, architecture)
     table = read_table(samples, SAMPLES)
-    encoded = encoded_candidates(posts, table, samples, trained, lengths)
-    if styles:
-        styled = read_table(styles, STYLES)
-        encoded_styles = encoded_candidates(posts, styled, styles, trained, lengths)
+    styled = read_table(styles, STYLES) if styles else None
+    reader = None
     style_rewards = {}
     pending = list(scores)
     for done, folder in enumerate(reward_models, start=1):
-        model = load(RewardModel, folder, shape, trained.get_vocab_size())
-        columns = model.head.out_features * (mc_dropout or 1)
+        model = models.load(folder)
+        last, reader = reader, models.reader(folder, lengths)
+        if last is None or reader.identity != last.identity:  # most scales have one tokenizer
+            encoded = encoded_candidates(posts, table, samples, reader)
+            if styles:
+                encoded_styles = encoded_candidates(posts, styled, styles, reader)
+        columns = model.heads * (mc_dropout or 1)
         its_own, pending = pending[:columns], pending[columns:]
         if len(its_own) < columns or (pending and done == len(reward_models)):
             raise ArtifactError(
@@ -60,15 +63,17 @@ def score(
                 "tables for them; give --scores one for each of each reward model"
             )
         model = for_inference(model, precision)
-        models = [model]
+        members = [model]
         if mc_dropout:
             provenance = read_json(folder / "provenance.json", Training)
-            models = members(model, folder, provenance, mc_dropout)
-        rewards = np.hstack([_rewards(each, *encoded) for each in models])
+            members = models.members(model, folder, provenance, mc_dropout)
+        rewards = np.hstack([_rewards(partial(models.score, each), *encoded) for each in members])
         for path, reward in zip(its_own, rewards.T, strict=True):
             write_table(table[KEY].assign(reward=reward), path, SCORES)
         if styles:
-            style_rewards[folder.name] = _rewards(model, *encoded_styles)[:, 0]
+            style_rewards[folder.name] = _rewards(partial(models.score, model), *encoded_styles)[
+                :, 0
+            ]
         log.info("%d of %d reward models", done, len(reward_models))
     if styles:
         schema = scores_by(list(style_rewards))
@@ -76,14 +81,15 @@ def score(
 
 
 def _rewards(
-    model: RewardModel,
+    score: Score,
     posts: list[np.ndarray],
     candidates: list[list[np.ndarray]],
     rows: np.ndarray,
 ) -> np.ndarray:
     """(rows, heads) of a table, from what `encoded_candidates` makes of it."""
-    rewards = np.empty((len(rows), model.head.out_features), np.float32)
-    rewards[rows] = np.concatenate(score_candidates(model, posts, candidates))
+    found = np.concatenate(score(posts, candidates))
+    rewards = np.empty_like(found)
+    rewards[rows] = found
     return rewards
 
 

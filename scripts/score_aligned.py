@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 
 from underspec.alignment.rewards import load_members
+from underspec.architectures import architecture_of
 from underspec.artifacts import ALIGNED_SAMPLES, aligned_scores, read_table, write_table
 from underspec.command import command
 from underspec.config import sections
 from underspec.data.candidates import encoded_candidates
-from underspec.data.tokenization import load_tokenizer
-from underspec.inference.scoring import score
 from underspec.schema import Name, NotNegative
 
 log = logging.getLogger("underspec.score_aligned")
@@ -25,8 +24,8 @@ def score_aligned(
     reward_models: list[Path],
     cheaper: list[Path] | None = None,
     evaluator: Path,
-    shape: Annotated[dict, sections.Shape],
-    evaluator_shape: Annotated[dict, sections.Shape],
+    architecture: Annotated[dict, sections.Architecture],
+    evaluator_architecture: Annotated[dict, sections.Architecture],
     lengths: Annotated[dict, sections.Lengths],
     precision: sections.Precision,
     members: list[Name] | None = None,
@@ -40,21 +39,22 @@ def score_aligned(
     0. scores: the tables to write, in the order of the samples, with a column per reward model and
     member.
     """
-    trained = load_tokenizer(tokenizer)
     tables = [read_table(path, ALIGNED_SAMPLES) for path in samples]
     every = pd.concat(tables, ignore_index=True)
-    encoded_posts, candidates, rows = encoded_candidates(posts, every, samples[0], trained, lengths)
     scored = every[["post_id", "sample_index"]].copy()
     names = [*(folder.name for folder in reward_models), *(members or [])]
-    judges = [(folder, shape, 0) for folder in reward_models]
-    judges += [(folder, shape, mc_dropout) for folder in cheaper or []]
-    judges += [(evaluator, evaluator_shape, 0)]
-    by_judge = []
-    for folder, of_shape, dropout in judges:
-        of_judge = (folder, of_shape, trained.get_vocab_size(), precision, dropout)
-        for model in load_members(*of_judge):
-            rewards = np.empty((len(every), model.head.out_features), np.float32)
-            rewards[rows] = np.concatenate(score(model, encoded_posts, candidates))
+    judges = [(folder, architecture, 0) for folder in reward_models]
+    judges += [(folder, architecture, mc_dropout) for folder in cheaper or []]
+    judges += [(evaluator, evaluator_architecture, 0)]
+    by_judge, reader = [], None
+    for folder, settings, dropout in judges:
+        models = architecture_of(tokenizer, settings)
+        last, reader = reader, models.reader(folder, lengths)
+        if last is None or reader.identity != last.identity:
+            encoded_posts, candidates, rows = encoded_candidates(posts, every, samples[0], reader)
+        for model in load_members(models, folder, precision, dropout):
+            rewards = np.empty((len(every), model.heads), np.float32)
+            rewards[rows] = np.concatenate(models.score(model, encoded_posts, candidates))
             by_judge += [*rewards.T]
         log.info("scored by %s", folder.name)
     for name, rewards in zip([*names, "evaluator"], by_judge, strict=True):

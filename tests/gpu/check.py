@@ -51,11 +51,12 @@ def main() -> int:
     # All that parts need is imported before they are forked, and nothing of it may ask for the
     # GPU: a process that has done so cannot be forked.
     import correctness
+    import decoders
     import rlhf
     import setting
     import speed
 
-    parts = correctness.PARTS | rlhf.PARTS | speed.PARTS
+    parts = correctness.PARTS | decoders.PARTS | rlhf.PARTS | speed.PARTS
     if unknown := set(asked.parts or ()) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     asked.output.mkdir(parents=True, exist_ok=True)

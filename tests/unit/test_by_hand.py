@@ -63,10 +63,12 @@ PRETRAIN = {"tokens": [], "tokenizer": "tokenizer", "shape": SHAPE, "save_second
 PRETRAIN |= {"pretrain_seed": 0}
 PRETRAIN |= {"corruption": CONFIG["corruption"], "recipe": RECIPE, "device_layout": {}}
 PRETRAIN |= {"checkpoints": "checkpoints"}
-FINETUNE = {key: PRETRAIN[key] for key in ("shape", "recipe", "save_seconds", "device_layout")}
+T5 = {"name": "t5", "shape": SHAPE}
+FINETUNE = {key: PRETRAIN[key] for key in ("recipe", "save_seconds", "device_layout")}
 FINETUNE |= {"posts": "posts", "tokenizer": "tokenizer", "pretrained": "gone", "lengths": LENGTHS}
 FINETUNE |= {"checkpoints": "checkpoints"}
 REWARD = FINETUNE | {
+    "architecture": T5,
     "labelled": "preferences",
     "reward": "preference",
     "scale": "base",
@@ -74,7 +76,7 @@ REWARD = FINETUNE | {
 }
 REWARD |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1}
 SCORE = {"posts": "posts", "samples": "samples", "tokenizer": "tokenizer"}
-SCORE |= {"reward_models": ["gone"], "shape": SHAPE, "lengths": LENGTHS, "precision": "fp32"}
+SCORE |= {"reward_models": ["gone"], "architecture": T5, "lengths": LENGTHS, "precision": "fp32"}
 SAMPLE = {"posts": "posts", "tokenizer": "tokenizer", "policy": "gone", "shape": SHAPE, "seed": 0}
 SAMPLE |= {"lengths": LENGTHS, "split": "best_of_n", "samples": 2, "precision": "fp32"}
 SAMPLE |= {"distribution": {"temperature": 1.0, "top_k": None, "top_p": 1.0}}
@@ -134,7 +136,11 @@ CASES = {
         SAMPLE | {"distribution": {"temperature": 0.0, "top_k": None, "top_p": 1.0}},
         "--distribution.temperature: 0.0 is not allowed",
     ),
-    "no checkpoint": ("policy", FINETUNE | {"seed": 0}, "gone: no checkpoint there"),
+    "no checkpoint": (
+        "policy",
+        FINETUNE | {"shape": SHAPE, "seed": 0},
+        "gone: no checkpoint there",
+    ),
     "samples of other posts": ("score", SCORE, "posts: lacks posts that "),
     "comparisons of other posts": ("reward_model", REWARD, "posts: lacks posts that "),
     "gold of other posts": ("gold_score", RATED, "posts: lacks posts that "),

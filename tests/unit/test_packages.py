@@ -11,7 +11,7 @@ LIBRARY = Path(__file__).parents[2] / "scripts/underspec"
 SHARED = "shared"  # the modules of `underspec` itself
 # Each may import those before it, as docs/architecture.md says.
 ORDER = [
-    *(SHARED, "data", "models", "importers", "training", "inference"),
+    *(SHARED, "data", "models", "importers", "training", "inference", "architectures"),
     *("analysis", "alignment", "judging", "provenance", "config", "report", "monitoring"),
 ]
 WITHOUT_TORCH = ["analysis", "judging", "provenance", "config", "report", "monitoring"]

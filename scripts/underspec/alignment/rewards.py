@@ -13,32 +13,33 @@ import numpy as np
 import tokenizers
 from numpy import ndarray
 from scipy.special import expit
+from torch import nn
 
 from underspec.alignment import rollouts
 from underspec.alignment.policy import AlignedPolicy, Samples
 from underspec.alignment.rloo import Reward
 from underspec.analysis.reward_matrix import read_json
+from underspec.architectures import BaseArchitecture
 from underspec.data.tokenization import decode, encode
 from underspec.inference.scoring import Scorer
 from underspec.models import mc_dropout
-from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import for_inference, load
+from underspec.models.t5 import for_inference
 
 
 def load_members(
-    folder: Path, shape: dict, vocabulary: int, precision: str, dropout_members: int
-) -> Iterator[RewardModel]:
+    models: BaseArchitecture, folder: Path, precision: str, dropout_members: int
+) -> Iterator[nn.Module]:
     """The reward model in `folder`, ready to score; or so many members of MC dropout in place of
     it, if not 0: those that score samples for best-of-n.
 
-    Raises ArtifactError, naming the folder, as `load` and `mc_dropout.members` do.
+    Raises ArtifactError, naming the folder, as `load` and `members` of its architecture do.
     """
-    model = for_inference(load(RewardModel, folder, shape, vocabulary), precision)
+    model = for_inference(models.load(folder), precision)
     if not dropout_members:
         yield model
         return
     provenance = read_json(folder / "provenance.json", mc_dropout.Training)
-    yield from mc_dropout.members(model, folder, provenance, dropout_members)
+    yield from models.members(model, folder, provenance, dropout_members)
 
 
 @dataclass(frozen=True)

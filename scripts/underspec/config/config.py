@@ -7,11 +7,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from underspec.architectures import architecture_class
 from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.cheaper_ensembles import rankers as cheaper_rankers
 from underspec.config.machine import Need
 from underspec.config.sections import Config, Recipe
-from underspec.config.sources import checkpoint_of, pretrained_checkpoints
+from underspec.config.sources import (
+    cells,
+    checkpoint_of,
+    finished_of,
+    pretrained_checkpoints,
+)
 from underspec.data import gold_raters, judgements
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
@@ -122,6 +128,11 @@ def need(config: dict, stage: str, scale: str) -> dict:
     return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
 
 
+def can(model: Mapping, flag: str) -> bool:
+    """Whether the architecture of a scale's section in `models` has something."""
+    return getattr(architecture_class(model.get("architecture", "t5")), flag)
+
+
 def every_ranker(config: dict) -> dict[str, Ranker]:
     """The rankers of one scale by name: those of the grid, then cheaper ensembles."""
     cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
@@ -141,8 +152,9 @@ def trainings(config: dict) -> list[tuple[tuple[str, ...], str, str]]:
     """The config keys under which each training's recipe is, with its stage and scale."""
     of_scales = [
         (("models", scale, stage), stage, scale)
-        for scale in config["models"]
+        for scale, model in config["models"].items()
         for stage in ("pretrain", "reward_model")
+        if model.get(stage) is not None and (stage != "pretrain" or can(model, "has_shape"))
     ]
     policy = (("policy", "recipe"), "policy", config["policy"]["scale"])
     aligned = [(("rlhf", "recipe"), "rlhf", scale) for scale in aligned_rankers(config)]
@@ -177,7 +189,14 @@ def validate(config: dict) -> dict:
             f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
             f"world {text} (worlds.{text}.{key})"
         )
-    of_training = (_unfit_labels, _unknown_scales, _shared_checkpoints, _too_few_seeds)
+    of_training = (
+        _unfit_labels,
+        _unknown_scales,
+        _unfit_architectures,
+        _unfit_finished,
+        _shared_checkpoints,
+        _too_few_seeds,
+    )
     for key, broken, message in itertools.chain(
         *(check(settings) for check in of_training if not settings.matrix),
         _unknown_cells(settings),
@@ -252,8 +271,112 @@ def _unknown_scales(config: Config):
         ("evaluator.scale", config.evaluator.scale),
         *((f"compute.{stage}", scale) for stage in STAGES for scale in getattr(compute, stage)),
         *((f"pretrain.checkpoints.{key}", key.split("/")[0]) for key in checkpoints),
+        *((f"reward_models.{key}", key.split("/")[0]) for key in config.reward_models),
     ]:
         yield key, scale not in config.models, f"{scale} is unknown; allowed are {allowed}"
+
+
+def _unfit_architectures(config: Config):
+    """Settings of a scale that its architecture does not have, and what only T5s can do."""
+    models = config.model_dump()["models"]
+    for scale, model in models.items():
+        key, name = f"models.{scale}", model["architecture"]
+        for setting, flag in (("shape", "has_shape"), ("template", "has_template")):
+            given, needed = model[setting] is not None, can(model, flag)
+            yield (
+                f"{key}.{setting}",
+                given and not needed,
+                f"scales of the architecture {name} have none; set it to null",
+            )
+            yield (
+                f"{key}.{setting}",
+                needed and not given,
+                f"missing; scales of the architecture {name} need one",
+            )
+        yield (
+            f"{key}.pretrain",
+            can(model, "has_shape") and model["pretrain"] is None,
+            "missing; see config.yaml for every key there is",
+        )
+    name = models[config.policy.scale]["architecture"]
+    yield (
+        "policy.scale",
+        not can(models[config.policy.scale], "has_shape"),
+        f"{config.policy.scale} is of the architecture {name}, and the policy is a T5; name "
+        "another scale, which need not be one of the rankers'",
+    )
+    dropout = config.cheaper_ensembles.mc_dropout.pretrain_seeds
+    for scale in config.scales:
+        name = models[scale]["architecture"]
+        for key, asked, flag in (
+            (f"rlhf.rankers.{scale}", config.rlhf.rankers.get(scale), "aligns"),
+            ("cheaper_ensembles.mc_dropout.pretrain_seeds", dropout, "has_mc_dropout"),
+        ):
+            yield (
+                key,
+                asked and not can(models[scale], flag),
+                f"not possible with reward models of the architecture {name}, which {scale} has; "
+                "set it to []",
+            )
+    trained = {
+        scale
+        for scale, cell in cells(config.model_dump())
+        if finished_of(config.model_dump()["reward_models"], scale, cell) is None
+    }
+    for scale in trained:
+        yield (
+            f"models.{scale}.reward_model",
+            models[scale]["reward_model"] is None,
+            "missing; reward models are trained at this scale",
+        )
+    plain = config.pretrain.model_dump()
+    for scale, seed in pretrained_checkpoints(config.model_dump()):
+        if not can(models[scale], "has_shape"):
+            source = checkpoint_of(plain, scale, seed)
+            name = models[scale]["architecture"]
+            yield (
+                "pretrain.checkpoints",
+                source is None or source["source"] != "hub",
+                f"{scale}/{seed} needs an entry with source: hub (a folder or an id on the Hub); "
+                f"only T5s are pretrained here or read from T5X, and {scale} is of the "
+                f"architecture {name}",
+            )
+
+
+def _unfit_finished(config: Config):
+    """Finished reward models that are none of the grid, or of which something is to be trained."""
+    plain = config.model_dump()
+    names = {f"{scale}/{cell.name}" for scale, cell in cells(plain)}
+    scales = {scale for scale, _ in cells(plain)}
+    for key in config.reward_models:
+        yield (
+            f"reward_models.{key}",
+            key not in names | scales,
+            "is neither a reward model of the grid nor the evaluator; see grid, pretrain_seeds and "
+            "finetune_seeds",
+        )
+    cheaper = config.cheaper_ensembles
+    asked = {*cheaper.warm, *cheaper.multihead, *cheaper.mc_dropout.pretrain_seeds}
+    first: dict[tuple, str] = {}
+    for scale, cell in cells(plain):
+        found = finished_of(plain["reward_models"], scale, cell)
+        if found is None:
+            continue
+        yield (
+            "cheaper_ensembles",
+            scale in config.scales and cell.pretrain_seed in asked,
+            f"{scale}/{cell.name} is finished, and these ensembles are trained or know how their "
+            "reward models were; leave out its pretraining seed",
+        )
+        place = found["path"].rstrip("/"), found["revision"]
+        name, same = f"{scale}/{cell.name}", first.get(place)
+        first[place] = name
+        yield (
+            "reward_models",
+            same,
+            f"{same} and {name} are both {found['path']}; each needs a model of its own (with "
+            "{pretrain_seed} and {finetune_seed} in the path)",
+        )
 
 
 def _unknown_seeds(config: Config):

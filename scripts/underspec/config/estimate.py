@@ -50,17 +50,20 @@ class Stage:
 def stages(
     config: dict, posts: dict[str, int], pretraining_tokens: int | None = None
 ) -> Iterator[Stage]:
-    """The expensive stages. `posts` has the rough number of posts per split, `pretraining_tokens`
-    the length of the pretraining text, if it is known.
+    """The expensive stages, of scales that have a shape.
+
+    `posts` has the rough number of posts per split, `pretraining_tokens` the length of the
+    pretraining text, if it is known.
 
     All texts count with their maximum length, so the true cost of finetuning, sampling and scoring
     is lower.
     """
     vocabulary = config["tokenizer"]["vocabulary"]
     lengths = config["lengths"]["post"], config["lengths"]["summary"]
-    size = {
-        scale: parameters(model["shape"], vocabulary) for scale, model in config["models"].items()
+    shapes = {
+        scale: model["shape"] for scale, model in config["models"].items() if model.get("shape")
     }
+    size = {scale: parameters(shape, vocabulary) for scale, shape in shapes.items()}
     trained = Counter(
         scale
         for scale, seed in pretrained_checkpoints(config)
@@ -102,17 +105,18 @@ def stages(
     )
     averages = [each for each in cheaper if isinstance(each, Warm)]
     trainings = models + sum(len(each.folders) for each in cheaper) - len(averages)
-    finetuned = Counter({scale: trainings for scale in config["scales"]})
+    finetuned = Counter({scale: trainings for scale in config["scales"] if scale in shapes})
     passes = sum(each.passes for each in cheaper)
-    scored = Counter({scale: models + passes for scale in config["scales"]})
-    for counts in (finetuned, scored):
-        counts[config["evaluator"]["scale"]] += 1
+    scored = Counter({scale: models + passes for scale in finetuned})
+    if config["evaluator"]["scale"] in shapes:
+        for counts in (finetuned, scored):
+            counts[config["evaluator"]["scale"]] += 1
     for scale, jobs in finetuned.items():
         its_recipe = recipe(config, "models", scale, "reward_model")
         each = forward(config["models"][scale]["shape"], 0, *lengths, candidates)
         yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, rows)
     samples = config["sampling"]["samples"]["best_of_n"]
-    for scale in config["scales"] if averages else []:
+    for scale in [scale for scale in config["scales"] if scale in shapes and averages]:
         weights = f"weights of {len(averages[0].members)} reward models, read once"
         yield Stage("warm", scale, len(averages), 0.0, "scoring", BYTES * size[scale], 0, weights)
     for scale, count in scored.items():
@@ -133,7 +137,7 @@ def stages(
 def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iterator[Stage]:
     """The aligned policies, of `size` parameters, and what judges them on `posts` posts."""
     vocabulary, settings = config["tokenizer"]["vocabulary"], config["rlhf"]
-    shapes = {scale: model["shape"] for scale, model in config["models"].items()}
+    shapes = {scale: model.get("shape") for scale, model in config["models"].items()}
     its_recipe = recipe(config, "rlhf", "recipe")
     policies = len(settings["kl_coefficients"]) * len(settings["seeds"])
     policy = shapes[config["policy"]["scale"]]
@@ -168,7 +172,8 @@ def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iter
         for more, number in Counter(beside).items():
             count = len(cells) + more
             each = count * forward(shapes[scale], 0, *lengths, fresh)
-            each += forward(shapes[config["evaluator"]["scale"]], 0, *lengths, fresh)
+            if judge := shapes[config["evaluator"]["scale"]]:
+                each += forward(judge, 0, *lengths, fresh)
             disk = (count + 1) * posts * policies * fresh * SCORE_BYTES
             judged = f"{count} reward models and the evaluator x {drawn}"
             operations = posts * policies * each

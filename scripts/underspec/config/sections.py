@@ -16,12 +16,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from underspec import recipe, strict_json
+from underspec import architectures, recipe, strict_json
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.analysis.parts import GIVEN
 from underspec.config.machine import Compute, Estimate
 from underspec.data.span_corruption import corrupted_spans, tokens_for
 from underspec.data.special_tokens import SENTINELS
+from underspec.data.templates import is_template
 from underspec.grid import GRIDS
 from underspec.schema import (
     NAME,
@@ -124,10 +125,31 @@ SomeRecipe = some_of(Recipe)
 DeviceLayout = some_of(section_of(recipe.DeviceLayout))
 
 
+def _template(value: str) -> str:
+    if not is_template(value):
+        raise PydanticCustomError(
+            "template", "must be chat, or a text with {post} and, after it, {sample}, each once"
+        )
+    return value
+
+
+Template = Annotated[str, AfterValidator(_template)]
+
+
+class Architecture(Section):
+    """What a scale's reward models are: a name of `architectures`, and its settings."""
+
+    name: Literal[tuple(architectures.names())]
+    shape: Shape | None = None
+    template: or_null(Template) = None
+
+
 class Scale(Section):
-    shape: Shape
-    pretrain: SomeRecipe
-    reward_model: SomeRecipe
+    architecture: Literal[tuple(architectures.names())] = "t5"
+    shape: Shape | None = None
+    template: or_null(Template) = None
+    pretrain: SomeRecipe = None
+    reward_model: SomeRecipe = None
 
 
 class Labels(Section):
@@ -166,6 +188,7 @@ class Checkpoint(Section):
     path: Text
     source: or_null(Literal["released", "hub"]) = None
     revision: or_null(Text) = None
+    trust_pickle: Flag = False
 
 
 def _checkpoint_key(key: Any) -> Any:
@@ -177,6 +200,34 @@ def _checkpoint_key(key: Any) -> Any:
 class Pretrain(Section):
     source: Literal["scratch", "released", "hub"]
     checkpoints: dict[Annotated[str, BeforeValidator(_checkpoint_key)], Checkpoint]
+
+
+class Finished(Section):
+    """The location of a finished reward model."""
+
+    path: Text
+    revision: Text
+    trust_pickle: Flag
+
+
+class SomeFinished(Section):
+    """The same, in the config."""
+
+    path: Text
+    revision: or_null(Text) = None
+    trust_pickle: Flag = False
+
+
+def _finished_key(key: Any) -> Any:
+    pattern = rf"{NAME}(/pretrain(0|[1-9][0-9]*)-finetune(0|[1-9][0-9]*))?"
+    if isinstance(key, str) and not re.fullmatch(pattern, key):
+        raise PydanticCustomError(
+            "finished_key", "must be a scale or a reward model's name (own/pretrain0-finetune1)"
+        )
+    return key
+
+
+FinishedKey = Annotated[str, BeforeValidator(_finished_key)]
 
 
 class Corruption(Section):
@@ -382,6 +433,7 @@ class Config(Section):
     finetune_seeds: Seeds
     recipe: SomeRecipe
     pretrain: Pretrain
+    reward_models: dict[FinishedKey, SomeFinished]
     corruption: Corruption
     policy: Policy
     sampling: Sampling
@@ -420,6 +472,7 @@ class Imported(Section):
     source: Literal["released", "hub"]
     path: Text
     revision: Text
+    trust_pickle: Flag
 
 
 class Run(Section):

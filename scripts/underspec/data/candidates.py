@@ -4,18 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tokenizers
 
 from underspec.artifacts import read_posts
-from underspec.data.tokenization import encode
+from underspec.data.readers import Reader
 
 
 def encoded_candidates(
     posts: Path,
     table: pd.DataFrame,
     samples: Path,
-    tokenizer: tokenizers.Tokenizer,
-    lengths: dict[str, int],
+    reader: Reader,
 ) -> tuple[list[np.ndarray], list[list[np.ndarray]], np.ndarray]:
     """Each post of `table`, its candidates, and the rows of `table` in the order of these.
 
@@ -23,7 +21,6 @@ def encoded_candidates(
     """
     post_of = read_posts(posts, table.post_id, samples).set_index("post_id").post
     groups = table.groupby("post_id", sort=False).indices
-    encoded_posts = encode(tokenizer, post_of[list(groups)], lengths["post"])
-    texts = encode(tokenizer, table.text, lengths["summary"])
-    candidates = [[texts[row] for row in rows] for rows in groups.values()]
+    texts = [table.text.iloc[rows].to_list() for rows in groups.values()]
+    encoded_posts, candidates = reader(post_of[list(groups)].to_list(), texts)
     return encoded_posts, candidates, np.concatenate(list(groups.values()))

@@ -4,23 +4,19 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from transformers import PreTrainedTokenizerFast
 
 from underspec.artifacts import PREFERENCES, of_split, read_posts, read_table
-from underspec.data.tokenization import encode
+from underspec.data.readers import Reader, Texts
 from underspec.errors import ArtifactError
 
 log = logging.getLogger(__name__)
-
-Texts = list[np.ndarray]
 
 
 def encoded_comparisons(
     posts: Path,
     preferences: Path,
     split: str,
-    tokenizer: PreTrainedTokenizerFast,
-    lengths: dict[str, int],
+    reader: Reader,
 ) -> tuple[Texts, Texts, Texts]:
     """Post, chosen and rejected of each comparison of a split, less those with nothing to compare:
     their texts are equal after encoding and truncation. Logs how many these are.
@@ -30,24 +26,22 @@ def encoded_comparisons(
     compared = read_table(preferences, PREFERENCES)
     post_of = read_posts(posts, compared.post_id, preferences).set_index("post_id").post
     table = of_split(compared, split, preferences)
-    encoded = (
-        encode(tokenizer, table.post_id.map(post_of), lengths["post"]),
-        encode(tokenizer, table.chosen, lengths["summary"]),
-        encode(tokenizer, table.rejected, lengths["summary"]),
+    texts, pairs = reader(
+        table.post_id.map(post_of).to_list(),
+        list(zip(table.chosen, table.rejected, strict=True)),
     )
     # Equal texts always get equal rewards, so a reward model learns nothing from them.
-    pairs = enumerate(zip(*encoded[1:], strict=True))
-    kept = [i for i, pair in pairs if not np.array_equal(*pair)]
+    kept = [i for i, pair in enumerate(pairs) if not np.array_equal(*pair)]
     if equal := len(table) - len(kept):
         log.warning(
             "%s: %d of %d comparisons left out: their texts are equal after encoding and "
-            "truncation to %d tokens",
-            *(split, equal, len(table), lengths["summary"]),
+            "truncation",
+            *(split, equal, len(table)),
         )
     if not kept:
         raise ArtifactError(
             f"{preferences}: the texts of all comparisons of the split {split} are equal once "
             "encoded; raise lengths.summary, or see the tokenizer"
         )
-    posts_of, chosen, rejected = ([texts[i] for i in kept] for texts in encoded)
-    return posts_of, chosen, rejected
+    chosen, rejected = ([pairs[i][side] for i in kept] for side in (0, 1))
+    return [texts[i] for i in kept], chosen, rejected

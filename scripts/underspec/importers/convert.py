@@ -54,7 +54,7 @@ def digest(model: nn.Module) -> str:
     found = hashlib.sha256()
     for name, values in sorted(model.named_parameters()):
         found.update(name.encode())
-        found.update(values.detach().contiguous().numpy())
+        found.update(values.detach().cpu().contiguous().numpy())
     return found.hexdigest()
 
 

@@ -17,22 +17,35 @@ from underspec.models.t5 import load
 
 log = logging.getLogger(__name__)
 
-SAFE = ["*.json", "*.safetensors"]  # older models have *.bin files, many have both
+# What is read of a folder: no code, and no pickled weights if there are others.
+READ = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+PICKLED = "pytorch_model*.bin"
 
 
-def find(path: str, revision: str) -> Path:
+def find(path: str, revision: str, trust_pickle: bool = False) -> Path:
     """The folder of a model: `path` itself, or the download of the Hub's `path` at `revision`.
 
-    Raises ArtifactError if there is neither.
+    Raises ArtifactError if there is neither, or if its weights are pickled and such are not
+    trusted: a pickle can hold any code.
     """
-    if (Path(path) / "config.json").is_file():
-        return Path(path)
-    if Path(path).is_dir():
+    folder = Path(path)
+    if not folder.is_dir():
+        folder = _download(path, revision, trust_pickle)
+    elif not (folder / "config.json").is_file():
         raise ArtifactError(f"{path}/config.json: no such file; see pretrain.checkpoints")
+    if not any(folder.glob("*.safetensors*")) and not trust_pickle:
+        raise ArtifactError(
+            f"{path}: has no *.safetensors, and pickled weights can hold any code; convert them, "
+            "or set trust_pickle: true at this path in the config"
+        )
+    return folder
+
+
+def _download(path: str, revision: str, trust_pickle: bool) -> Path:
     try:
-        folder = Path(snapshot_download(path, revision=revision, allow_patterns=SAFE))
-        if not any(folder.glob("*.safetensors")):
-            snapshot_download(path, revision=revision, allow_patterns="*.bin")
+        folder = Path(snapshot_download(path, revision=revision, allow_patterns=READ))
+        if trust_pickle and not any(folder.glob("*.safetensors")):
+            snapshot_download(path, revision=revision, allow_patterns=PICKLED)
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"{path}: not a local folder, and cannot be downloaded from the Hub at revision "
@@ -49,11 +62,7 @@ def read_hub(folder: Path, shape: dict, tokenizer: tokenizers.Tokenizer) -> dict
     shape, or if its tokenizer is not the experiment's.
     """
     vocabulary = tokenizer.get_vocab_size()
-    if missing := _missing_weights(folder):
-        raise ArtifactError(
-            f"{folder}: only a part of the weights is there: {', '.join(missing)} missing; get the "
-            "remaining files of the model (from the Hub, with internet)"
-        )
+    check_complete(folder)
     if not (folder / "tokenizer.json").is_file():
         log.warning("%s has no tokenizer.json: cannot check that its tokens are ours", folder)
     elif used_tokens(load_tokenizer(folder)) != used_tokens(tokenizer):
@@ -66,13 +75,22 @@ def read_hub(folder: Path, shape: dict, tokenizer: tokenizers.Tokenizer) -> dict
     return {name: each.data for name, each in model.named_parameters()}
 
 
+def check_complete(folder: Path) -> None:
+    """Raise ArtifactError, naming the missing files, if only a part of the weights is there."""
+    if missing := _missing_weights(folder):
+        raise ArtifactError(
+            f"{folder}: only a part of the weights is there: {', '.join(missing)} missing; get the "
+            "remaining files of the model (from the Hub, with internet)"
+        )
+
+
 def _missing_weights(folder: Path) -> list[str]:
     """The missing files of weights, by the folder's index and by the files' names.
 
     If there are weights in both formats, transformers reads safetensors.
     """
     safe = any(folder.glob("*.safetensors*"))
-    whole, kind = ("model.safetensors", "*.safetensors") if safe else ("pytorch_model.bin", "*.bin")
+    whole, kind = ("model.safetensors", "*.safetensors") if safe else ("pytorch_model.bin", PICKLED)
     if (folder / whole).is_file():
         return []
     try:

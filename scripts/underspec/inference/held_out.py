@@ -11,8 +11,7 @@ from scipy.special import expit
 from underspec.data.comparisons import encoded_comparisons
 from underspec.data.statements import encoded_judgements, encoded_ratings
 from underspec.errors import ArtifactError
-from underspec.inference.scoring import pairwise_accuracy, score
-from underspec.models.reward_model import RewardModel
+from underspec.inference.scoring import Score, pairwise_accuracy
 from underspec.training.loop import Objective
 from underspec.training.objectives.pointwise import pointwise, squared_error
 from underspec.training.objectives.preference import preference
@@ -20,21 +19,21 @@ from underspec.training.objectives.preference import preference
 BINS = 10  # of a reliability diagram
 
 
-def of_comparisons(model: RewardModel, *comparisons: list[np.ndarray]) -> dict:
+def of_comparisons(score: Score, *comparisons: list[np.ndarray]) -> dict:
     """Held-out accuracy and the number of pairs, of posts, chosen and rejected texts."""
-    accuracy = pairwise_accuracy(model, *comparisons)
+    accuracy = pairwise_accuracy(score, *comparisons)
     return {"accuracy": accuracy, "pairs": len(comparisons[0])}
 
 
 def of_judgements(
-    model: RewardModel, posts: list[np.ndarray], statements: list[np.ndarray], labels: np.ndarray
+    score: Score, posts: list[np.ndarray], statements: list[np.ndarray], labels: np.ndarray
 ) -> dict:
     """Held-out accuracy, the number of judgements, and how far the probabilities can be relied on
     (see `reliability`). With several heads, of the rewards of all.
 
     A statement is taken for entailed if its reward, the log-odds, is above 0; 0 itself counts half.
     """
-    rewards = np.concatenate(score(model, posts, [[statement] for statement in statements]))
+    rewards = np.concatenate(score(posts, [[statement] for statement in statements]))
     signs = np.sign(rewards) * (2 * labels[:, None] - 1)
     every_label = np.repeat(labels, rewards.shape[1])
     return {
@@ -45,7 +44,7 @@ def of_judgements(
 
 
 def of_ratings(
-    model: RewardModel,
+    score: Score,
     posts: list[np.ndarray],
     statements: list[np.ndarray],
     ratings: pd.DataFrame,
@@ -58,7 +57,7 @@ def of_ratings(
     side of 0; a reward of 0 counts half, and texts with a mean rating of 0 are left out. ratings:
     their number. Raises ArtifactError if there are none.
     """
-    rewards = np.concatenate(score(model, posts, [[statement] for statement in statements]))
+    rewards = np.concatenate(score(posts, [[statement] for statement in statements]))
     sided = (ratings.learned & (ratings.label != 0)).to_numpy()
     if not sided.any():
         raise ArtifactError(
@@ -128,8 +127,8 @@ class Kind:
     """One kind of reward.
 
     encoded: reads the labelled examples of a split as token ids; objective: that of these examples,
-    a batch size, a seed and the weight of the centring term; held_out: what a model's metrics say
-    of them; examples: what they are called.
+    a batch size, a seed, the weight of the centring term and the class of the model; held_out: what
+    a model's metrics say of them, by a function that scores; examples: what they are called.
     """
 
     examples: str

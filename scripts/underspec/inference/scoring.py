@@ -22,6 +22,9 @@ from underspec.progress import Progress
 
 log = logging.getLogger(__name__)
 
+# Rewards of each post's candidates by some reward model: (candidates, heads) for each post.
+Score = Callable[[list[np.ndarray], list[list[np.ndarray]]], list[np.ndarray]]
+
 # Tokens of candidates per batch; on a CPU, more would not fit into its caches.
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 CANDIDATE_MULTIPLE = 8  # on a GPU, candidates are padded to a multiple of this length
@@ -34,7 +37,7 @@ class Scorer:
 
     @torch.inference_mode()
     def __init__(self, model: RewardModel, longest: tuple[int, int]):
-        self.vocabulary, self.heads = model.config.vocab_size, model.head.out_features
+        self.vocabulary, self.heads = model.config.vocab_size, model.heads
         self.head_bias = model.head.bias.float()
         head = pad(model.head.weight, (0, 0, 0, 1))  # one more output, of zeros: see MIN_ROWS
         decoder = Decoder(model.transformer.decoder, head)
@@ -56,11 +59,11 @@ class Scorer:
         check_ids(names, posts, self.vocabulary)
         for name, texts in zip(names, candidates, strict=True):
             check_ids([f"a candidate of {name}"] * len(texts), texts, self.vocabulary)
-        distinct, inverses = zip(*map(_distinct, candidates), strict=True)
+        different, inverses = zip(*map(distinct, candidates), strict=True)
         rewards: list[np.ndarray] = [np.empty(0, np.float32)] * len(posts)
         done = 0
-        for batch in _batches(posts, distinct, self.tokens_at_once, self.max_posts):
-            texts = [distinct[i] for i in batch]
+        for batch in _batches(posts, different, self.tokens_at_once, self.max_posts):
+            texts = [different[i] for i in batch]
             for i, values in zip(
                 batch, self._rewards([posts[i] for i in batch], texts), strict=True
             ):
@@ -117,7 +120,7 @@ def _batches(
     yield batch
 
 
-def _distinct(candidates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+def distinct(candidates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
     """The distinct candidates and, for each candidate, its index among them."""
     indices: dict[bytes, int] = {}
     inverse = [indices.setdefault(ids.tobytes(), len(indices)) for ids in candidates]
@@ -126,7 +129,7 @@ def _distinct(candidates: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarra
 
 
 def pairwise_accuracy(
-    model: RewardModel,
+    score: Score,
     posts: list[np.ndarray],
     chosen: list[np.ndarray],
     rejected: list[np.ndarray],
@@ -136,5 +139,5 @@ def pairwise_accuracy(
     With several heads, it is the mean of theirs.
     """
     pairs = [list(pair) for pair in zip(chosen, rejected, strict=True)]
-    rewards = np.stack(score(model, posts, pairs))
+    rewards = np.stack(score(posts, pairs))
     return float(np.mean(np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5))

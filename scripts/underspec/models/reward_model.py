@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import initialization
@@ -12,7 +13,7 @@ from transformers.models.t5.modeling_t5 import (
     T5PreTrainedModel,
 )
 
-from underspec.data.tokenization import PAD
+from underspec.data.tokenization import PAD, check_batchable, pad
 from underspec.models.fused_layers import ATTENTION
 from underspec.models.t5 import load, t5_config
 
@@ -49,6 +50,24 @@ class RewardModel(T5PreTrainedModel):
         if module is getattr(self, "head", None):
             initialization.normal_(module.weight, std=self.config.d_model**-0.5)
             initialization.zeros_(module.bias)
+
+    @property
+    def heads(self) -> int:
+        return self.head.out_features
+
+    @staticmethod
+    def check(**texts: list[np.ndarray]) -> None:
+        """Raise ArtifactError, naming the first bad one, if a text is empty or has padding."""
+        for kind, ids in texts.items():
+            check_batchable((f"{kind} {i}" for i in range(len(ids))), ids)
+
+    @staticmethod
+    def inputs(posts: list[np.ndarray], candidates: list[np.ndarray]) -> dict[str, Tensor]:
+        """The arguments of `forward`."""
+        return {
+            "posts": torch.from_numpy(pad(posts)),
+            "candidates": torch.from_numpy(pad(candidates)),
+        }
 
     def forward(self, posts: Tensor, candidates: Tensor) -> Tensor:
         """Rewards (candidates, heads) of token ids `candidates` (candidates, length).

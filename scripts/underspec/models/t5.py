@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 import transformers
 from safetensors import safe_open
 from torch import nn
-from transformers import initialization
+from transformers import PreTrainedTokenizerFast, initialization
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import (
     T5ForConditionalGeneration,
@@ -106,7 +107,7 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
         kind = encoder_decoder(wanted)
     if not (folder / "config.json").is_file():  # otherwise transformers looks for it on the Hub
         raise ArtifactError(f"{folder}: no checkpoint there; {MAKE}")
-    with _damage_reported(folder):
+    with damage_reported(folder):
         config = T5Config.from_pretrained(folder)
     found = {key: getattr(config, key) for key in expected}
     if found != expected:
@@ -115,8 +116,8 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
             f"{folder}: a checkpoint of another scale: "
             + ", ".join(f"{key} is {found[key]}, not {expected[key]}" for key in differing)
         )
-    with _damage_reported(folder):
-        _check_types(folder)
+    with damage_reported(folder):
+        check_types(folder)
         model, report = kind.from_pretrained(
             folder,
             attn_implementation=ATTENTION,
@@ -133,19 +134,21 @@ def load(kind: type[T5PreTrainedModel], folder: Path, shape: dict, vocabulary: i
     return model
 
 
-def _check_types(folder: Path) -> None:
+def check_types(folder: Path, buffers: re.Pattern | None = None) -> None:
     """Raise ValueError if a weight is not floating point: transformers would read the integers of a
-    quantised model as weights.
+    quantised model as weights. buffers: names of what are no weights.
     """
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as weights:
             for name in weights.keys():  # noqa: SIM118
+                if buffers and buffers.search(name):
+                    continue
                 if (kind := weights.get_slice(name).get_dtype()) not in FLOATS:
                     raise ValueError(f"{name} is of type {kind}, not one of {', '.join(FLOATS)}")
 
 
 @contextmanager
-def _damage_reported(folder: Path) -> Iterator[None]:
+def damage_reported(folder: Path) -> Iterator[None]:
     """Turn any error that transformers raises for a damaged checkpoint into a one-line
     ArtifactError.
 
@@ -194,19 +197,22 @@ def set_dropout(model: nn.Module, rate: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
-        elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = rate
+            continue
+        for name, value in vars(module).items():
+            if "dropout" in name and type(value) in (int, float):
+                setattr(module, name, rate)
 
 
 def save(
-    model: T5PreTrainedModel,
+    model: nn.Module,
     folder: Path,
     rows: list[dict],
     about: dict,
     metrics: dict | None = None,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> None:
-    """Write the model atomically as a Hugging Face folder with its training log, provenance and
-    metrics. `rows` are empty for an imported model.
+    """Write the model atomically as a Hugging Face folder with its training log, provenance,
+    metrics and, if given, its own tokenizer. `rows` are empty for an imported model.
     """
     provenance = {
         **about,
@@ -218,6 +224,8 @@ def save(
     }
     with atomic(folder) as unfinished:
         model.save_pretrained(unfinished)
+        if tokenizer:
+            tokenizer.save_pretrained(unfinished)
         if rows:
             with (unfinished / "training.csv").open("w", newline="") as file:
                 table = csv.DictWriter(file, rows[0], lineterminator="\n")

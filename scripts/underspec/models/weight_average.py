@@ -1,14 +1,13 @@
 """The average of the weights of several reward models: WARM (Ramé et al., 2401.12187)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import nn
 
 from underspec.errors import ArtifactError
-from underspec.models.reward_model import RewardModel
-from underspec.models.t5 import load
 
 
 class Start(BaseModel):
@@ -21,12 +20,12 @@ class Start(BaseModel):
     heads: int
 
 
-def weight_average(members: Mapping[Path, Mapping], shape: dict, vocabulary: int) -> RewardModel:
+def weight_average(members: Mapping[Path, Mapping], load: Callable[[Path], nn.Module]) -> nn.Module:
     """The reward model whose weights are the means of the members', in double precision.
 
-    members: folder -> provenance. An average of weights is of use only if all members start from
-    the same ones. Raises ArtifactError, naming the folder, if a member has another pretrained
-    checkpoint or another initial head than the first.
+    members: folder -> provenance; load: reads a folder. An average of weights is of use only if all
+    members start from the same ones. Raises ArtifactError, naming the folder, if a member has
+    another pretrained checkpoint or another initial head than the first.
     """
     (first, start), *others = ((folder, _start(of)) for folder, of in members.items())
     for folder, its_start in others:
@@ -37,7 +36,7 @@ def weight_average(members: Mapping[Path, Mapping], shape: dict, vocabulary: int
             )
     sums: dict[str, torch.Tensor] = {}
     for folder in members:
-        model = load(RewardModel, folder, shape, vocabulary)
+        model = load(folder)
         for name, weights in model.named_parameters():
             sums[name] = sums.get(name, 0) + weights.detach().double()
     with torch.no_grad():

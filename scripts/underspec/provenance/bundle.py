@@ -20,7 +20,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,7 @@ CONFIG, MATRIX = "config.json", "scores.parquet"
 POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
 LOG = "training.csv"
 BESIDE_WEIGHTS = ("metrics.json", "provenance.json", LOG)
+IMPORTED = "import"  # the stage, in the provenance of what was trained elsewhere
 OF_ALIGNED = {
     "samples": ALIGNED_SAMPLES,
     "scores": aligned_scores([]),
@@ -91,7 +92,10 @@ def pack(
     members = {
         CONFIG: to_json(config | {"extends": None, "bundle": None}),
         **tables(posts[posts["split"] == "best_of_n"], samples, _matrix(results, scores, samples)),
-        **{name: _content(results / name) for name in _beside_weights(scores)},
+        **{
+            name: _content(results / name)
+            for name in _beside_weights(scores, lambda name: _content(results / name))
+        },
         **{
             name: to_parquet(read_table(results / name, schema))
             for name, schema in _beside_the_matrix(styles, aligned).items()
@@ -185,13 +189,16 @@ def model_folders(scores: Iterable[str]) -> list[str]:
     return [f"reward_models/{folder}" for folder in dict.fromkeys(folders)]
 
 
-def _beside_weights(scores: Iterable[str]) -> list[str]:
-    return [
-        f"{folder}/{name}"
-        for folder in model_folders(scores)
-        for name in BESIDE_WEIGHTS
-        if name != LOG or cheaper_ensembles.has_log(folder)
-    ]
+def _beside_weights(scores: Iterable[str], read: Callable[[str], bytes | None]) -> list[str]:
+    """The names of the files beside the weights that a bundle needs; read: the content of one, or
+    None. What was not trained here has no log.
+    """
+    found = []
+    for folder in model_folders(scores):
+        provenance = from_json(read(f"{folder}/provenance.json") or b"{}", Path(folder))
+        trained = cheaper_ensembles.has_log(folder) and provenance.get("stage") != IMPORTED
+        found += [f"{folder}/{name}" for name in BESIDE_WEIGHTS if name != LOG or trained]
+    return found
 
 
 def _beside_the_matrix(styles: Iterable[str], aligned: Iterable[str]) -> dict[str, Schema]:
@@ -296,7 +303,7 @@ def _verified(
         raise ArtifactError(
             f"{bundle / MATRIX}: its {len(matrix)} rows do not fit the samples; {CURE}"
         )
-    of_models = _beside_weights(matrix)
+    of_models = _beside_weights(matrix, members.get)
     if from_json(members[CONFIG], bundle / CONFIG).get("matrix"):
         of_models = [name for name in of_models if name.endswith("metrics.json")]
     _require(bundle, members, of_models)

@@ -9,22 +9,21 @@ from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
-from transformers.models.t5.modeling_t5 import T5Block, T5PreTrainedModel
 
 from underspec.errors import ConfigError
 from underspec.models.compiler import need_compiler
 from underspec.recipe import DeviceLayout
 
 
-def distribute(
-    model: T5PreTrainedModel, accelerator: Accelerator, layout: DeviceLayout
-) -> nn.Module:
+def distribute(model: nn.Module, accelerator: Accelerator, layout: DeviceLayout) -> nn.Module:
     """`model` on this process's device, replicated (DDP) or sharded over all processes.
 
     Raises ConfigError if it is to be compiled but there is no C compiler, or if it also uses
     activation checkpointing, which would prevent compilation.
     """
-    blocks = [module for module in model.modules() if isinstance(module, T5Block)]
+    named = (getattr(module, "_no_split_modules", None) or () for module in model.modules())
+    kinds = {kind for kinds in named for kind in kinds}
+    blocks = [module for module in model.modules() if type(module).__name__ in kinds]
     if layout.activation_checkpointing:
         model.gradient_checkpointing_enable()
     if layout.compiled:
@@ -46,8 +45,8 @@ def distribute(
 
 
 def whole_model(
-    kind: type[T5PreTrainedModel], trained: nn.Module, accelerator: Accelerator
-) -> T5PreTrainedModel | None:
+    kind: type[nn.Module], trained: nn.Module, accelerator: Accelerator
+) -> nn.Module | None:
     """The whole model, of class `kind`, in the first process; None in the others.
 
     Ends the other processes' part in the training. `trained` comes from `distribute`.

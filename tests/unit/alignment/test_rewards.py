@@ -9,6 +9,7 @@ from toy import policy
 from underspec.alignment import rollouts
 from underspec.alignment.rewards import RankerReward, bounded, load_members
 from underspec.analysis.ensembles import AGGREGATORS
+from underspec.architectures import architecture_of
 from underspec.data.tokenization import EOS, PAD
 from underspec.errors import ArtifactError
 from underspec.inference.scoring import Scorer, score
@@ -80,16 +81,23 @@ def test_members_are_centred_before_they_are_aggregated(models, tokenizer, aggre
     np.testing.assert_allclose(again, found, atol=1e-5)
 
 
+@pytest.fixture
+def architecture(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return architecture_of(folder, {"name": "t5", "shape": SHAPE})
+
+
 TRAINING = {"pretrain_seed": 3, "finetune_seed": 4, "recipe": {"dropout": 0.2}}
 
 
 @pytest.mark.parametrize("aggregator", ["mean", "min"])
 def test_a_ranker_of_mc_dropout_has_the_members_that_score_for_best_of_n(
-    models, tokenizer, aggregator, tmp_path
+    models, tokenizer, aggregator, architecture, tmp_path
 ):
     """To the last bit, member by member: so a policy's own reward is that of its training."""
     save(models[0], tmp_path, [], TRAINING)
-    members = list(load_members(tmp_path, SHAPE, len(WORDS), "fp32", 3))
+    members = list(load_members(architecture, tmp_path, "fp32", 3))
     scored = mc_dropout.members(models[0], tmp_path, TRAINING, 3)
     raw = np.array([np.stack(score(member, POSTS, READ))[..., 0] for member in scored])
     assert len({each.tobytes() for each in raw}) == 3
@@ -98,15 +106,15 @@ def test_a_ranker_of_mc_dropout_has_the_members_that_score_for_best_of_n(
     centred = raw - raw.mean(axis=(1, 2), keepdims=True)
     found = reward.centred(POSTS, SAMPLES)(POSTS, SAMPLES)
     np.testing.assert_allclose(found, AGGREGATORS[aggregator](centred), atol=1e-6)
-    (plain,) = load_members(tmp_path, SHAPE, len(WORDS), "fp32", 0)
+    (plain,) = load_members(architecture, tmp_path, "fp32", 0)
     expected = reward_of(models[:1], tokenizer)(POSTS, SAMPLES)
     np.testing.assert_array_equal(reward_of([plain], tokenizer)(POSTS, SAMPLES), expected)
 
 
-def test_mc_dropout_of_a_reward_model_without_dropout_is_refused(models, tmp_path):
+def test_mc_dropout_of_a_reward_model_without_dropout_is_refused(models, architecture, tmp_path):
     save(models[0], tmp_path, [], TRAINING | {"recipe": {"dropout": 0.0}})
     with pytest.raises(ArtifactError, match=f"^{tmp_path}: was trained without dropout"):
-        list(load_members(tmp_path, SHAPE, len(WORDS), "fp32", 3))
+        list(load_members(architecture, tmp_path, "fp32", 3))
 
 
 def test_every_head_is_a_member(models, tokenizer):

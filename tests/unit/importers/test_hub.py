@@ -30,9 +30,9 @@ def tokenizer(folder, word="w"):
 
 def run(tmp_path, path, version="v1.0", **shape):
     import_checkpoint(
-        checkpoint={"source": "hub", "path": str(path), "revision": "main"},
+        checkpoint={"source": "hub", "path": str(path), "revision": "main", "trust_pickle": False},
         tokenizer=tokenizer(tmp_path / "tokenizer"),
-        shape={**SHAPE, "version": version, **shape},
+        architecture={"name": "t5", "shape": {**SHAPE, "version": version, **shape}},
         output=tmp_path / "pretrain" / "seed0",
     )
     return tmp_path / "pretrain" / "seed0"
@@ -106,9 +106,14 @@ def test_t5_as_published_goes_with_its_tokenizer_filled_up(tmp_path, line_breaks
     model = new_t5(SHAPE, 192, 3)
     model.save_pretrained(tmp_path / "given")
     import_checkpoint(
-        checkpoint={"source": "hub", "path": str(tmp_path / "given"), "revision": "main"},
+        checkpoint={
+            "source": "hub",
+            "path": str(tmp_path / "given"),
+            "revision": "main",
+            "trust_pickle": False,
+        },
         tokenizer=tmp_path / "tokenizer",
-        shape={**SHAPE, "version": "v1.0"},
+        architecture={"name": "t5", "shape": {**SHAPE, "version": "v1.0"}},
         output=tmp_path / "seed0",
     )
     imported = load(T5ForConditionalGeneration, tmp_path / "seed0", SHAPE, 192)

@@ -241,7 +241,11 @@ def stage(folder, path):
     train_tokenizer(words, "word", VOCABULARY).save(str(tokenizer / "tokenizer.json"))
     output = folder / "pretrain" / "seed0"
     checkpoint = {"source": "released", "path": str(path), "revision": "main"}
-    import_checkpoint(checkpoint=checkpoint, tokenizer=tokenizer, shape=SHAPE, output=output)
+    checkpoint["trust_pickle"] = False
+    architecture = {"name": "t5", "shape": SHAPE}
+    import_checkpoint(
+        checkpoint=checkpoint, tokenizer=tokenizer, architecture=architecture, output=output
+    )
     return output
 
 

@@ -1,7 +1,7 @@
 """Rewards of many candidates at once are those of each candidate alone."""
 
 import copy
-import functools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_posts_that_come_together_fit_a_gpu(monkeypatch, model):
     lengths = [5, 100, 128, 129, 300, 300, 257, 384, 130, 131, 132]
     posts = [np.ones(length, np.int64) for length in lengths]
     candidates = [[np.ones(2, np.int64)] * 2 for _ in posts]
-    fits = functools.partial(shared_post_t5.max_posts, Decoder)
+    fits = partial(shared_post_t5.max_posts, Decoder)
     groups = list(scoring._batches(posts, candidates, 10_000, fits))
     assert sorted(i for group in groups for i in group) == list(range(len(posts)))
     a_token = 2 * 2 * 2 * 8 * 4
@@ -201,9 +201,9 @@ def test_several_heads_score_as_so_many_models(model, posts, candidates, batches
         assert_close([values[:, [head]] for values in rewards], alone)
     spread = np.concatenate(rewards).T
     assert (np.abs(np.corrcoef(spread)[np.triu_indices(3, 1)]) < 0.99).all()
-    again = pairwise_accuracy(many, posts, *pairs_of(candidates))
+    again = pairwise_accuracy(partial(score, many), posts, *pairs_of(candidates))
     of_each = [
-        pairwise_accuracy(single_headed(many, head), posts, *pairs_of(candidates))
+        pairwise_accuracy(partial(score, single_headed(many, head)), posts, *pairs_of(candidates))
         for head in range(3)
     ]
     assert again == pytest.approx(np.mean(of_each), abs=1e-6)
@@ -224,9 +224,9 @@ def test_pairwise_accuracy_is_the_share_of_pairs_in_the_right_order(model, posts
         )
         assert difference == 0 or abs(difference) > 2 * TOLERANCE  # else the test decides nothing
         wins.append(0.5 if difference == 0 else float(difference > 0))
-    accuracy = pairwise_accuracy(model, posts, chosen, rejected)
+    accuracy = pairwise_accuracy(partial(score, model), posts, chosen, rejected)
     assert accuracy == pytest.approx(np.mean(wins), abs=1e-6)  # single precision
-    assert pairwise_accuracy(model, posts, rejected, chosen) == pytest.approx(
+    assert pairwise_accuracy(partial(score, model), posts, rejected, chosen) == pytest.approx(
         1 - accuracy, abs=1e-6
     )
-    assert pairwise_accuracy(model, posts, chosen, chosen) == 0.5
+    assert pairwise_accuracy(partial(score, model), posts, chosen, chosen) == 0.5

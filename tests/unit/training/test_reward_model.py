@@ -26,6 +26,7 @@ from underspec.models.t5 import new_t5
 from warm import warm
 
 SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
+T5 = {"name": "t5", "shape": SHAPE}
 LENGTHS = {"post": 9, "summary": 4}
 RECIPE = {"steps": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1}
 RECIPE |= {"dropout": 0.0, "weight_decay": 0.0}
@@ -52,7 +53,7 @@ def train(tmp_path):
         options |= {"labelled": tmp_path / "preferences.parquet"}
         folders = ("tokenizer", "pretrained", "checkpoints", "output")
         options |= {name: tmp_path / name for name in folders}
-        options |= {"scale": "base", "shape": SHAPE, "lengths": LENGTHS, "recipe": RECIPE}
+        options |= {"scale": "base", "architecture": T5, "lengths": LENGTHS, "recipe": RECIPE}
         options |= {"centering": 0.01, "save_seconds": 1e9, "device_layout": {}}
         options |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1} | changes
         reward_model(**options)
@@ -176,7 +177,7 @@ def average(train, tmp_path):
         members = [tmp_path / "first", tmp_path / "second"]
         train(PAIRS, output=members[0])
         train(PAIRS, **{"finetune_seed": 1, "output": members[1]} | changes)
-        about = {"scale": "base", "pretrain_seed": 0, "shape": SHAPE, "lengths": LENGTHS}
+        about = {"scale": "base", "pretrain_seed": 0, "architecture": T5, "lengths": LENGTHS}
         tables = {"posts": tmp_path / "posts.parquet", "reward": "preference"}
         tables |= {"labelled": tmp_path / "preferences.parquet"}
         output, tokenizer = tmp_path / "warm", tmp_path / "tokenizer"
@@ -216,7 +217,7 @@ def scored(train, tmp_path):
         inputs = {path.stem: path for path in folders.values()}
         inputs |= {"tokenizer": tmp_path / "tokenizer", "reward_models": [tmp_path / "output"]}
         paths = [tmp_path / f"scores{i}.parquet" for i in range(tables)]
-        about = {"shape": SHAPE, "lengths": LENGTHS, "precision": "fp32"}
+        about = {"architecture": T5, "lengths": LENGTHS, "precision": "fp32"}
         score(**inputs, **about, **options, scores=paths)
         return np.stack([read_table(path, SCORES).reward for path in paths])
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from underspec.data.tokenization import EOS
 from underspec.errors import ArtifactError
 from underspec.models.reward_model import RewardModel, new_reward_model
-from underspec.models.t5 import new_t5, save
+from underspec.models.t5 import load, new_t5, save
 from underspec.models.weight_average import weight_average
 from underspec.recipe import Recipe
 from underspec.training.loop import Interrupted, train
@@ -52,26 +53,29 @@ def members(tmp_path, pretrained):
     return folders
 
 
+read = partial(load, RewardModel, shape=SHAPE, vocabulary=VOCABULARY)
+
+
 def weights(folder):
     return RewardModel.from_pretrained(folder).state_dict()
 
 
 def test_a_weight_is_the_mean_of_the_members(members):
-    average = weight_average(members, SHAPE, VOCABULARY).state_dict()
+    average = weight_average(members, read).state_dict()
     of_members = [weights(each) for each in members]
     for name, found in average.items():
         together = torch.stack([each[name].double() for each in of_members])
         assert torch.equal(found, (together.sum(0) / 3).float())
         if found.ndim > 1:  # the members do differ
             assert together.std(0).max() > 0
-    backwards = weight_average(dict(reversed(members.items())), SHAPE, VOCABULARY).state_dict()
+    backwards = weight_average(dict(reversed(members.items())), read).state_dict()
     for name, found in average.items():
         torch.testing.assert_close(found, backwards[name], rtol=1e-6, atol=0)
 
 
 def test_the_average_of_a_model_with_itself_is_the_model(members):
     (first, start), *_ = members.items()
-    average = weight_average({first: start}, SHAPE, VOCABULARY).state_dict()
+    average = weight_average({first: start}, read).state_dict()
     assert all(torch.equal(found, weights(first)[name]) for name, found in average.items())
 
 
@@ -82,7 +86,7 @@ def test_members_with_other_starts_are_refused_by_name(members, which, key, othe
     members[odd][key] = other
     named = odd if which else list(members)[1]  # the first sets what the others must be
     with pytest.raises(ArtifactError, match=f"^{named}: starts from other weights .*{key} 1"):
-        weight_average(members, SHAPE, VOCABULARY)
+        weight_average(members, read)
 
 
 @pytest.mark.parametrize(("key", "other"), [("scale", "xl"), ("heads", 2)])
@@ -90,7 +94,7 @@ def test_members_of_another_size_are_refused_by_name(members, key, other):
     odd = list(members)[2]
     members[odd][key] = other
     with pytest.raises(ArtifactError, match=f"^{odd}: .*{key} {other}"):
-        weight_average(members, SHAPE, VOCABULARY)
+        weight_average(members, read)
 
 
 def gradients(model, batch):

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from underspec.data.tokenization import check_batchable, pad
 from underspec.errors import ConfigError
 from underspec.models.reward_model import RewardModel
 from underspec.random_streams import examples
@@ -24,16 +23,17 @@ def pointwise(
     batch: int,
     seed: int,
     centering: float = 0.0,
+    kind: type[nn.Module] = RewardModel,
 ) -> Objective:
     """Binary cross-entropy of labels (0 or 1), by which a reward is the log-odds of 1 (ours: the
     paper does not say).
 
     Such a reward has no free constant: ConfigError is raised if `centering` is not 0. The loss of a
-    model with several heads is the mean of theirs. Raises ArtifactError if a text is empty or
-    contains padding.
+    model with several heads is the mean of theirs. kind: the class of the model. Raises
+    ArtifactError if the model cannot read a text.
     """
     loss = binary_cross_entropy_with_logits
-    return _of_judgements(posts, statements, labels, batch, seed, centering, loss)
+    return _of_judgements(posts, statements, labels, batch, seed, centering, kind, loss)
 
 
 def squared_error(
@@ -43,12 +43,13 @@ def squared_error(
     batch: int,
     seed: int,
     centering: float = 0.0,
+    kind: type[nn.Module] = RewardModel,
 ) -> Objective:
     """Squared error of the column `label` of ratings, by which a reward is the expected mean rating
     (ours). Otherwise as `pointwise`.
     """
     labels = ratings.label.to_numpy(np.float32)
-    return _of_judgements(posts, statements, labels, batch, seed, centering, mse_loss)
+    return _of_judgements(posts, statements, labels, batch, seed, centering, kind, mse_loss)
 
 
 def _of_judgements(
@@ -58,23 +59,20 @@ def _of_judgements(
     batch: int,
     seed: int,
     centering: float,
+    kind: type[nn.Module],
     loss_of: Callable[..., Tensor],
 ) -> Objective:
     if centering:
         raise ConfigError(f"centering: {centering} is not 0; pointwise rewards are not centred")
-    for kind, texts in (("post", posts), ("statement", statements)):
-        check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
+    kind.check(post=posts, statement=statements)
 
     def make(step: int, rows: range) -> Batch:
         chosen = examples(seed, len(posts), batch, step, rows)
-        return {
-            "posts": torch.from_numpy(pad([posts[i] for i in chosen])),
-            "candidates": torch.from_numpy(pad([statements[i] for i in chosen])),
-            "labels": torch.from_numpy(labels[chosen].astype(np.float32)),
-        }
+        inputs = kind.inputs([posts[i] for i in chosen], [statements[i] for i in chosen])
+        return inputs | {"labels": torch.from_numpy(labels[chosen].astype(np.float32))}
 
-    def loss(model: RewardModel, batch: Batch) -> Tensor:
-        rewards = model(posts=batch["posts"], candidates=batch["candidates"])
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        rewards = model(**{name: each for name, each in batch.items() if name != "labels"})
         labels = batch["labels"][:, None].expand_as(rewards)
         return loss_of(rewards, labels, reduction="sum") / rewards.shape[1]
 

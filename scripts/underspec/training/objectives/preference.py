@@ -1,10 +1,8 @@
 """The reward model objective: centred Bradley-Terry over pairs."""
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from underspec.data.tokenization import check_batchable, pad
 from underspec.models.reward_model import RewardModel
 from underspec.random_streams import examples
 from underspec.training.loop import Batch, Objective
@@ -18,31 +16,29 @@ def preference(
     batch: int,
     seed: int,
     centering: float,
+    kind: type[nn.Module] = RewardModel,
 ) -> Objective:
     """Bradley-Terry over pairs with the paper's centring term (section 2.1).
 
     The loss of a model with several heads is the mean of theirs: every head learns from every pair
-    (Ahmed et al., 2406.01013). Raises ArtifactError if a text is empty or contains padding.
+    (Ahmed et al., 2406.01013). kind: the class of the model. Raises ArtifactError if the model
+    cannot read a text.
     """
-    for kind, texts in (("post", posts), ("chosen", chosen), ("rejected", rejected)):
-        check_batchable((f"{kind} {i}" for i in range(len(texts))), texts)
+    kind.check(post=posts, chosen=chosen, rejected=rejected)
 
     def make(step: int, rows: range) -> Batch:
         pairs = examples(seed, len(posts), batch, step, rows)
         candidates = [text[i] for i in pairs for text in (chosen, rejected)]
-        return {
-            "posts": torch.from_numpy(pad([posts[i] for i in pairs])),
-            "candidates": torch.from_numpy(pad(candidates)),
-        }
+        return kind.inputs([posts[i] for i in pairs], candidates)
 
-    def loss(model: RewardModel, batch: Batch) -> Tensor:
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
         rewards = model(**batch)
         heads = rewards.shape[1]
         chosen, rejected = rewards.view(-1, 2, heads).unbind(1)
         return bradley_terry(chosen, rejected, centering) / heads
 
     def pairs(batch: Batch) -> int:
-        return len(batch["posts"])
+        return len(batch["candidates"]) // 2
 
     settings = {"centering": centering, "data": digest(posts, chosen, rejected)}
     return Objective(make, loss, pairs, settings)

@@ -1,0 +1,82 @@
+"""Attention of texts to themselves and to a prefix that many of them share, which is not copied.
+
+It stands in for transformers' own attention in decoders whose attention has no more to it than a
+softmax of scaled products.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+NAME = "shared_prefix"
+PLAIN = ("gpt_neox", "llama", "mistral", "qwen2")  # types of models that tests hold this for
+
+Layers = list[tuple[Tensor, Tensor]]  # keys and values of each layer
+
+
+def can_share(model: PreTrainedModel) -> bool:
+    """Whether this attention can stand in for the model's."""
+    config = model.config
+    no_window = getattr(config, "sliding_window", None) is None
+    layers = set(getattr(config, "layer_types", None) or ())
+    return config.model_type in PLAIN and (no_window or layers == {"full_attention"})
+
+
+@contextmanager
+def sharing(model: PreTrainedModel) -> Iterator[None]:
+    """Within it, `model` takes the argument `prefixes`: keys and values of each layer, (prefixes,
+    heads, length, size), which consecutive texts share, as many of each.
+    """
+    usual = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    scaling: float | None = None,
+    prefixes: Layers | None = None,
+    **given,
+) -> tuple[Tensor, None]:
+    """As transformers wants it: (texts, heads, length, size) each to (texts, length, heads, size).
+
+    There may be fewer heads of keys and values than of queries. Texts are padded at the end, and
+    so need no mask.
+    """
+    if prefixes is None:
+        return sdpa_attention_forward(module, query, key, value, None, scaling=scaling, **given)
+    keys, values = prefixes[module.layer_idx]
+    texts, heads, length, size = query.shape
+    posts, own_heads, shared, _ = keys.shape
+    each, groups = texts // posts, heads // own_heads
+    query = query * (scaling or size**-0.5)
+    # The queries of all texts of a post, and of all heads that share keys, are rows of one matrix.
+    by_post = query.view(posts, each, own_heads, groups, length, size).permute(0, 2, 3, 1, 4, 5)
+    rows = posts, own_heads, groups * each * length
+    to_prefix = by_post.reshape(*rows, size) @ keys.transpose(2, 3)
+    to_text = query.reshape(texts, own_heads, groups * length, size) @ key.transpose(2, 3)
+    to_text = to_text.view(posts, each, own_heads, groups, length, length)
+    later = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
+    to_text = to_text.masked_fill(later, -torch.inf).permute(0, 2, 3, 1, 4, 5)
+    to_prefix = to_prefix.view(*to_text.shape[:-1], shared)
+    weights = torch.cat([to_prefix, to_text], -1).softmax(-1)
+    of_prefix = weights[..., :shared].reshape(*rows, shared) @ values
+    of_text = weights[..., shared:].permute(0, 3, 1, 2, 4, 5)
+    of_text = of_text.reshape(texts, own_heads, groups * length, length) @ value
+    output = of_prefix.view(posts, own_heads, groups, each, length, size).permute(0, 3, 4, 1, 2, 5)
+    others = of_text.view(posts, each, own_heads, groups, length, size).permute(0, 1, 4, 2, 3, 5)
+    return (output + others).reshape(texts, length, heads, size), None
+
+
+AttentionInterface.register(NAME, attention)

@@ -1,0 +1,110 @@
+"""Rewards of many candidates per post by decoders, which read what candidates begin with once.
+
+The keys and values of the longest beginning that a post's texts have in common serve all of them,
+without a copy for each where `prefix_attention` knows the model. So rewards are those of each text
+by itself, up to rounding (single precision).
+"""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from underspec.data.readers import split
+from underspec.inference.pair_scoring import TOKENS_AT_ONCE, Results, Texts, scored
+from underspec.inference.prefix_attention import Layers, can_share, sharing
+from underspec.models.sequence_classifier import DecoderClassifier
+
+# Posts that are read together share prefixes of one length: that of the shortest, with at most so
+# many tokens of a longer one left to each of its candidates.
+SLACK = 2
+
+
+def score(model: DecoderClassifier, posts: Texts, candidates: list[Texts]) -> Texts:
+    """As `pair_scoring.score`, with prefixes read once."""
+    return scored(_with_prefixes, model, posts, candidates)
+
+
+def _with_prefixes(model: DecoderClassifier, texts: list[Texts]) -> Results:
+    tokens_at_once = TOKENS_AT_ONCE[model.device.type]
+    ends = np.cumsum([0, *map(len, texts)])
+    both = [split([_read(ids, model.config.pad_token_id) for ids in own]) for own in texts]
+    with sharing(model.model) if can_share(model.model) else nullcontext():
+        for group in _groups(both, tokens_at_once):
+            length = min(len(both[i][0]) for i in group)
+            prefixes = torch.from_numpy(np.stack([both[i][0][:length] for i in group]))
+            layers = _keys_and_values(model, prefixes) if length else []
+            rest = [
+                [np.concatenate([both[i][0][length:], ids]) for ids in both[i][1]] for i in group
+            ]
+            for part in _parts(rest, tokens_at_once):
+                chosen = [own[j] for own, some in zip(rest, part, strict=True) for j in some]
+                numbers = [ends[i] + j for i, some in zip(group, part, strict=True) for j in some]
+                yield numbers, _continued(model, layers, length, chosen)
+
+
+def _parts(rest: list[Texts], tokens_at_once: int) -> Iterator[list[list[int]]]:
+    """Texts of similar length, as many of each post, of some `tokens_at_once` tokens. If a post has
+    too few, one of its texts comes again.
+    """
+    tokens = sum(len(ids) for own in rest for ids in own)
+    most = max(map(len, rest))
+    number = min(most, -(-tokens // tokens_at_once))
+    by_length = [sorted(range(len(own)), key=lambda j, own=own: len(own[j])) for own in rest]
+    split_up = [np.array_split(order, number) for order in by_length]
+    for parts in zip(*split_up, strict=True):
+        size = max(map(len, parts))
+        yield [[*map(int, own), *[0] * (size - len(own))] for own in parts]
+
+
+def _read(ids: np.ndarray, padding: int | None) -> np.ndarray:
+    """Up to the last token that is not padding: the one whose state the model's head reads."""
+    others = np.flatnonzero(ids != padding)
+    return ids[: others[-1] + 1] if padding is not None and len(others) else ids
+
+
+def _groups(both: list[tuple[np.ndarray, Texts]], tokens_at_once: int) -> Iterator[list[int]]:
+    """Posts with prefixes of similar length, of at most `tokens_at_once` tokens with their
+    candidates, or a single longer one.
+    """
+    group, tokens = [], 0
+    for i in sorted(range(len(both)), key=lambda i: len(both[i][0])):
+        prefix, rest = both[i]
+        more = len(prefix) + sum(map(len, rest))
+        far = group and len(prefix) - len(both[group[0]][0]) > SLACK
+        if group and (far or tokens + more > tokens_at_once):
+            yield group
+            group, tokens = [], 0
+        group.append(i)
+        tokens += more
+    yield group
+
+
+def _keys_and_values(model: DecoderClassifier, prefixes: Tensor) -> Layers:
+    """Of each layer, (prefixes, heads, length, size) each."""
+    cache = DynamicCache()
+    model.model.base_model(
+        input_ids=prefixes.to(model.device), past_key_values=cache, use_cache=True
+    )
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _continued(model: DecoderClassifier, layers: Layers, length: int, rest: Texts) -> Tensor:
+    """The rewards (texts, heads) of what follows prefixes of `length` tokens, with keys and values
+    `layers`: as many texts for each, one prefix after the other.
+    """
+    inputs = model.inputs([np.empty(0, np.int64)] * len(rest), rest)
+    tokens, lengths = (each.to(model.device) for each in inputs.values())
+    given: dict = {"use_cache": False}
+    if layers and can_share(model.model):
+        positions = torch.arange(length, length + tokens.shape[1], device=model.device)
+        given |= {"prefixes": layers, "position_ids": positions[None]}
+    elif layers:
+        each = len(rest) // len(layers[0][0])
+        copies = [tuple(part.repeat_interleave(each, 0) for part in layer) for layer in layers]
+        given = {"use_cache": True, "past_key_values": DynamicCache(copies)}
+    states = model.model.base_model(input_ids=tokens, **given).last_hidden_state
+    return model.rewards(states, tokens, lengths)
