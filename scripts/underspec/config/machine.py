@@ -62,8 +62,19 @@ class Compute(Section):
     rlhf: dict[Name, SomeNeed]
 
 
+class ModelSize(Section):
+    """The size of models that have no shape in the config: parameters of the layers and of the
+    embeddings."""
+
+    layers: Count
+    width: Count
+    body: Count
+    embedding: Count
+
+
 class Estimate(Section):
     tflops: number(ge=1e-3, le=1e6)
     training: Efficiency
     sampling: Efficiency
     scoring: Efficiency
+    sizes: dict[Name, ModelSize]
