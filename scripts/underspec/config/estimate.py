@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles, dropout_members, folders
 from underspec.config.config import aligned_rankers, every_ranker, recipe
-from underspec.config.sources import checkpoint_of, pretrained_checkpoints
+from underspec.config.sources import (
+    cells,
+    checkpoint_of,
+    finished_of,
+    pretrained_checkpoints,
+)
 from underspec.grid import alignments, rankers, reward_models
 from underspec.judging.comparisons import contests, judged_policies, judged_rankers
 from underspec.judging.questions import ORDERS
@@ -97,19 +102,26 @@ def stages(
                 0,
                 f"{posts[split]:,} posts x {samples} samples",
             )
-    models = len(reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"]))
+    every = [(scale, cell) for scale, cell in cells(config) if scale in size]
+    finished = Counter(
+        scale for scale, cell in every if finished_of(config["reward_models"], scale, cell)
+    )
     cheaper = cheaper_ensembles(
         config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
     )
     averages = [each for each in cheaper if isinstance(each, Warm)]
-    trainings = models + sum(len(each.folders) for each in cheaper) - len(averages)
-    finetuned = Counter({scale: trainings for scale in config["scales"] if scale in size})
+    members = sum(len(each.folders) for each in cheaper) - len(averages)
     passes = sum(each.passes for each in cheaper)
-    scored = Counter({scale: models + passes for scale in finetuned})
-    if config["evaluator"]["scale"] in size:
-        for counts in (finetuned, scored):
-            counts[config["evaluator"]["scale"]] += 1
-    for scale, jobs in finetuned.items():
+    scored = Counter(scale for scale, _ in every)
+    finetuned = scored - finished
+    for scale in [scale for scale in config["scales"] if scale in size]:
+        finetuned[scale] += members
+        scored[scale] += passes
+    for scale, jobs in finished.items():
+        copied = "copied; their accuracy on held-out examples is not counted"
+        disk = BYTES * size[scale]
+        yield Stage("import_reward_model", scale, jobs, 0.0, "scoring", disk, 0, copied)
+    for scale, jobs in (+finetuned).items():
         its_recipe = recipe(config, "models", scale, "reward_model")
         each = _read(config, scale, candidates)
         yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, rows)

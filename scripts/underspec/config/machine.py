@@ -9,6 +9,7 @@ from underspec.schema import (
     Name,
     NotNegative,
     Section,
+    integer,
     number,
     or_null,
     section_of,
@@ -68,8 +69,8 @@ class ModelSize(Section):
 
     layers: Count
     width: Count
-    body: Count
-    embedding: Count
+    body: integer(ge=1, le=10**13)
+    embedding: integer(ge=0, le=10**13)
 
 
 class Estimate(Section):

@@ -178,7 +178,8 @@ def judged(folder, design, names):
         ensemble_size=2,
         world="elsewhere",
         reward="preference",
-        matrix={"has": [], "words": {"group": "base model", "member": "run"}},
+        matrix={"has": []},
+        words={"group": "base model", "member": "run"},
         claims=folder / "claims.csv",
         tables=[folder / f"tables/{name}.csv" for name in names],
     )
