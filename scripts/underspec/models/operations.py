@@ -1,4 +1,4 @@
-"""Parameters and floating-point operations: of a T5 from its shape, of other models from their size.
+"""Parameters and floating-point operations, of a T5 from its shape and of others from their size.
 
 Only matrix products count; a multiplication and an addition are two operations.
 """
