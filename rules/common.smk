@@ -86,7 +86,7 @@ if config["styles"]["posts"] and "gold" in OF_OUR_OWN and config["world"] in sty
 HAS = parts(config["matrix"]["has"] if config["matrix"] else OF_OUR_OWN, REWARD_MODELS)
 HAS_GOLD, HAS_EVALUATOR, STYLED = (part in HAS for part in ("gold", "evaluator", "styles"))
 EVALUATOR = grid.evaluator(**config["evaluator"])
-WORDS = (config["matrix"] or {}).get("words") or {}
+WORDS = config["words"] or {}
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )

@@ -107,6 +107,7 @@ rule claims:
             world=config["world"],
             reward=config["reward"],
             matrix=config["matrix"],
+            words=WORDS,
         ),
         code=code("claims"),
     shell:

@@ -73,6 +73,7 @@ rule overview:
                 "best_of_n": config["best_of_n"],
                 "evaluator": config["evaluator"]["scale"],
                 "matrix": config["matrix"],
+                "words": WORDS,
                 "absent": NOT_GIVEN,
             },
             figures=[
@@ -120,7 +121,7 @@ rule browser:
             newer=config["newer_rankers"],
             cheaper=config["cheaper_ensembles"],
             experiment=config["experiment"],
-            matrix=config["matrix"],
+            words=WORDS,
         ),
         code=code("browser"),
     shell:

@@ -37,7 +37,7 @@ def browser(
     newer: Annotated[dict, sections.NewerRankers],
     cheaper: Annotated[dict, sections.CheaperEnsembles],
     experiment: str,
-    matrix: dict | None = None,
+    words: dict | None = None,
     template: Path,
     output: Path,
 ) -> None:
@@ -47,8 +47,8 @@ def browser(
     scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
     ranker; gold_scores: if there is a gold rater; aligned_samples, ...: folders that have
     {name}.parquet of the aligned policies; aligned: which of them to show, of the first of these
-    seeds; design: keys of the config; newer, cheaper, matrix: its newer_rankers, cheaper_ensembles
-    and matrix.
+    seeds; design: keys of the config; newer, cheaper, words: its newer_rankers, cheaper_ensembles
+    and words.
     """
     results = read_results(
         samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
@@ -80,7 +80,6 @@ def browser(
     )
     data = as_many_as_fit(make)
     sizes = pd.DataFrame(data["scales"]).rename(columns={"name": "scale"})
-    words = (matrix or {}).get("words")
     write_page(template, output, words, data=data, face=face(sizes, experiment))
 
 

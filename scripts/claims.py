@@ -4,6 +4,7 @@ import pandas as pd
 
 from underspec.analysis import newer_rankers
 from underspec.analysis.claims import (
+    PAPER_SCALES,
     Found,
     about_scales,
     numbers_of_table1,
@@ -32,6 +33,7 @@ def claims(
     world: sections.Name,
     reward: sections.RewardKind,
     matrix: dict | None = None,
+    words: dict | None = None,
     claims: Path,
     tables: list[Path],
     table1_long: Path | None = None,
@@ -43,8 +45,9 @@ def claims(
 
     evidence: a folder for each scale, of the scale's name, with a table of each one's name; rlhf,
     judge: what claims about RLHF and a prompted judge rest on, in the folders of the scales that
-    have it; matrix: this key of the config, if the matrix is from elsewhere: claims are then about
-    its scales.
+    have it; matrix: this key of the config, if the matrix is from elsewhere. Claims are then about
+    its scales, as they are where no scale is the paper's. words: what seeds are called (see
+    `words.reworded`).
     """
     if not evidence:
         raise ConfigError("--evidence: names no scale; give a folder for each")
@@ -57,13 +60,12 @@ def claims(
     paper = read_table1(published)
     every = read_claims(claims_file) + numbers_of_table1(paper)
     entries = [claim for claim in every if claim.reward in (None, reward)]
-    if matrix:
+    if matrix or not found.keys() & set(PAPER_SCALES):
         entries = about_scales(entries, list(found))
     size = min(ensemble_size, pretraining_seeds)
     what = Found(found, best_of_n, pretraining_seeds, grid, size, world)
     judged = verdicts(entries, what)
-    if matrix:
-        words = matrix.get("words") or {}
+    if words:
         for column in ("claim", "reason"):
             judged[column] = [reworded(text, words) for text in judged[column]]
     write_csv(judged, claims)

@@ -5,12 +5,11 @@ import pandas as pd
 
 from underspec.command import arguments, file_errors_explained
 from underspec.config.config import read_config, text_world, validate
-from underspec.config.estimate import judge_cost, stages
+from underspec.config.estimate import judge_cost, sizes, stages
 from underspec.data.worlds import world_class
 from underspec.errors import UserError
 from underspec.files import atomic
 from underspec.judging.prompts import read_prompt
-from underspec.models.operations import parameters
 
 GB = 1e9
 
@@ -36,16 +35,22 @@ def estimate(*, configfile: Path | None = None, output: Path | None = None) -> N
         f"{jobs} jobs on GPUs and {others} on CPUs, {total['GPU-hours']:,.1f} GPU-hours, "
         f"{total['GB left']:,.1f} GB left on disk, up to {peak:,.1f} GB more a running job"
     )
-    for scale, model in config["models"].items():
-        if shape := model.get("shape"):
-            print(f"{scale}: {parameters(shape, config['tokenizer']['vocabulary']):,} parameters")
+    known = sizes(config)
+    for scale in scales_in_use(config):
+        if scale in known:
+            print(f"{scale}: {known[scale]:,} parameters")
         else:
-            print(f"{scale}: not estimated; the config.json of its models says how large they are")
+            print(f"{scale}: not estimated; its size is to be given under estimate.sizes")
     if config["judge"]["url"]:
         print(judged(config))
     if output:
         with atomic(output) as unfinished:
             table.to_csv(unfinished, index=False)
+
+
+def scales_in_use(config: dict) -> list[str]:
+    others = (config[user]["scale"] for user in ("policy", "evaluator"))
+    return list(dict.fromkeys([*config["scales"], *others]))
 
 
 def estimated(config: dict) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def overview(
         "tally": tally(rows),
         "machines": trained_on(models),
         "shipped": against(rows, shipped) if shipped else None,
-        "words": (about.get("matrix") or {}).get("words"),
+        "words": about.get("words"),
     }
     write_page(template.with_name("opening.html"), opening, figure=drawn[0], **came_out)
     write_page(

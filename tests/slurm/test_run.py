@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cluster import wait
+from own_experiment import own_models
 from published import helpful_data, with_text, xsum_data
 from slurm_run import Run, fresh_copy, jobs
 from workflow import SMOKE, overlay, snakemake
@@ -41,6 +42,20 @@ def test_the_long_paper_s_other_tasks_run_to_their_report(cluster, tmp_path, tas
     else:
         sources = set(pd.read_parquet(data / "data/judgements.parquet").source)
         assert sources == {f"ANLI round {i}" for i in (1, 2, 3)}
+
+
+def test_reward_models_of_other_families_run_to_their_report(cluster, tmp_path):
+    """Decoders and encoders that are trained here, and finished decoders."""
+    folder, models = fresh_copy(tmp_path), tmp_path / "models"
+    models.mkdir()
+    changes = own_models(models)
+    submitted, _, _ = runs_to_its_report(cluster, folder, overlay(models, changes))
+    assert {rule for _, rule in submitted} >= {"import_checkpoint", "import_reward_model"}
+    results = folder / "results/smoke"
+    assert set(pd.read_csv(results / "tables/figure1.csv").scale) == set(changes["scales"])
+    claims = pd.read_csv(results / "claims.csv")
+    assert set(claims.scale.dropna()) <= set(changes["scales"])
+    assert claims.claim.str.contains("base model").any()
 
 
 def runs_to_its_report(cluster, folder, config):

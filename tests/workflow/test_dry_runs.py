@@ -89,6 +89,17 @@ def test_the_experiments_on_the_paper_s_data_dry_run(experiment):
     assert "align" in rules or experiment == "budget"
 
 
+@pytest.mark.parametrize("experiment", ["pythia", "multiberts", "own_models"])
+def test_the_experiments_on_models_of_other_families_dry_run(experiment):
+    rules = scheduled(
+        REPOSITORY, "--configfile", f"experiments/{experiment}.yaml", "--forceall", "all"
+    )
+    finished = experiment == "own_models"
+    assert rules >= {"fetch", "import_checkpoint", "policy", "sample", "score"}
+    assert ("import_reward_model" in rules) == finished != ("reward_model" in rules)
+    assert not rules & {"pretrain", "pretraining_text", "align"}
+
+
 def test_the_paper_s_data_dry_runs(tmp_path):
     rules = scheduled(REPOSITORY, "--forceall", "all", *overlay(tmp_path, paper_data(tmp_path)))
     assert rules >= TRAINING | {"fetch", "import_tokenizer", "pretraining_text", "tokens"}

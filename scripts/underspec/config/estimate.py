@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles, dropout_members, folders
 from underspec.config.config import aligned_rankers, every_ranker, recipe
-from underspec.config.sources import checkpoint_of, pretrained_checkpoints
+from underspec.config.sources import (
+    cells,
+    checkpoint_of,
+    finished_of,
+    pretrained_checkpoints,
+)
 from underspec.grid import alignments, rankers, reward_models
 from underspec.judging.comparisons import contests, judged_policies, judged_rankers
 from underspec.judging.questions import ORDERS
-from underspec.models.operations import corrupted, forward, parameters
+from underspec.models.operations import corrupted, forward, forward_joined, parameters
 
 BYTES = 4  # per weight; all weights are saved in single precision
 # Per weight, a checkpoint has the weight and AdamW's two moments; Adafactor's are negligible (a row
@@ -50,7 +55,8 @@ class Stage:
 def stages(
     config: dict, posts: dict[str, int], pretraining_tokens: int | None = None
 ) -> Iterator[Stage]:
-    """The expensive stages, of scales that have a shape.
+    """The expensive stages, of scales whose size is known: T5s by their shape, others by
+    estimate.sizes.
 
     `posts` has the rough number of posts per split, `pretraining_tokens` the length of the
     pretraining text, if it is known.
@@ -60,10 +66,7 @@ def stages(
     """
     vocabulary = config["tokenizer"]["vocabulary"]
     lengths = config["lengths"]["post"], config["lengths"]["summary"]
-    shapes = {
-        scale: model["shape"] for scale, model in config["models"].items() if model.get("shape")
-    }
-    size = {scale: parameters(shape, vocabulary) for scale, shape in shapes.items()}
+    size = sizes(config)
     trained = Counter(
         scale
         for scale, seed in pretrained_checkpoints(config)
@@ -99,28 +102,35 @@ def stages(
                 0,
                 f"{posts[split]:,} posts x {samples} samples",
             )
-    models = len(reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"]))
+    every = [(scale, cell) for scale, cell in cells(config) if scale in size]
+    finished = Counter(
+        scale for scale, cell in every if finished_of(config["reward_models"], scale, cell)
+    )
     cheaper = cheaper_ensembles(
         config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
     )
     averages = [each for each in cheaper if isinstance(each, Warm)]
-    trainings = models + sum(len(each.folders) for each in cheaper) - len(averages)
-    finetuned = Counter({scale: trainings for scale in config["scales"] if scale in shapes})
+    members = sum(len(each.folders) for each in cheaper) - len(averages)
     passes = sum(each.passes for each in cheaper)
-    scored = Counter({scale: models + passes for scale in finetuned})
-    if config["evaluator"]["scale"] in shapes:
-        for counts in (finetuned, scored):
-            counts[config["evaluator"]["scale"]] += 1
-    for scale, jobs in finetuned.items():
+    scored = Counter(scale for scale, _ in every)
+    finetuned = scored - finished
+    for scale in [scale for scale in config["scales"] if scale in size]:
+        finetuned[scale] += members
+        scored[scale] += passes
+    for scale, jobs in finished.items():
+        copied = "copied; their accuracy on held-out examples is not counted"
+        disk = BYTES * size[scale]
+        yield Stage("import_reward_model", scale, jobs, 0.0, "scoring", disk, 0, copied)
+    for scale, jobs in (+finetuned).items():
         its_recipe = recipe(config, "models", scale, "reward_model")
-        each = forward(config["models"][scale]["shape"], 0, *lengths, candidates)
+        each = _read(config, scale, candidates)
         yield _training("reward_model", scale, jobs, its_recipe, size[scale], each, rows)
     samples = config["sampling"]["samples"]["best_of_n"]
-    for scale in [scale for scale in config["scales"] if scale in shapes and averages]:
+    for scale in [scale for scale in config["scales"] if scale in size and averages]:
         weights = f"weights of {len(averages[0].members)} reward models, read once"
         yield Stage("warm", scale, len(averages), 0.0, "scoring", BYTES * size[scale], 0, weights)
     for scale, count in scored.items():
-        each = forward(config["models"][scale]["shape"], 0, *lengths, samples)
+        each = _read(config, scale, samples, scoring=True)
         yield Stage(
             "score",
             scale,
@@ -134,10 +144,31 @@ def stages(
     yield from _rlhf(config, posts["best_of_n"], lengths, size[config["policy"]["scale"]])
 
 
+def sizes(config: dict) -> dict[str, int]:
+    """The number of parameters of each scale's models, where it is known."""
+    vocabulary, given = config["tokenizer"]["vocabulary"], config["estimate"]["sizes"]
+    shapes = {scale: model.get("shape") for scale, model in config["models"].items()}
+    known = {scale: parameters(shape, vocabulary) for scale, shape in shapes.items() if shape}
+    return known | {scale: size["body"] + size["embedding"] for scale, size in given.items()}
+
+
+def _read(config: dict, scale: str, candidates: int, scoring: bool = False) -> float:
+    """Operations of a reward model that reads a post with its candidates. In scoring, decoders read
+    the post once; T5s always do, and encoders never.
+    """
+    lengths = config["lengths"]["post"], config["lengths"]["summary"]
+    model = config["models"][scale]
+    if model.get("shape"):
+        return forward(model["shape"], 0, *lengths, candidates)
+    shared = scoring and model["architecture"] == "decoder"
+    return forward_joined(config["estimate"]["sizes"][scale], *lengths, candidates, shared)
+
+
 def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iterator[Stage]:
     """The aligned policies, of `size` parameters, and what judges them on `posts` posts."""
     vocabulary, settings = config["tokenizer"]["vocabulary"], config["rlhf"]
     shapes = {scale: model.get("shape") for scale, model in config["models"].items()}
+    known = sizes(config)
     its_recipe = recipe(config, "rlhf", "recipe")
     policies = len(settings["kl_coefficients"]) * len(settings["seeds"])
     policy = shapes[config["policy"]["scale"]]
@@ -172,8 +203,8 @@ def _rlhf(config: dict, posts: int, lengths: tuple[int, int], size: int) -> Iter
         for more, number in Counter(beside).items():
             count = len(cells) + more
             each = count * forward(shapes[scale], 0, *lengths, fresh)
-            if judge := shapes[config["evaluator"]["scale"]]:
-                each += forward(judge, 0, *lengths, fresh)
+            if config["evaluator"]["scale"] in known:
+                each += _read(config, config["evaluator"]["scale"], fresh, scoring=True)
             disk = (count + 1) * posts * policies * fresh * SCORE_BYTES
             judged = f"{count} reward models and the evaluator x {drawn}"
             operations = posts * policies * each

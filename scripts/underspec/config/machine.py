@@ -9,6 +9,7 @@ from underspec.schema import (
     Name,
     NotNegative,
     Section,
+    integer,
     number,
     or_null,
     section_of,
@@ -62,8 +63,19 @@ class Compute(Section):
     rlhf: dict[Name, SomeNeed]
 
 
+class ModelSize(Section):
+    """The size of models that have no shape in the config: parameters of the layers and of the
+    embeddings."""
+
+    layers: Count
+    width: Count
+    body: integer(ge=1, le=10**13)
+    embedding: integer(ge=0, le=10**13)
+
+
 class Estimate(Section):
     tflops: number(ge=1e-3, le=1e6)
     training: Efficiency
     sampling: Efficiency
     scoring: Efficiency
+    sizes: dict[Name, ModelSize]

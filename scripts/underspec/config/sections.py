@@ -399,23 +399,23 @@ Noun = Annotated[str, Field(pattern=r"^\w[\w -]{0,39}$")]
 
 
 class Words(Section):
-    """What the seeds of a matrix from elsewhere are called."""
+    """What pretraining and finetuning seeds are called."""
 
     group: Noun
     member: Noun
 
 
 class Matrix(Section):
-    """What a matrix from elsewhere has beside rewards, and what its seeds are called."""
+    """What a matrix from elsewhere has beside rewards."""
 
     has: Annotated[list[Literal[GIVEN]], Distinct]
-    words: Words | None = None
 
 
 class Config(Section):
     extends: or_null(Text)
     bundle: or_null(Text)
     matrix: or_null(Matrix)
+    words: or_null(Words)
     experiment: Name
     world: Name
     worlds: dict[Name, dict]

@@ -1,4 +1,4 @@
-"""Parameters and floating-point operations of a T5, from its shape.
+"""Parameters and floating-point operations, of a T5 from its shape and of others from their size.
 
 Only matrix products count; a multiplication and an addition are two operations.
 """
@@ -32,6 +32,24 @@ def forward(shape: dict, vocabulary: int, post: int, summary: int, summaries: in
         + vocabulary * width * decoded
     )
     return 2 * weights + 4 * layers * inner * attention
+
+
+def forward_joined(
+    size: dict, post: int, sample: int, samples: int = 1, shared: bool = False
+) -> float:
+    """Operations of a model of `size` (layers, width, body) that reads a post of `post` tokens and
+    a sample of `sample` tokens as one text, for each of `samples`.
+
+    shared: the post is read once, as decoders can. Else it is read with every sample. As of a T5,
+    all pairs of positions count that attention may compare, whether masked or not.
+    """
+    if shared:
+        tokens = post + samples * sample
+        pairs = post * post + samples * sample * (post + sample)
+    else:
+        tokens = samples * (post + sample)
+        pairs = samples * (post + sample) ** 2
+    return 2 * size["body"] * tokens + 4 * size["layers"] * size["width"] * pairs
 
 
 def _layer_weights(shape: dict) -> tuple[int, int, int]:

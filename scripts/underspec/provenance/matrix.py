@@ -276,7 +276,7 @@ def _config(name: str, found: list[Model], judge: Model, samples: Samples, has: 
 
 
 # Keys of the config that a folder gets from a bundle.
-EXPORTED = ("ensemble_size", "best_of_n", "aggregators", "newer_rankers", "resamples")
+EXPORTED = ("words", "ensemble_size", "best_of_n", "aggregators", "newer_rankers", "resamples")
 
 
 def to_folder(path: Path, folder: Path) -> None:
@@ -305,7 +305,6 @@ def to_folder(path: Path, folder: Path) -> None:
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
     kept = {key: config[key] for key in EXPORTED if key in config}
-    kept |= {"matrix": {"words": own["words"]}} if own.get("words") else {}
     with atomic(folder / "config.yaml") as unfinished:  # JSON is YAML
         unfinished.write_bytes(to_json(kept))
 

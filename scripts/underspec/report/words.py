@@ -1,4 +1,4 @@
-"""What a matrix from elsewhere calls its seeds, in the words that figures and pages use.
+"""What figures and pages call seeds, where these stand for something else.
 
 The text of figures, claims and pages is written about pretraining and finetuning seeds. Where the
 groups are something else (base models, say), it is reworded here and nowhere else.

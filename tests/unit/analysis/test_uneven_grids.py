@@ -178,7 +178,7 @@ def judged(folder, design, names):
         ensemble_size=2,
         world="elsewhere",
         reward="preference",
-        matrix={"has": [], "words": {"group": "base model", "member": "run"}},
+        words={"group": "base model", "member": "run"},
         claims=folder / "claims.csv",
         tables=[folder / f"tables/{name}.csv" for name in names],
     )
@@ -209,6 +209,7 @@ def test_without_an_evaluator_its_tables_are_absent_and_its_claims_undecided(rea
         and row.reason == "this experiment has no reward of base model mean at n = 16"
     )
     assert "base model" in table.loc["different pretraining seeds agree less"].claim
+    assert set(table.scale) == {"small"}  # the paper's claims, at the scale that there is
 
 
 def test_gold_alone_is_not_the_evaluator_s_reward(read):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from transformers import BertConfig, BertModel, GPTNeoXConfig, GPTNeoXModel
 
-from underspec.config.config import validate
-from underspec.config.estimate import judge_cost, stages
-from underspec.models.operations import corrupted, forward, parameters
+from underspec.config.config import read_config, validate
+from underspec.config.estimate import judge_cost, sizes, stages
+from underspec.models.operations import corrupted, forward, forward_joined, parameters
 from underspec.models.t5 import new_t5
 from underspec.models.t5 import parameters as counted
 
@@ -92,6 +93,77 @@ def test_matrix_products_are_counted_as_pytorch_counts_them():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_ids=ids, decoder_input_ids=ids[:, :12], use_cache=False)
     assert forward(small, 150, 48, 12) == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+@pytest.mark.parametrize("family", ["bert", "neox"])
+def test_matrix_products_of_other_families_too(family):
+    """Of post and sample as one text: to 3 %, because `body` has norms and biases as well."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    ids = torch.full((1, 48), 5)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    sizes |= {"intermediate_size": 256, "vocab_size": 50, "attn_implementation": "eager"}
+    kinds = {"bert": (BertConfig, BertModel), "neox": (GPTNeoXConfig, GPTNeoXModel)}
+    config, kind = kinds[family]
+    options = {"add_pooling_layer": False} if family == "bert" else {}
+    model = kind(config(**sizes), **options).eval()
+    embeddings = model.embeddings if family == "bert" else model.embed_in
+    body = counted(model) - counted(embeddings)
+    size = {"layers": 3, "width": 64, "body": body}
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=ids)
+    assert forward_joined(size, 36, 12) == pytest.approx(counter.get_total_flops(), rel=0.03)
+
+
+def test_a_shared_post_is_read_once():
+    size = {"layers": 3, "width": 64, "body": 10**6}
+    one, many, shared = (
+        forward_joined(size, 500, 10, samples, shared)
+        for samples, shared in ((1, False), (64, False), (64, True))
+    )
+    assert many == 64 * one
+    assert shared < many / 20  # of 510 tokens a sample, ten are its own
+    assert forward_joined(size, 500, 10, 1, True) == pytest.approx(one, rel=0.02)
+
+
+def of_experiment(name):
+    config = validate(read_config(ROOT, ROOT / f"experiments/{name}.yaml"))
+    every = stages(config, {"policy": 100_000, "best_of_n": 1000})
+    return config, {(stage.stage, stage.scale): stage for stage in every}
+
+
+def test_the_experiment_on_pythias():
+    """As many reward models at each size; a larger one costs more; sizes are the published ones
+    (without the head of the language model, which has as many parameters as the embedding).
+    """
+    config, found = of_experiment("pythia")
+    scales = config["scales"]
+    trained = [found["reward_model", scale] for scale in scales]
+    assert {stage.jobs for stage in trained} == {50}
+    assert [stage.operations for stage in trained] == sorted(stage.operations for stage in trained)
+    total = [sizes(config)[scale] + each["embedding"] for scale, each in own_sizes(config)]
+    assert total == [14_067_712, 30_494_720, 70_426_624, 162_322_944, 405_334_016]
+    assert not {stage for stage, _ in found} & {"pretrain", "tokens", "align"}
+
+
+def own_sizes(config):
+    return config["estimate"]["sizes"].items()
+
+
+def test_encoders_read_a_post_with_every_sample():
+    config, found = of_experiment("multiberts")
+    assert found["reward_model", "bert"].jobs == 100 and config["estimate"]["sizes"]["bert"]
+    of_a_model = found["score", "bert"].operations / 100
+    _, of_pythias = of_experiment("pythia")
+    assert of_a_model > 5 * of_pythias["score", "160m"].operations / 50  # a body of the same size
+
+
+def test_finished_reward_models_are_not_trained_and_without_a_size_not_estimated():
+    config, found = of_experiment("own_models")
+    assert found["import_reward_model", "own"].jobs == 6 and found["score", "own"].operations
+    assert not [key for key in found if key[0] == "reward_model"]
+    config["estimate"]["sizes"].pop("own")
+    assert "own" not in {stage.scale for stage in stages(config, POSTS)}
 
 
 def test_samples_of_a_post_share_its_encoding():

@@ -153,7 +153,7 @@ def test_the_example_is_that_of_its_script_and_valid(tmp_path):
     config = validate(read_config(ROOT, given={"bundle": str(tmp_path / "example.zip")}))
     assert config["experiment"] == "my_rewards" and config["resamples"] == 500
     assert config["matrix"]["has"] == ["evaluator", "texts", "accuracy"]
-    assert config["matrix"]["words"] == {"group": "base model", "member": "finetune"}
+    assert config["words"] == {"group": "base model", "member": "finetune"}
     assert config["grid"] == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 0]]
     assert sum(path.stat().st_size for path in EXAMPLE.iterdir()) < 200_000
 

@@ -137,13 +137,13 @@ def test_a_machine_in_another_form_is_not_recorded(tmp_path, odd):
     assert trained_on([model(tmp_path / "a", trained_on=odd)]) == [("not recorded", 1)]
 
 
-def written_overview(folder, claims, svg="<svg/>", matrix=None, absent=(), **given):
+def written_overview(folder, claims, svg="<svg/>", matrix=None, words=None, absent=(), **given):
     ACCURACY.to_csv(folder / "accuracy.csv", index=False)
     (folder / "figure1.svg").write_text(svg)
     about = {"experiment": "tiny", "world": "micro_tldr", "grid": "workshop", "models": 2}
     about |= {"pretrain_seeds": 2, "finetune_seeds": 1, "aggregators": ["mean_minus_stdev"]}
     about |= {"policy": "base", "samples": 8, "best_of_n": [1, 8], "evaluator": "xxl"}
-    about |= {"matrix": matrix, "absent": absent}
+    about |= {"matrix": matrix, "words": words, "absent": absent}
     overview(
         about=about,
         accuracy=folder / "accuracy.csv",
@@ -176,8 +176,8 @@ def test_the_overview_tells_sizes_and_setting(tmp_path):
 def test_of_a_matrix_from_elsewhere_both_pages_say_what_is_absent_and_nothing_of_a_policy(tmp_path):
     words = {"group": "base model", "member": "run"}
     absent = [{"title": "Figure 4", "reason": "no evaluator judges the choices"}]
-    matrix = {"has": [], "words": words}
-    html = written_overview(tmp_path, claims_table(tmp_path), matrix=matrix, absent=absent)
+    table, matrix = claims_table(tmp_path), {"has": []}
+    html = written_overview(tmp_path, table, matrix=matrix, words=words, absent=absent)
     opening = (tmp_path / "opening.html").read_text()
     for page in (html, opening):
         assert "Figure 4: no evaluator judges the choices" in page

@@ -1,4 +1,4 @@
-"""Figures and pages in the words of a matrix from elsewhere."""
+"""Figures and pages in other words for seeds."""
 
 import matplotlib.pyplot as plt
 import pytest
