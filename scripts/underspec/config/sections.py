@@ -69,7 +69,10 @@ def _grid(value: Any) -> Any:
     """A name, or a list of cells, which is text where it is an option of a command."""
     if isinstance(value, str) and value.startswith("["):
         value = strict_json.parse(value)
-    if value in GRIDS or isinstance(value, list) and len(value) > 1 and all(map(_is_cell, value)):
+    if value in GRIDS:
+        return value
+    if isinstance(value, list) and len(value) > 1 and all(map(_is_cell, value)):
+        _distinct(list(map(tuple, value)))
         return value
     raise PydanticCustomError(
         "grid",
