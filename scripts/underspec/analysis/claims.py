@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from underspec.analysis.quantities import (
 from underspec.analysis.seeds_needed import seeds_needed
 from underspec.data import worlds
 from underspec.errors import ArtifactError, ConfigError
-from underspec.schema import Section
+from underspec.schema import RewardKind, Section
 from underspec.yaml_map import read_yaml
 
 COLUMNS = ["id", "kind", "claim", "place", "ours", "scale", "published", "more", "less"]
@@ -79,7 +79,7 @@ class Claim(Section):
     place: str
     published: str | dict[str, str | list[float]] = ""
     ours: bool = False
-    reward: Literal["preference", "pointwise", "rating"] | None = None
+    reward: RewardKind | None = None
     chosen_by_recipe: list[Annotated[str, AfterValidator(_known)]] = []
     note: str = ""
     scales: list[str] = [""]

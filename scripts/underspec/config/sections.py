@@ -29,6 +29,7 @@ from underspec.schema import (
     Flag,
     Name,
     NotNegative,
+    RewardKind,
     Section,
     Seed,
     Size,
@@ -43,7 +44,6 @@ from underspec.schema import (
 
 Share = number(gt=0, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
-RewardKind = Literal["preference", "pointwise", "rating"]
 RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
 
 

@@ -141,7 +141,7 @@ def by_claim(runs: Mapping[str, list[dict]]) -> list[dict]:
 def _by_claim(
     runs: Mapping[str, list[dict]],
 ) -> Iterator[tuple[tuple[str, str], dict[str, dict | None]]]:
-    """Each (id, scale), in the order of the run that has most, with each run's row of it, or None."""
+    """Each (id, scale), as the run with most has them, with each run's row of it, or None."""
     found = {name: {(row["id"], row["scale"]): row for row in rows} for name, rows in runs.items()}
     longest_first = sorted(found.values(), key=len, reverse=True)
     for key in dict.fromkeys(key for rows in longest_first for key in rows):
