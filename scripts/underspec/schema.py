@@ -176,6 +176,13 @@ def _name(value: Any) -> Any:
     return value
 
 
+def refuse_duplicates(values: list) -> list:
+    """The list itself, if nothing in it is there twice."""
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("distinct", "has duplicates; remove them")
+    return values
+
+
 def _text(value: str) -> str:
     if not value.strip() or _CONTROL.search(value):
         raise PydanticCustomError("text", "must be one line of text, and not blank")

@@ -68,8 +68,8 @@ def read_styled(texts: Path, scores: Path, evaluator: Path, models: list[str]) -
     whole = pd.concat([expected] * number, ignore_index=True)
     if posts.size != TEXTS or (table[["style", "right"]] != whole).any(axis=None):
         raise ArtifactError(
-            f"{texts}: a post lacks some of its {TEXTS} texts, right and wrong in each style; delete "
-            "the file and run Snakemake again"
+            f"{texts}: a post does not have its {TEXTS} texts, right and wrong in each style; "
+            "delete the file and run Snakemake again"
         )
 
     def rewards(path: Path, names: list[str]) -> np.ndarray:
