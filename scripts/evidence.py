@@ -1,10 +1,10 @@
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from underspec.analysis import newer_rankers
 from underspec.analysis.one_scale import TABLES, OneScale
 from underspec.analysis.quantities import to_table
-from underspec.analysis.results import read_cheaper, read_results
+from underspec.analysis.results import ResultFiles, read_cheaper, read_results
 from underspec.analysis.reward_matrix import read_metrics
 from underspec.analysis.styles import read_styled
 from underspec.analysis.text_features import read_diagnostics
@@ -18,14 +18,8 @@ from underspec.errors import ConfigError
 
 def evidence(
     *,
-    samples: Path,
-    scores: Path,
-    choices: Path,
-    reward_models: Path,
     diagnostics: Path,
     evaluator: Path | None = None,
-    evaluator_scores: Path | None = None,
-    gold_scores: Path | None = None,
     styled: Path | None = None,
     style_scores: Path | None = None,
     evaluator_style_scores: Path | None = None,
@@ -37,28 +31,25 @@ def evidence(
     resamples: sections.Resamples,
     tables: list[str],
     output: Path,
+    **files: Unpack[ResultFiles],
 ) -> None:
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and those of the tables beside the paper's that are named.
 
-    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; evaluator: its folder, if there is one; gold_scores: if there is a gold rater; styled,
-    style_scores, evaluator_style_scores: tables, if the world has texts in several styles; design:
-    keys of the config; newer, cheaper: its newer_rankers and cheaper_ensembles; length_bias: that
-    of the simulated rater's labels, 0 where people compare.
+    evaluator: its folder, if there is one; styled, style_scores, evaluator_style_scores: tables, if
+    the world has texts in several styles; design: keys of the config; newer, cheaper: its
+    newer_rankers and cheaper_ensembles; length_bias: that of the simulated rater's labels, 0 where
+    people compare.
     """
     if unknown := [name for name in tables if name not in TABLES]:
         raise ConfigError(f"--tables: {unknown[0]} is unknown; allowed are {', '.join(TABLES)}")
-    alone = design | {"scales": [scale]}
-    read = read_results(
-        samples, scores, choices, reward_models, alone, evaluator_scores, gold_scores
-    )
+    read = read_results(design=design | {"scales": [scale]}, **files)
     (results,) = read.scales
     measured = read_diagnostics(diagnostics, read.layout)
     of_cheaper, of_styles = None, None
     if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
         which = ensembles, design["aggregators"]
-        of_cheaper = read_cheaper(scores, results, read.layout, *which)
+        of_cheaper = read_cheaper(files["scores"], results, read.layout, *which)
     if styled:
         names = [model.name for model in results.models]
         of_styles = read_styled(styled, style_scores, evaluator_style_scores, names)
