@@ -18,7 +18,7 @@ from underspec.judging.answer_file import Answer, opened
 from underspec.judging.asking import ask
 from underspec.judging.chat import Server
 from underspec.judging.prompts import read_prompt
-from underspec.judging.questions import Request, questions
+from underspec.judging.questions import Question, Request, questions
 
 ROOT = Path(__file__).parents[3]
 PROMPT = ROOT / "prompts/judge_tldr.txt"
@@ -303,8 +303,9 @@ def test_2000_questions_with_faults_and_two_kills(tmp_path):
     assert len(table) == 2000 and table.key.nunique() == 2000
     assert set(table.verdict) == {"first", "second", "tie"}
     # The answer that is stored is the one that was sent: nothing is mixed up.
-    sent = {question.prompt: question for question in wanted(201)}
-    assert set(table.post_id) == {question.post_id for question in sent.values()}
+    meaning = {"Verdict: A": "first", "Verdict: B": "second", "Verdict: tie": "tie"}
+    asked_last = map(Question.body, wanted(201, answers=5), table.attempts)
+    assert table.verdict.tolist() == [meaning[answer(body)] for body in asked_last]
     # At most those in flight at a kill were answered twice.
     assert judge.answered.total() - 2000 <= 2 * 8
     of_stored = {each.key: each for each in wanted(201, answers=5) if each.key in stored}
