@@ -63,9 +63,9 @@ def _known(world: str) -> str:
 
 
 Side = float | str | Term | Range
-# What an experiment need not have, by how the names of its quantities begin: its units, and what is
-# missing where a kind is.
-PARTS = {
+# What an experiment need not have, by how the names of its quantities begin: what an interval over
+# seeds counts, and what is missing where a kind of ranker is.
+OPTIONAL = {
     OF_RLHF: ("aligned ranker", "policy aligned to rankers of the kind"),
     OF_JUDGE: ("judged ranker", "verdict of a judge on"),
 }
@@ -142,14 +142,14 @@ class Found:
         pretraining seed."""
         names = quantity_names(claim)
         not_there = names - {name for name, _ in self.evidence.get(scale, {})}
-        part = next((each for each in PARTS for name in names if name.startswith(each)), None)
+        part = next((each for each in OPTIONAL for name in names if name.startswith(each)), None)
         if any(OF_MC_DROPOUT in name for name in not_there):
             raise Untested(f"no {part + 'of ' if part else ''}MC dropout at {scale}")
         if part is None:
             return self
         if not any(name.startswith(part) for name, _ in self.evidence.get(scale, {})):
             raise Untested(f"no {part.strip()} at {scale}")
-        unit, lacking = PARTS[part]
+        unit, lacking = OPTIONAL[part]
         of_part = [name for name in names if name.startswith(part)]
         kinds = sorted({name.partition(" of ")[2] or "single" for name in of_part})
         for kind in kinds:
