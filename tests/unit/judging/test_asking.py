@@ -157,6 +157,19 @@ def test_a_few_rejected_questions_have_a_row_and_are_asked_again_by_a_later_run(
     assert "too long" in table.answer[3] and judge.asked.total() == len(every) + 1
 
 
+def test_questions_that_are_rejected_again_one_after_another_do_not_stop_a_later_run(tmp_path):
+    every = wanted(60)
+    bad = {each.prompt for each in every if each.post_id in ("post3", "post4", "post5")}
+
+    def fault(body, n):
+        return "rejected" if body["messages"][0]["content"] in bad else None
+
+    with judge_server(fault=fault) as (judge, url):
+        tables = [asked(every, url, tmp_path, concurrency=1) for _ in range(2)]
+    assert tables[0].equals(tables[1]) and list(tables[0].verdict).count("rejected") == 6
+    assert judge.asked.total() == len(every) + 6
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
