@@ -1,8 +1,8 @@
 # A prompted judge, if `judge.url` in the config names one: which of two texts is better?
 # In: posts, samples/, rerank/, the same of aligned policies, the prompt.
-# Out: judge/comparisons.parquet (which texts are compared), judge/answers.parquet (a row a question,
+# Out: judge/comparisons.parquet (which texts are compared), judge/answers.parquet (a row for each question,
 # with the judge's own words), tables/judge.csv, evidence/{scale}/judge.parquet (resamples for claims).
-# Beside them judge/answers.jsonl, which has every answer as it comes: no question in it is asked again.
+# Beside them judge/answers.jsonl, which has every answer as it comes; no question in it is asked again.
 
 JUDGE = config["judge"]
 TABLES += [made("tables/judge.csv")]
@@ -17,11 +17,7 @@ def server(wildcards):
 rule judge_comparisons:
     input:
         MATRIX,
-        expand(
-            made("{kind}/aligned/{policy.name}.parquet"),
-            kind=["samples", "scores", "diagnostics"],
-            policy=ALIGNMENTS,
-        ),
+        ALIGNED_TABLES,
         samples=made("samples/best_of_n.parquet"),
         diagnostics=made("diagnostics.parquet"),
         evaluator_scores=EVALUATOR_SCORES,
@@ -41,11 +37,7 @@ rule judge_comparisons:
             **FOLDERS,
             **ALIGNED_FOLDERS,
             design=DESIGN,
-            aligned={
-                "rankers": aligned_rankers(config),
-                "kl_coefficients": config["rlhf"]["kl_coefficients"],
-                "seeds": config["rlhf"]["seeds"],
-            },
+            aligned=RLHF_DESIGN,
             rankers=JUDGE["rankers"],
             posts=JUDGE["posts"],
         ),
@@ -54,8 +46,8 @@ rule judge_comparisons:
         "python {params.call} {params.settings} --log {log}"
 
 
-# Beside Snakemake, where there is a network. The file of answers is no output, because Snakemake
-# deletes those of a job that fails.
+# Where Snakemake runs, because there is a network. The file of answers is not an output, because
+# Snakemake deletes those of a job that fails.
 rule ask_judge:
     input:
         comparisons=made("judge/comparisons.parquet"),
@@ -107,7 +99,7 @@ rule judge_tables:
     params:
         call=call("judge_tables"),
         settings=settings(
-            design={key: value for key, value in DESIGN.items() if key != "scales"},
+            design=DESIGN_OF_A_SCALE,
             resamples=config["resamples"],
         ),
         code=code("judge_tables"),

@@ -21,11 +21,7 @@ rule rlhf_tables:
             for name in each.tables
             if ALIGNED_TO_CHEAPER
         ],
-        expand(
-            made("{kind}/aligned/{policy.name}.parquet"),
-            kind=["samples", "scores", "diagnostics"],
-            policy=ALIGNMENTS,
-        ),
+        ALIGNED_TABLES,
         samples=made("samples/best_of_n.parquet"),
         diagnostics=made("diagnostics.parquet"),
         evaluator_scores=EVALUATOR_SCORES,
@@ -44,12 +40,8 @@ rule rlhf_tables:
         settings=settings(
             **FOLDERS,
             **ALIGNED_FOLDERS,
-            design={key: value for key, value in DESIGN.items() if key != "scales"},
-            aligned={
-                "rankers": aligned_rankers(config),
-                "kl_coefficients": config["rlhf"]["kl_coefficients"],
-                "seeds": config["rlhf"]["seeds"],
-            },
+            design=DESIGN_OF_A_SCALE,
+            aligned=RLHF_DESIGN,
             resamples=config["resamples"],
             **({"cheaper": config["cheaper_ensembles"]} if ALIGNED_TO_CHEAPER else {}),
         ),

@@ -13,6 +13,7 @@ DESIGN = {
         "best_of_n",
     )
 }
+DESIGN_OF_A_SCALE = {key: value for key, value in DESIGN.items() if key != "scales"}
 EVALUATION_TABLES = ["figure4", "table1", "gold", *OF_REWARD[config["reward"]]]
 EVALUATION_TABLES = ["accuracy", *possible(EVALUATION_TABLES, HAS)]
 TABLES = expand(
@@ -31,6 +32,16 @@ FOLDERS = {
 }
 ALIGNED_FOLDERS = {
     f"aligned_{kind}": made(f"{kind}/aligned") for kind in ("samples", "scores", "diagnostics")
+}
+ALIGNED_TABLES = expand(
+    made("{kind}/aligned/{policy.name}.parquet"),
+    kind=["samples", "scores", "diagnostics"],
+    policy=ALIGNMENTS,
+)
+RLHF_DESIGN = {
+    "rankers": aligned_rankers(config),
+    "kl_coefficients": config["rlhf"]["kl_coefficients"],
+    "seeds": config["rlhf"]["seeds"],
 }
 # What judges the choices.
 EVALUATOR_SCORES = made(f"scores/{EVALUATOR}.parquet") if HAS_EVALUATOR else []

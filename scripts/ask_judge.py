@@ -5,6 +5,7 @@ from typing import Annotated
 from underspec.artifacts import ANSWERS, COMPARISONS, read_posts, read_table, write_table
 from underspec.command import command
 from underspec.config import sections
+from underspec.config.judge import JudgeRequest, JudgeServer
 from underspec.errors import ConfigError, UserError
 from underspec.judging.answer_file import opened
 from underspec.judging.asking import ask
@@ -21,10 +22,10 @@ def ask_judge(
     comparisons: Path,
     posts: Path,
     prompt: Path,
-    request: Annotated[dict, sections.JudgeRequest],
+    request: Annotated[dict, JudgeRequest],
     answers: sections.Count,
     rater: str = "",
-    server: Annotated[dict, sections.JudgeServer],
+    server: Annotated[dict, JudgeServer],
     answer_file: Path,
     output: Path,
 ) -> None:

@@ -1,13 +1,13 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import pandas as pd
 
 from underspec.analysis import newer_rankers
 from underspec.analysis.aligned_policies import AlignedTables
-from underspec.analysis.results import read_cheaper, read_results
+from underspec.analysis.results import ResultFiles, read_cheaper, read_results
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import SAMPLES, read_posts, read_table
 from underspec.cheaper_ensembles import cheaper_ensembles
@@ -22,13 +22,7 @@ from underspec.report.sample_browser import as_many_as_fit, browsable
 def browser(
     *,
     posts: Path,
-    samples: Path,
-    scores: Path,
-    choices: Path,
-    reward_models: Path,
     diagnostics: Path,
-    evaluator_scores: Path | None = None,
-    gold_scores: Path | None = None,
     aligned_samples: Path,
     aligned_scores: Path,
     aligned_diagnostics: Path,
@@ -40,26 +34,23 @@ def browser(
     words: dict | None = None,
     template: Path,
     output: Path,
+    **files: Unpack[ResultFiles],
 ) -> None:
     """Write the sample browser: posts, what rankers pick and aligned policies write, and what
     reward models think of it.
 
-    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; gold_scores: if there is a gold rater; aligned_samples, ...: folders that have
-    {name}.parquet of the aligned policies; aligned: which of them to show, of the first of these
-    seeds; design: keys of the config; newer, cheaper, words: its newer_rankers, cheaper_ensembles
-    and words.
+    aligned_samples, ...: folders that have {name}.parquet of the aligned policies; aligned: which
+    of them to show, of the first of these seeds; design: keys of the config; newer, cheaper,
+    words: its newer_rankers, cheaper_ensembles and words.
     """
-    results = read_results(
-        samples, scores, choices, reward_models, design, evaluator_scores, gold_scores
-    )
-    rows, drawn = results.layout, read_table(samples, SAMPLES)
-    by_id = read_posts(posts, drawn["post_id"], samples).set_index("post_id")
+    results = read_results(design=design, **files)
+    rows, drawn = results.layout, read_table(files["samples"], SAMPLES)
+    by_id = read_posts(posts, drawn["post_id"], files["samples"]).set_index("post_id")
     similarity = read_diagnostics(diagnostics, rows)["similarity"]
     if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
         which = ensembles, design["aggregators"]
         every = [
-            replace(each, cheaper=read_cheaper(scores, each, rows, *which))
+            replace(each, cheaper=read_cheaper(files["scores"], each, rows, *which))
             for each in results.scales
         ]
         results = replace(results, scales=every)

@@ -1,10 +1,10 @@
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import pandas as pd
 
 from underspec.analysis.aligned_policies import AlignedTables, read_aligned, read_sft_policy
-from underspec.analysis.results import read_results
+from underspec.analysis.results import ResultFiles, read_results
 from underspec.artifacts import COMPARISONS, write_table
 from underspec.command import command
 from underspec.config import sections
@@ -14,13 +14,7 @@ from underspec.judging.comparisons import comparisons, judged_policies
 
 def judge_comparisons(
     *,
-    samples: Path,
-    scores: Path,
-    choices: Path,
-    reward_models: Path,
     diagnostics: Path,
-    evaluator_scores: Path | None = None,
-    gold_scores: Path | None = None,
     aligned_samples: Path,
     aligned_scores: Path,
     aligned_diagnostics: Path,
@@ -29,16 +23,15 @@ def judge_comparisons(
     rankers: sections.Count,
     posts: sections.Count,
     output: Path,
+    **files: Unpack[ResultFiles],
 ) -> None:
     """Write which texts a judge is to compare.
 
-    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; aligned_samples, ...: folders that have {name}.parquet of every aligned policy;
-    gold_scores: if there is a gold rater; aligned: keys of the config's rlhf; design: keys of the
-    config; rankers: at most so many of each kind; posts: so many of the first.
+    aligned_samples, ...: folders that have {name}.parquet of every aligned policy; aligned: keys of
+    the config's rlhf; design: keys of the config; rankers: at most so many of each kind; posts: so
+    many of the first.
     """
-    of_grid = samples, scores, choices, reward_models, design
-    every = read_results(*of_grid, evaluator_scores, gold_scores)
+    every = read_results(design=design, **files)
     tables = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
     parts = []
     for results in every.scales:

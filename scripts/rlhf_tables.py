@@ -1,6 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from underspec.analysis import rlhf_tables as tables_of
 from underspec.analysis.aligned_policies import AlignedTables
 from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import to_table
-from underspec.analysis.results import read_cheaper, read_results
+from underspec.analysis.results import ResultFiles, read_cheaper, read_results
 from underspec.analysis.rlhf import evidence as find
 from underspec.analysis.rlhf import read
 from underspec.artifacts import EVIDENCE, write_table
@@ -16,17 +16,12 @@ from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import write_csv
+from underspec.errors import ConfigError
 
 
 def rlhf_tables(
     *,
-    samples: Path,
-    scores: Path,
-    choices: Path,
-    reward_models: Path,
     diagnostics: Path,
-    evaluator_scores: Path,
-    gold_scores: Path | None = None,
     aligned_samples: Path,
     aligned_scores: Path,
     aligned_diagnostics: Path,
@@ -36,28 +31,28 @@ def rlhf_tables(
     resamples: sections.Resamples,
     evidence: list[Path],
     tables: list[Path],
+    **files: Unpack[ResultFiles],
 ) -> None:
     """Write what aligned policies show: tables, and what claims rest on.
 
-    scores, choices, reward_models: folders that have {scale}/{name} of every reward model or
-    ranker; aligned_samples, ...: folders that have {name}.parquet of every aligned policy;
-    gold_scores: if there is a gold rater; aligned: keys of the config's rlhf; design: keys of the
-    config without `scales`; cheaper: its cheaper_ensembles, if some of these rankers are such;
-    evidence: of each scale that has aligned policies, in a folder of its name; tables:
-    rlhf_frontier.csv and so on.
+    aligned_samples, ...: folders that have {name}.parquet of every aligned policy; aligned: keys of
+    the config's rlhf; design: keys of the config without `scales`; cheaper: its cheaper_ensembles,
+    if some of these rankers are such; evidence: of each scale that has aligned policies, in a
+    folder of its name; tables: rlhf_frontier.csv and so on.
     """
+    if "evaluator_scores" not in files:
+        raise ConfigError("--evaluator_scores: missing; an evaluator judges aligned policies")
     policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
     settings = aligned["kl_coefficients"], aligned["seeds"]
     made = []
     for path in evidence:
         scale = path.parent.name
-        of_grid = samples, scores, choices, reward_models, design | {"scales": [scale]}
-        every = read_results(*of_grid, evaluator_scores, gold_scores)
+        every = read_results(design=design | {"scales": [scale]}, **files)
         (of_scale,) = every.scales
         if cheaper:
             seeds, size = design["finetune_seeds"], design["ensemble_size"]
             which = cheaper_ensembles(cheaper, seeds, size), design["aggregators"]
-            beside = read_cheaper(scores, of_scale, every.layout, *which)
+            beside = read_cheaper(files["scores"], of_scale, every.layout, *which)
             of_scale = replace(of_scale, cheaper=beside)
         drawn = draw(of_scale.models, len(every.layout.post_ids), resamples, scale)
         rankers = aligned["rankers"][scale]

@@ -107,12 +107,12 @@ def arguments(stage: Callable[..., None], given: list[str] | None = None) -> dic
     command line.
 
     Maps and lists are JSON. Every value is validated by its type in the signature; a map of type
-    `Annotated[dict, Section]` is validated by its section. Raises ConfigError in one line that
-    names the option.
+    `Annotated[dict, Section]` is validated by its section. `**files: Unpack[SomeTypedDict]` stands
+    for an option for each of its keys, which several stages can share. Raises ConfigError in one
+    line that names the option.
     """
-    kinds = get_type_hints(stage, include_extras=True)
-    defaults = {name: each.default for name, each in inspect.signature(stage).parameters.items()}
-    parser = _Parser(description=stage.__doc__, parents=[_common()], allow_abbrev=False)
+    kinds, defaults, texts = _options(stage)
+    parser = _Parser(description=" ".join(texts), parents=[_common()], allow_abbrev=False)
     for name, default in defaults.items():
         needed = default is inspect.Parameter.empty
         text = "" if needed else f"default: {default}"
@@ -128,6 +128,24 @@ def arguments(stage: Callable[..., None], given: list[str] | None = None) -> dic
     except ValidationError as error:
         raise ConfigError(f"--{one_line(error)}") from None
     return checked.model_dump(exclude_unset=True)
+
+
+def _options(stage: Callable[..., None]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Types and defaults of the options of a stage, by name, and the docstrings that say what they
+    are."""
+    kinds = get_type_hints(stage, include_extras=True)
+    defaults, texts = {}, [stage.__doc__ or ""]
+    for name, each in inspect.signature(stage).parameters.items():
+        if each.kind is not each.VAR_KEYWORD:
+            defaults[name] = each.default
+            continue
+        (shared,) = get_args(kinds.pop(name))  # of Unpack[shared]
+        texts.append(shared.__doc__ or "")
+        for key, kind in get_type_hints(shared, include_extras=True).items():
+            required = key in shared.__required_keys__
+            kinds[key] = kind if required else get_args(kind)[0]  # of NotRequired[kind]
+            defaults[key] = each.empty if required else None
+    return kinds, defaults, texts
 
 
 def _checked_as(kind: Any) -> Any:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -176,6 +176,13 @@ def _name(value: Any) -> Any:
     return value
 
 
+def refuse_duplicates(values: list) -> list:
+    """The list itself, if nothing in it is there twice."""
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("distinct", "has duplicates; remove them")
+    return values
+
+
 def _text(value: str) -> str:
     if not value.strip() or _CONTROL.search(value):
         raise PydanticCustomError("text", "must be one line of text, and not blank")
@@ -189,6 +196,7 @@ Several = integer(ge=2, le=MOST)  # enough for a standard error
 Size = integer(gt=0, le=2**17)  # the length of an array's axis
 Seed = integer(ge=0, lt=2**32)  # valid for every random number generator
 Flag = Annotated[bool, BeforeValidator(_flag)]
+RewardKind = Literal["preference", "pointwise", "rating"]  # what a reward is learned from
 Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[
     str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})

@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NotRequired, TypedDict, Unpack
 
 import pytest
 
 import underspec
 from underspec.command import arguments
 from underspec.config import sections
+from underspec.errors import ConfigError
 
 SCRIPT = '''
 import json
@@ -228,6 +229,29 @@ def test_a_map_is_checked_by_its_section_and_arrives_as_a_map():
     assert arguments(stage, given) == {"lengths": {"post": 64, "summary": 40}}
     given += ["--paths", '["a/b"]']
     assert arguments(stage, given)["paths"] == [Path("a/b")]
+
+
+class Shared(TypedDict):
+    """where: of all stages."""
+
+    where: Path
+    seeds: NotRequired[list[int]]
+
+
+def test_stages_can_share_options(capsys):
+    def stage(*, mood: str, **shared: Unpack[Shared]):
+        """mood: of this one."""
+
+    given = ["--mood", "fine", "--where", "a/b"]
+    assert arguments(stage, given) == {"mood": "fine", "where": Path("a/b")}
+    assert arguments(stage, [*given, "--seeds", "[1, 2]"])["seeds"] == [1, 2]
+    with pytest.raises(ConfigError, match="required: --where"):
+        arguments(stage, ["--mood", "fine"])
+    with pytest.raises(ConfigError, match="--seeds.0: 'x' is not allowed"):
+        arguments(stage, [*given, "--seeds", '["x"]'])
+    with pytest.raises(SystemExit):
+        arguments(stage, ["--help"])
+    assert "mood: of this one. where: of all stages." in capsys.readouterr().out
 
 
 def test_a_missing_file_is_one_line_and_its_traceback_is_in_the_log(run, tmp_path):

@@ -3,8 +3,8 @@
 The nested bootstrap draws pretraining seeds with replacement, each with all its reward models, and
 posts, the same posts for every ranker and scale (paired); or one of the two alone. Reward models
 are not drawn again within their pretraining seed: its mean varies by them already, so that would
-count their part twice (Davison and Hinkley, 1997, section 3.8). The exception is a grid of which
-one checkpoint alone has several reward models, as the workshop grid: what only these show would
+count their part twice (Davison and Hinkley, 1997, section 3.8). The exception is a grid in which a
+single checkpoint has several reward models, such as the workshop grid: what only these show would
 otherwise not vary at all. Ours: the paper's intervals are over posts alone.
 """
 
@@ -115,7 +115,8 @@ def draw(models: list[RewardModel], posts: int, resamples: int, scale: str) -> R
     which = generator.integers(len(names), size=(min(resamples, SEED_DRAWS), len(names)))
     sizes = members.sum(axis=1)
     in_the_data = _in_rows(members.astype(int))
-    if (sizes > 1).sum() != 1 or len(sizes) == 1:
+    one_has_several = (sizes > 1).sum() == 1 and len(sizes) > 1
+    if not one_has_several:
         drawn = in_the_data[which]
     else:
         counts = generator.multinomial(sizes[which], members[which] / sizes[which][..., None])

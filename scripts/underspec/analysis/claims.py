@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from underspec.analysis.quantities import (
 from underspec.analysis.seeds_needed import seeds_needed
 from underspec.data import worlds
 from underspec.errors import ArtifactError, ConfigError
-from underspec.schema import Section
+from underspec.schema import RewardKind, Section
 from underspec.yaml_map import read_yaml
 
 COLUMNS = ["id", "kind", "claim", "place", "ours", "scale", "published", "more", "less"]
@@ -63,9 +63,9 @@ def _known(world: str) -> str:
 
 
 Side = float | str | Term | Range
-# What an experiment need not have, by how the names of its quantities begin: its units, and what is
-# missing where a kind is.
-PARTS = {
+# What an experiment need not have, by how the names of its quantities begin: what an interval over
+# seeds counts, and what is missing where a kind of ranker is.
+OPTIONAL = {
     OF_RLHF: ("aligned ranker", "policy aligned to rankers of the kind"),
     OF_JUDGE: ("judged ranker", "verdict of a judge on"),
 }
@@ -79,7 +79,7 @@ class Claim(Section):
     place: str
     published: str | dict[str, str | list[float]] = ""
     ours: bool = False
-    reward: Literal["preference", "pointwise", "rating"] | None = None
+    reward: RewardKind | None = None
     chosen_by_recipe: list[Annotated[str, AfterValidator(_known)]] = []
     note: str = ""
     scales: list[str] = [""]
@@ -142,14 +142,14 @@ class Found:
         pretraining seed."""
         names = quantity_names(claim)
         not_there = names - {name for name, _ in self.evidence.get(scale, {})}
-        part = next((each for each in PARTS for name in names if name.startswith(each)), None)
+        part = next((each for each in OPTIONAL for name in names if name.startswith(each)), None)
         if any(OF_MC_DROPOUT in name for name in not_there):
             raise Untested(f"no {part + 'of ' if part else ''}MC dropout at {scale}")
         if part is None:
             return self
         if not any(name.startswith(part) for name, _ in self.evidence.get(scale, {})):
             raise Untested(f"no {part.strip()} at {scale}")
-        unit, lacking = PARTS[part]
+        unit, lacking = OPTIONAL[part]
         of_part = [name for name in names if name.startswith(part)]
         kinds = sorted({name.partition(" of ")[2] or "single" for name in of_part})
         for kind in kinds:

@@ -13,7 +13,7 @@ import pandas as pd
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.ensembles import mean_products, standardise, unit_of_mean
 from underspec.analysis.intervals import with_intervals
-from underspec.analysis.mean_rankers import by_kind, in_draws, of_one_judge
+from underspec.analysis.mean_rankers import aggregator, by_kind, in_draws, of_one_judge
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import in_policy_units
 from underspec.analysis.tables import of_scale
@@ -32,8 +32,8 @@ def table(
     """Columns feature, ensemble, aggregator, and the coefficient as `value` with its intervals (see
     `intervals.with_intervals`), by kind of ranker, for the evaluator and for gold.
 
-    features, metrics: (posts, samples) by name; features that do not vary within posts are left
-    out, and no coefficient is given of such as only vary together.
+    features, metrics: (posts, samples) by name. Features that do not vary within posts are left
+    out; where features only vary together, no coefficient can be told and all are NaN.
     """
     varying = {name: each for name, each in features.items() if np.ptp(each, axis=1).any()}
     every = weights.with_seeds_alone()
@@ -53,9 +53,8 @@ def table(
     rows = []
     for kind, outcome in outcomes.items():
         found = np.moveaxis(coefficients(np.moveaxis(outcome, 0, -1), of_terms), -1, 0)
-        aggregator = "mean" if kind in ("finetune", "pretrain") else "single"
         rows += [
-            {"feature": name, "ensemble": kind, "aggregator": aggregator}
+            {"feature": name, "ensemble": kind, "aggregator": aggregator(kind)}
             | with_intervals(values, pretraining_seeds)
             for name, values in zip(varying, in_draws(found, weights), strict=True)
         ]

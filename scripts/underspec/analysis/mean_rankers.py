@@ -9,6 +9,8 @@ from underspec.analysis.quantities import by_draw, ensembles
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import value_of_choices
 
+ENSEMBLES = ("finetune", "pretrain")
+
 
 def by_kind(
     results: ScaleResults, of_members: Callable[[np.ndarray], np.ndarray], weights: Resamples
@@ -26,12 +28,17 @@ def by_kind(
 
     singles = ((values(np.array([i])), count) for i, count in enumerate(weights.models))
     found = {"single": value_of_choices(singles, weights)}
-    for ensemble in ("finetune", "pretrain"):
+    for ensemble in ENSEMBLES:
         if of_kind := [ranker for ranker in results.rankers if ranker.ensemble == ensemble]:
             drawn = ensembles(results, of_kind, weights)
             rankers = ((values(members), count) for members, count in drawn)
             found[ensemble] = value_of_choices(rankers, weights)
     return {kind: each[:, :, 0] for kind, each in found.items()}
+
+
+def aggregator(kind: str) -> str:
+    """By which a kind's rankers choose, in the words of tables and quantities."""
+    return "mean" if kind in ENSEMBLES else "single"
 
 
 def of_one_judge(values: np.ndarray, weights: Resamples) -> np.ndarray:

@@ -205,7 +205,8 @@ def _accuracy(
 def _agreement_with_people(results: ScaleResults, weights: Resamples) -> dict[Quantity, np.ndarray]:
     """Of rewards from ratings: the correlation with people, as a share of that of people with
     people, and how far it spreads over reward models: the standard deviation. Means over the
-    domains that were learned from, and over the others. The held-out texts are as they are.
+    domains that were learned from, and over the others, without those in which people do not agree
+    at all, where there is no share. The held-out texts are as they are.
     """
     if not all("domains" in training for training in results.training):
         return {}

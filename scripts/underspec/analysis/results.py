@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -89,6 +90,19 @@ class Results:
     metrics: dict[str, np.ndarray]
 
 
+class ResultFiles(TypedDict):
+    """samples, evaluator_scores, gold_scores: tables, the last two if there is such a judge of
+    choices; scores, choices, reward_models: folders that have {scale}/{name} of every reward model
+    or ranker."""
+
+    samples: Path
+    scores: Path
+    choices: Path
+    reward_models: Path
+    evaluator_scores: NotRequired[Path]
+    gold_scores: NotRequired[Path]
+
+
 def read_results(
     samples: Path,
     scores: Path,
@@ -98,10 +112,8 @@ def read_results(
     evaluator_scores: Path | None = None,
     gold_scores: Path | None = None,
 ) -> Results:
-    """Read everything the tables need.
+    """Read everything the tables need, from ResultFiles.
 
-    samples, evaluator_scores, gold_scores: tables, the last two if choices are evaluated; scores,
-    choices, reward_models: folders that have {scale}/{name} of every reward model or ranker.
     design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size and
     best_of_n of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
     about other samples than `samples`.
@@ -121,13 +133,14 @@ def read_results(
         scales.append(
             ScaleResults(scale, parameters, models, rankers, ns, rewards, texts, picked, training)
         )
-    judges = [path for path in (evaluator_scores, gold_scores) if path]
-    judged = list(read_rewards(judges, layout)[1]) if judges else []
-    metrics = {}
-    if evaluator_scores:
-        reward = judged.pop(0)
-        metrics |= {"reward": reward, "win_rate": win_probability(reward)}
-    return Results(scales, layout, metrics | ({"gold": judged.pop()} if judged else {}))
+    judges = {"reward": evaluator_scores, "gold": gold_scores}
+    given = {name: path for name, path in judges.items() if path}
+    rewards = read_rewards(list(given.values()), layout)[1] if given else []
+    metrics = dict(zip(given, rewards, strict=True))
+    if "reward" in metrics:
+        win_rate = win_probability(metrics["reward"])
+        metrics = {"reward": metrics["reward"], "win_rate": win_rate} | metrics
+    return Results(scales, layout, metrics)
 
 
 def read_cheaper(

@@ -2,9 +2,9 @@
 
 A cell has the right text in one style against the wrong one in another, and the share of posts
 whose right text gets the higher reward, ties one half. As in RM-Bench (2410.16184), the cells are
-`hard` where the wrong text is the wordier, `normal` where the styles are the same, and `easy` where
-the right text is the wordier. Who judges them by the mean of an ensemble's rewards need not
-standardise: what all texts of a post have in common cancels.
+`hard` where the wrong text is wordier, `normal` where the styles are the same, and `easy` where the
+right text is wordier. The mean of an ensemble's rewards needs no standardising here: what all texts
+of a post have in common cancels.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,13 @@ import pandas as pd
 
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.intervals import with_intervals
-from underspec.analysis.mean_rankers import by_kind, in_draws, of_one_judge
+from underspec.analysis.mean_rankers import (
+    ENSEMBLES,
+    aggregator,
+    by_kind,
+    in_draws,
+    of_one_judge,
+)
 from underspec.analysis.published import kind_name
 from underspec.analysis.quantities import Quantity
 from underspec.analysis.results import ScaleResults
@@ -53,7 +59,7 @@ def read_styled(texts: Path, scores: Path, evaluator: Path, models: list[str]) -
     """texts: data/styles.parquet; scores, evaluator: tables of rewards; models: the columns.
 
     Raises ArtifactError, naming the file, if one is damaged or about other texts, or lacks a
-    reward model, or if a post has not the six texts.
+    reward model, or if a post lacks one of its six texts.
     """
     table = read_table(texts, SCHEMA)
     posts = layout(table, texts)
@@ -62,8 +68,8 @@ def read_styled(texts: Path, scores: Path, evaluator: Path, models: list[str]) -
     whole = pd.concat([expected] * number, ignore_index=True)
     if posts.size != TEXTS or (table[["style", "right"]] != whole).any(axis=None):
         raise ArtifactError(
-            f"{texts}: a post has not the {TEXTS} texts that it must have, right and wrong in each "
-            "style; delete it and run Snakemake again"
+            f"{texts}: a post does not have its {TEXTS} texts, right and wrong in each style; "
+            "delete the file and run Snakemake again"
         )
 
     def rewards(path: Path, names: list[str]) -> np.ndarray:
@@ -107,7 +113,7 @@ def accuracy(results: ScaleResults, styled: Styled, weights: Resamples) -> dict[
 def quantities(found: dict[str, np.ndarray]) -> dict[Quantity, np.ndarray]:
     """What claims compare, from `accuracy`: (DRAWS, resamples) by difficulty and kind."""
     return {
-        (f"{name} accuracy of {kind_name(kind, _aggregator(kind))}", 0): values[len(CELLS) + i]
+        (f"{name} accuracy of {kind_name(kind, aggregator(kind))}", 0): values[len(CELLS) + i]
         for kind, values in found.items()
         for i, name in enumerate(DIFFICULTIES)
     }
@@ -123,12 +129,10 @@ def table(
     cells += [(name, ALL, ALL) for name in DIFFICULTIES]
     compared = {(kind, ""): values for kind, values in found.items()}
     compared |= {
-        (kind, "single"): found[kind] - found["single"]
-        for kind in ("finetune", "pretrain")
-        if kind in found
+        (kind, "single"): found[kind] - found["single"] for kind in ENSEMBLES if kind in found
     }
     rows = [
-        {"ensemble": kind, "aggregator": _aggregator(kind), "minus": minus}
+        {"ensemble": kind, "aggregator": aggregator(kind), "minus": minus}
         | {"difficulty": name}
         | dict(zip(SIDES, cell, strict=True))
         | {
@@ -140,7 +144,3 @@ def table(
         for (name, *cell), each in zip(cells, values, strict=True)
     ]
     return of_scale(pd.DataFrame(rows), results, [])
-
-
-def _aggregator(kind: str) -> str:
-    return "mean" if kind in ("finetune", "pretrain") else "single"

@@ -57,7 +57,8 @@ def reliability(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFra
 
 def people(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
     """How well every reward model of ratings and the evaluator agree with people in each domain:
-    the correlation with its 95 % interval over texts (Fisher's), and that of people with people.
+    the correlation with its 95 % interval over texts (Fisher's; NaN with fewer than four texts or a
+    correlation of 1), and that of people with people.
     """
     rows = [
         identity | {"parameters": reported["parameters"], "domain": domain} | each
@@ -65,9 +66,8 @@ def people(scales: list[ScaleResults], of_evaluator: Mapping) -> pd.DataFrame:
         for domain, each in reported["domains"].items()
     ]
     table = pd.DataFrame(rows)
-    # A correlation of 1, as of two texts, has no interval.
-    angle = np.arctanh(table["correlation"].clip(-1 + 1e-9, 1 - 1e-9))
-    margin = NORMAL_95 / np.sqrt(np.maximum(table["texts"] - 3, 1))
+    angle = np.arctanh(table["correlation"].where(table["correlation"].abs() < 1))
+    margin = NORMAL_95 / np.sqrt((table["texts"] - 3).where(table["texts"] > 3))
     table = table.assign(low=np.tanh(angle - margin), high=np.tanh(angle + margin))
     return table.astype({"pretrain_seed": "Int64", "finetune_seed": "Int64"})
 

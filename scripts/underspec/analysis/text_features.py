@@ -13,6 +13,7 @@ from underspec.analysis.reward_matrix import Layout
 from underspec.artifacts import DIAGNOSTICS, read_table
 
 KEYS = ("post_id", "sample_index")
+COUNTED = ("words", "common_subsequence", "copied", "copied_words", "list_items", "numerals")
 LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 
 
@@ -39,20 +40,13 @@ def diagnose(posts: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     alike = np.empty(len(samples))
     for rows in samples.groupby("post_id", sort=False).indices.values():
         alike[rows] = similarity([plain[each] for each in code[rows]])
-    return samples[list(KEYS)].assign(
-        words=found[code, 0],
-        common_subsequence=found[code, 1],
-        copied=found[code, 2],
-        similarity=alike,
-        copied_words=found[code, 3],
-        list_items=found[code, 4],
-        numerals=found[code, 5],
-    )
+    of_samples = dict(zip(COUNTED, found[code].T, strict=True))
+    return samples[list(KEYS)].assign(**of_samples, similarity=alike)
 
 
 def lists(texts: pd.Series) -> np.ndarray:
-    """Which texts are lists, 1.0 or 0.0: they have two items or more, so that a sentence that
-    begins with a number is none (ours)."""
+    """Which texts are lists, 1.0 or 0.0: those with two items or more, because a single sentence
+    may begin with a number (ours)."""
     return np.array([float(len(LIST_ITEM.findall(text)) >= 2) for text in texts])
 
 
@@ -91,6 +85,7 @@ def read_diagnostics(path: Path, samples: Layout) -> dict[str, np.ndarray]:
 
 
 def _of_sample(post: list[str], text: str, sample: list[str]) -> tuple[float, ...]:
+    """COUNTED, of one sample."""
     known, words = set(post), text.split()
     copied = sum(word in known for word in sample)
     numerals = sum(any(map(str.isdigit, word)) for word in words)

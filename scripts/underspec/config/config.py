@@ -494,7 +494,7 @@ def _unfit_judge(config: Config):
     yield (
         "judge.url",
         gold and not gold_raters.exists(rater),
-        f"there is no gold rater of {rater} to ask",
+        f"there is no gold rater {rater} to ask; name a server",
     )
     yield "judge.model", not gold and not judge.model, "missing; name a model of the server"
     yield "judge.model", gold and judge.model, "the local judge has no model; set it to null"

@@ -18,8 +18,9 @@ from pydantic_core import PydanticCustomError
 
 from underspec import architectures, recipe, strict_json
 from underspec.analysis.ensembles import AGGREGATORS
-from underspec.analysis.parts import GIVEN
+from underspec.config.judge import Judge
 from underspec.config.machine import Compute, Estimate
+from underspec.config.matrix import Matrix, Words
 from underspec.data.span_corruption import corrupted_spans, tokens_for
 from underspec.data.special_tokens import SENTINELS
 from underspec.data.templates import is_template
@@ -30,6 +31,7 @@ from underspec.schema import (
     Flag,
     Name,
     NotNegative,
+    RewardKind,
     Section,
     Seed,
     Size,
@@ -38,20 +40,14 @@ from underspec.schema import (
     integer,
     number,
     or_null,
+    refuse_duplicates,
     section_of,
     some_of,
 )
 
 Share = number(gt=0, le=1)
 Precision = Literal["fp32", "tf32", "bf16"]
-RewardKind = Literal["preference", "pointwise", "rating"]
 RESERVED_NAMES = ("gold",)  # its log is in the same folder as those of scales
-
-
-def _distinct(values: list) -> list:
-    if len(set(values)) < len(values):
-        raise PydanticCustomError("distinct", "has duplicates; remove them")
-    return values
 
 
 def _not_reserved(name: str) -> str:
@@ -70,7 +66,10 @@ def _grid(value: Any) -> Any:
     """A name, or a list of cells, which is text where it is an option of a command."""
     if isinstance(value, str) and value.startswith("["):
         value = strict_json.parse(value)
-    if value in GRIDS or isinstance(value, list) and len(value) > 1 and all(map(_is_cell, value)):
+    if value in GRIDS:
+        return value
+    if isinstance(value, list) and len(value) > 1 and all(map(_is_cell, value)):
+        refuse_duplicates(list(map(tuple, value)))
         return value
     raise PydanticCustomError(
         "grid",
@@ -83,7 +82,7 @@ def _is_cell(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(type(seed) is int for seed in value)
 
 
-Distinct = AfterValidator(_distinct)
+Distinct = AfterValidator(refuse_duplicates)
 ScaleName = Annotated[Name, AfterValidator(_not_reserved)]
 Scales = Annotated[list[Name], Field(min_length=1), Distinct]
 Seeds = Annotated[list[Seed], Field(min_length=1), Distinct]
@@ -361,54 +360,6 @@ class Rlhf(Alignments):
     bounded: Flag
     recipe: Annotated[SomeRecipe, AfterValidator(_without_dropout)]
     evaluation_samples: Size
-
-
-class JudgeRequest(Section):
-    """What is sent to a prompted judge with each question."""
-
-    model: Text
-    temperature: number(ge=0, le=100)
-    max_tokens: Count
-    seed: or_null(Seed)
-
-
-class JudgeServer(Section):
-    """Where and how it is asked."""
-
-    url: Text
-    api_key_variable: or_null(Text)
-    concurrency: integer(ge=1, le=1024)
-    timeout: number(gt=0, le=86400)
-    attempts: integer(ge=1, le=100)
-    backoff: number(ge=0, le=3600)
-
-
-class Judge(JudgeServer, JudgeRequest):
-    """A prompted judge; none if `url` is null."""
-
-    url: or_null(Text)
-    model: or_null(Text)
-    prompt: Text
-    answers: integer(ge=1, le=1000)
-    posts: Count
-    rankers: Count
-
-
-# In pages and figures it stands unquoted.
-Noun = Annotated[str, Field(pattern=r"^\w[\w -]{0,39}$")]
-
-
-class Words(Section):
-    """What pretraining and finetuning seeds are called."""
-
-    group: Noun
-    member: Noun
-
-
-class Matrix(Section):
-    """What a matrix from elsewhere has beside rewards."""
-
-    has: Annotated[list[Literal[GIVEN]], Distinct]
 
 
 class Config(Section):

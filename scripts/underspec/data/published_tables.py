@@ -3,7 +3,7 @@
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +39,28 @@ def read_rows(folder: Path, pattern: str, columns: dict[str, str]) -> Iterator[d
                 yield from batch.to_pylist()
 
 
+def usable_rows(
+    what: str,
+    folder: Path,
+    pattern: str,
+    columns: dict[str, str],
+    use: Callable[[dict], tuple | str],
+) -> tuple[list[tuple], dict[str, int]]:
+    """What `use` makes of the rows that `read_rows` reads, and how many are dropped by reason: a
+    text that `use` returns instead. The log, where the rows are called `what`, says the same."""
+    kept, dropped = [], Counter()
+    for row in read_rows(folder, pattern, columns):
+        if isinstance(found := use(row), str):
+            dropped[found] += 1
+        else:
+            kept.append(found)
+    reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    log.info(
+        "%s: %d rows kept, %d dropped (%s)", what, len(kept), dropped.total(), reasons or "none"
+    )
+    return kept, dict(dropped)
+
+
 def _read(path: Path, cache: Path) -> pa.Table:
     """The table in a file, in the file's own types, mapped from a copy in folder `cache`.
 
@@ -69,8 +91,3 @@ def _read(path: Path, cache: Path) -> pa.Table:
             f"{path}: not a whole {kind} file with rows ({first_line(cause)}); {FETCH}"
         ) from error
     return rows.with_format("arrow")[:]
-
-
-def log_dropped(what: str, kept: int, dropped: Counter) -> None:
-    reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-    log.info("%s: %d rows kept, %d dropped (%s)", what, kept, dropped.total(), reasons or "none")

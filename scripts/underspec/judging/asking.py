@@ -30,7 +30,7 @@ def ask(
     missing = [question for question in questions if question.key not in answers.known]
     known = len(questions) - len(missing)
     log.info("%d questions, %d already have an answer", len(questions), known)
-    rejected = _ask(missing, server, answers, concurrency)
+    rejected = _ask(missing, server, answers, concurrency, any_answered=known > 0)
     table = _table(questions, answers, rejected)
     log.info("answers: %s", _listed(Counter(table["verdict"])))
     if server.faults:
@@ -44,9 +44,18 @@ def ask(
 
 
 def _ask(
-    missing: list[Question], server: Server, answers: AnswerFile, concurrency: int
+    missing: list[Question],
+    server: Server,
+    answers: AnswerFile,
+    concurrency: int,
+    any_answered: bool,
 ) -> dict[str, str]:
-    """Returns why questions were rejected, by key."""
+    """Returns why questions were rejected, by key.
+
+    any_answered: whether the server has ever answered such a question. If so, rejections are about
+    single questions, however many come one after another: in a later run those of an earlier one
+    do.
+    """
     progress, rejected, in_vain, failed = Progress(log, len(missing)), {}, 0, 0
     with ThreadPoolExecutor(concurrency) as pool:
         waiting = {pool.submit(server.ask, question): question for question in missing}
@@ -55,13 +64,14 @@ def _ask(
                 question = waiting[future]
                 try:
                     answers.add(future.result())
-                    in_vain = 0
+                    in_vain, any_answered = 0, True
                 except Fault as fault:
                     if fault.kind == REJECTED:
                         rejected[question.key] = fault.detail
+                        in_vain += not any_answered
                     else:
                         failed += 1
-                    in_vain += 1
+                        in_vain += 1
                     if in_vain >= HOPELESS:
                         raise _unanswered(len(missing) - done + failed, fault) from None
                 progress.show(done, f"question {done} of {len(missing)}")

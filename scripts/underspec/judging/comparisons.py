@@ -6,6 +6,7 @@ a contest has a pair of them for each, and every pair a comparison for each post
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -88,35 +89,45 @@ def comparisons(
     rankers: how many of each kind, at most; aligned: the policies that are judged.
     """
     by_name = {ranker.name: ranker for ranker in results.rankers}
-    last = len(results.ns) - 1
-
     first = np.full(len(post_ids), FIRST)
-    from_policy = POLICY, sft_policy, first
-    tables = []
+    of_policy = _Side(POLICY, sft_policy, first)
 
-    def chosen(ranker: Ranker | None) -> tuple[str, Judged, np.ndarray]:
+    def chosen(ranker: Ranker | None) -> _Side:
         if ranker is None:
-            return from_policy
-        return ranker.name, sft_policy, results.choices[ranker.name][last]
+            return of_policy
+        return _Side(ranker.name, sft_policy, results.choices[ranker.name][-1])
 
-    def add(better: str, worse: str, pairs: list, **about) -> None:
-        for number, (mine, other) in enumerate(pairs):
-            names = {"better": better, "worse": worse, "pair": number}
-            names |= {"better_ranker": mine[0], "worse_ranker": other[0], "post_id": post_ids}
-            texts = _at(*mine[1:], "text", "") | _at(*other[1:], "other", "other_")
-            tables.append(pd.DataFrame(names | texts | about)[:posts])
+    def table(
+        better: str, worse: str, pair: int, mine: _Side, other: _Side, **about
+    ) -> pd.DataFrame:
+        names = {"better": better, "worse": worse, "pair": pair}
+        names |= {"better_ranker": mine.name, "worse_ranker": other.name, "post_id": post_ids}
+        texts = mine.columns("text", "") | other.columns("other", "other_")
+        return pd.DataFrame(names | texts | about)[:posts]
 
-    for better, worse, pairs in contests(judged_rankers(results.rankers, rankers)):
-        add(better, worse, [tuple(map(chosen, pair)) for pair in pairs])
+    tables = [
+        table(better, worse, number, *map(chosen, pair))
+        for better, worse, pairs in contests(judged_rankers(results.rankers, rankers))
+        for number, pair in enumerate(pairs)
+    ]
     for alignment, judged in aligned.items():
         kind = RLHF + kind_of(by_name[alignment.ranker])
-        pair = (alignment.ranker, judged, first), from_policy
-        add(kind, POLICY, [pair], kl_coefficient=alignment.kl_coefficient)
+        mine, at = _Side(alignment.ranker, judged, first), alignment.kl_coefficient
+        tables.append(table(kind, POLICY, 0, mine, of_policy, kl_coefficient=at))
     return of_scale(pd.concat(tables, ignore_index=True), results, [])
 
 
-def _at(judged: Judged, samples: np.ndarray, text: str, prefix: str) -> dict[str, np.ndarray]:
-    """Texts and metrics of the given samples, one of each post, by column."""
-    posts = np.arange(len(samples))
-    metrics = {prefix + name: values[posts, samples] for name, values in judged.metrics.items()}
-    return {text: judged.texts[posts, samples]} | metrics
+@dataclass(frozen=True)
+class _Side:
+    """A side of a comparison: its ranker or policy, whose texts are judged, and the index of the
+    sample of each post, (posts,)."""
+
+    name: str
+    policy: Judged
+    samples: np.ndarray
+
+    def columns(self, text: str, prefix: str) -> dict[str, np.ndarray]:
+        """Texts under the name `text`, and metrics under their own with a prefix, (posts,) each."""
+        at = np.arange(len(self.samples)), self.samples
+        metrics = {prefix + name: values[at] for name, values in self.policy.metrics.items()}
+        return {text: self.policy.texts[at]} | metrics

@@ -15,7 +15,7 @@ import pandas as pd
 
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.frontier import draws, units
-from underspec.analysis.intervals import mean_and_error, over_posts, over_posts_and_seeds
+from underspec.analysis.intervals import mean_and_error, with_intervals
 from underspec.analysis.quantities import OF_JUDGE, UNITS_OF_JUDGE, Quantity
 from underspec.grid import Ranker, RewardModel
 from underspec.judging.chat import REJECTED, WITHOUT_VERDICT
@@ -103,14 +103,8 @@ def table(
 
 
 def _win_rate(contest: Contest, models: list[RewardModel], weights: Resamples) -> dict:
-    values = contest.win_rate(models, weights)
-    both = over_posts_and_seeds(*values, units(contest.drawn_rankers))
-    posts = over_posts(values[0])
-    return {
-        "win_rate": both.estimate,
-        **{"low": both.low, "high": both.high},
-        **{"posts_low": posts.low, "posts_high": posts.high},
-    }
+    found = with_intervals(contest.win_rate(models, weights), units(contest.drawn_rankers))
+    return {"win_rate": found.pop("value")} | found
 
 
 def _beside(contest: Contest) -> dict:

@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -128,29 +129,29 @@ def unpack(
     UserError, and leaves no file behind, if `results` cannot be written.
     """
     members = read_archive(bundle)
-    posts, samples, matrix, beside, of_models = _verified(bundle, members)
-    if missing := [name for name in scores if name not in matrix]:
+    found = _verified(bundle, members)
+    if missing := [name for name in scores if name not in found.matrix]:
         raise ArtifactError(
             f"{bundle / MATRIX}: has no rewards of {missing[0]}, which the config asks for; it has "
-            f"{', '.join(matrix)}"
+            f"{', '.join(found.matrix)}"
         )
     needed = _beside_the_matrix(styles, aligned)
-    if missing := [name for name in needed if name not in beside]:
+    if missing := [name for name in needed if name not in found.beside]:
         raise ArtifactError(
             f"{bundle}: has no {missing[0]}, which the config asks for; for no RLHF, give "
             "rlhf.rankers {}, for no styles, styles.posts 0"
         )
-    keys, rewards_by_name = samples[["post_id", "sample_index"]], by_sample(samples, matrix)
+    keys = found.samples[["post_id", "sample_index"]]
     restored = {
-        "data/posts.parquet": (posts, POSTS),
-        "samples/best_of_n.parquet": (samples, SAMPLES),
+        "data/posts.parquet": (found.posts, POSTS),
+        "samples/best_of_n.parquet": (found.samples, SAMPLES),
         **{
             f"scores/{name}.parquet": (keys.assign(reward=rewards), SCORES)
-            for name, rewards in rewards_by_name.items()
+            for name, rewards in by_sample(found.samples, found.matrix).items()
         },
-        **{name: beside[name] for name in needed},
+        **{name: found.beside[name] for name in needed},
     }
-    files = {name: members[name] for name in (MANIFEST, CONFIG, *of_models)}
+    files = {name: members[name] for name in (MANIFEST, CONFIG, *found.beside_weights)}
     try:
         _write_all(restored, files, results)
     except OSError as error:
@@ -164,13 +165,13 @@ def contents(bundle: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, np.nda
     """Posts, samples, the rewards (samples,) and the metrics of everything in a bundle, by the
     names of score tables. Raises ArtifactError as `unpack` does."""
     members = read_archive(bundle)
-    posts, samples, matrix, _, of_models = _verified(bundle, members)
+    found = _verified(bundle, members)
     metrics = {
         str(Path(name).parent.relative_to("reward_models")): from_json(members[name], bundle / name)
-        for name in of_models
+        for name in found.beside_weights
         if name.endswith("metrics.json")
     }
-    return posts, samples, by_sample(samples, matrix), metrics
+    return found.posts, found.samples, by_sample(found.samples, found.matrix), metrics
 
 
 def bundled_config(bundle: Path) -> dict:
@@ -281,14 +282,20 @@ def _content(path: Path) -> bytes:
         raise ArtifactError(f"{path}: {error.strerror}; let Snakemake make it first") from None
 
 
-def _verified(
-    bundle: Path, members: dict[str, bytes]
-) -> tuple[
-    pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, tuple[pd.DataFrame, Schema]], list[str]
-]:
-    """Posts, samples, the reward matrix, the tables of `_beside_the_matrix` with their schemas, and
-    the names of the files that stood beside weights, after checking that all members are
-    consistent."""
+@dataclass(frozen=True)
+class _Contents:
+    """What is in a bundle. matrix: as in `tables`; beside: the tables of `_beside_the_matrix` with
+    their schemas; beside_weights: the names of the files that stood beside weights."""
+
+    posts: pd.DataFrame
+    samples: pd.DataFrame
+    matrix: pd.DataFrame
+    beside: dict[str, tuple[pd.DataFrame, Schema]]
+    beside_weights: list[str]
+
+
+def _verified(bundle: Path, members: dict[str, bytes]) -> _Contents:
+    """The contents, after checking that all members are consistent."""
     _require(bundle, members, [CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX])
     posts = table_in(io.BytesIO(members[POSTS_TABLE]), bundle / POSTS_TABLE, POSTS, CURE)
     samples = table_in(io.BytesIO(members[SAMPLES_TABLE]), bundle / SAMPLES_TABLE, SAMPLES, CURE)
@@ -303,10 +310,10 @@ def _verified(
         raise ArtifactError(
             f"{bundle / MATRIX}: its {len(matrix)} rows do not fit the samples; {CURE}"
         )
-    of_models = _beside_weights(matrix, members.get)
+    beside_weights = _beside_weights(matrix, members.get)
     if from_json(members[CONFIG], bundle / CONFIG).get("matrix"):
-        of_models = [name for name in of_models if name.endswith("metrics.json")]
-    _require(bundle, members, of_models)
+        beside_weights = [name for name in beside_weights if name.endswith("metrics.json")]
+    _require(bundle, members, beside_weights)
     schemas = {name: scores_by([]) for name in members if STYLE_TABLE.fullmatch(name)}
     schemas |= {
         name: OF_ALIGNED[name.split("/")[0]] for name in members if ALIGNED_TABLE.fullmatch(name)
@@ -315,14 +322,14 @@ def _verified(
         name: (table_in(io.BytesIO(members[name]), bundle / name, schema, CURE), schema)
         for name, schema in schemas.items()
     }
-    known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *of_models, *beside}
+    known = {MANIFEST, CONFIG, POSTS_TABLE, SAMPLES_TABLE, MATRIX, *beside_weights, *beside}
     if foreign := sorted(members.keys() - known):
         raise ArtifactError(f"{bundle / foreign[0]}: unexpected member; {CURE}")
-    for name in of_models:
+    for name in beside_weights:
         if name.endswith("metrics.json"):
             found = from_json(members[name], bundle / name)
             check_keys(found, metrics_of(found), bundle / name)
-    return posts, samples, matrix, beside, of_models
+    return _Contents(posts, samples, matrix, beside, beside_weights)
 
 
 def _require(bundle: Path, members: dict[str, bytes], names: list[str]) -> None:

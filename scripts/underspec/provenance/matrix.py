@@ -19,7 +19,7 @@ from underspec.files import atomic
 from underspec.grid import evaluator, reward_models
 from underspec.provenance import bundle
 from underspec.provenance.archive import to_json, write_archive
-from underspec.provenance.matrix_files import SUFFIXES, Table, find, read, write_csv
+from underspec.provenance.matrix_files import SUFFIXES, Table, find, first, read, write_csv
 from underspec.provenance.matrix_models import (
     EVALUATOR,
     GOLD,
@@ -44,7 +44,7 @@ log = logging.getLogger("underspec.import_matrix")
 
 @dataclass(frozen=True)
 class Samples:
-    """Which samples there are: of every post as many, numbered from 0, as the table `path` says."""
+    """Which samples there are, by the table `path`: the same number for every post, from 0 on."""
 
     posts: list[str]
     size: int
@@ -56,7 +56,7 @@ class Samples:
         post_ids, index = table.texts("post_id"), table.whole("sample_index")
         post = pd.Index(self.posts).get_indexer(post_ids)
         if (odd := (post < 0) | (index < 0) | (index >= self.size)).any():
-            row = int(np.flatnonzero(odd)[0])
+            row = first(odd)
             raise table.fault(
                 row,
                 f"sample {index[row]} of post {post_ids[row]} is not in {self.path}; add it there, "
@@ -69,11 +69,11 @@ class Samples:
 
 
 def samples_of(table: Table) -> Samples:
-    """The samples that a table has rows of. Unequal numbers of samples a post are a fault."""
+    """The samples that a table has rows of. Posts with different numbers of samples are a fault."""
     post, posts = pd.factorize(table.texts("post_id"))
     index = table.whole("sample_index")
     if (negative := index < 0).any():
-        raise table.fault(int(np.flatnonzero(negative)[0]), "sample_index is below 0; count from 0")
+        raise table.fault(first(negative), "sample_index is below 0; count from 0")
     pairs = pd.DataFrame({"post": post, "index": index}).drop_duplicates()
     sizes = pairs.groupby("post").size()
     size = int(sizes.max())
@@ -81,10 +81,10 @@ def samples_of(table: Table) -> Samples:
         few, most = (posts[int(found)] for found in (unequal.idxmax(), sizes.idxmax()))
         raise UserError(
             f"{table.path}: post {few} has {sizes[unequal.idxmax()]} samples and post {most} "
-            f"{size}; every post needs as many: leave out samples or posts"
+            f"{size}; every post needs the same number: leave out samples or posts"
         )
     if (beyond := index >= size).any():
-        row = int(np.flatnonzero(beyond)[0])
+        row = first(beyond)
         raise table.fault(
             row,
             f"sample_index is {index[row]}, and post {posts[post[row]]} has {size} samples; number "
@@ -98,7 +98,7 @@ def samples_of(table: Table) -> Samples:
 
 def _distinct(table: Table, cells: np.ndarray, what: Sequence[str]) -> None:
     if (twice := pd.Series(cells).duplicated()).any():
-        row = int(np.flatnonzero(twice)[0])
+        row = first(twice)
         named = ", ".join(f"{name} {table.columns[name][row]}" for name in what)
         raise table.fault(row, f"the second with {named}; keep one of them")
 
@@ -140,7 +140,7 @@ def _long(table: Table, samples: Samples, names: list[str]) -> np.ndarray:
     scored = table.texts("reward_model")
     model = pd.Index(names).get_indexer(scored)
     if (unknown := model < 0).any():
-        row = int(np.flatnonzero(unknown)[0])
+        row = first(unknown)
         raise table.fault(row, f"{scored[row]} is not in reward_models; add it there, or remove it")
     number = len(samples.posts) * samples.size
     cells = model * number + samples.cells(table)
@@ -169,8 +169,8 @@ def best_of_n(size: int) -> list[int]:
 
 
 def to_bundle(folder: Path, output: Path, change: Callable[[dict], dict] = dict) -> None:
-    """Write the bundle of the matrix in `folder`, whose config `change` may change. Raises
-    UserError, naming file, row and cure, if a table is at fault."""
+    """Write the bundle of the matrix in `folder`; `change` makes its config of the one that follows
+    from the tables. Raises UserError, naming file, row and cure, if a table is at fault."""
     if not re.fullmatch(NAME, folder.resolve().name):
         raise UserError(
             f"{folder}: cannot name an experiment; use letters, digits, '_', '-' and '.'"
@@ -189,8 +189,7 @@ def to_bundle(folder: Path, output: Path, change: Callable[[dict], dict] = dict)
     described = [*found, *([judge] if EVALUATOR in given else [])]
     has = [*given, *(["texts"] if "samples" in read_tables else [])]
     has += ["accuracy"] if all(each.said["accuracy"] is not None for each in found) else []
-    config = _config(folder.resolve().name, found, judge, samples, has)
-    config = change(config)
+    config = change(_config(folder.resolve().name, found, judge, samples, has))
     members = {bundle.CONFIG: to_json(config)}
     members |= bundle.tables(posts, drawn, pd.DataFrame(scores))
     for each in described:
@@ -211,7 +210,8 @@ def _tables(folder: Path) -> dict[str, Table]:
             raise UserError(f"{folder}: has none of {suffixes}; write one of them")
     tables = {name: read(path) for name, path in found.items()}
     for name, table in tables.items():
-        table.require(*KEYS) if name != "reward_models" else None
+        if name != "reward_models":
+            table.require(*KEYS)
         wide = name == "rewards" and "reward_model" not in table.names
         if not wide and (other := [each for each in table.names if each not in KNOWN[name]]):
             log.warning("%s: not read: %s", table.path, ", ".join(other))
@@ -233,7 +233,7 @@ def _texts(table: Table | None, samples: Samples) -> tuple[pd.DataFrame, pd.Data
         cells = samples.cells(table)
         _distinct(table, cells, KEYS)
         if len(cells) < number:
-            gap = int(np.flatnonzero(np.bincount(cells, minlength=number) == 0)[0])
+            gap = first(np.bincount(cells, minlength=number) == 0)
             raise UserError(f"{table.path}: has no {samples.named(gap)}; add it")
         order = np.argsort(cells)
         texts = table.texts("text", blank=True).to_numpy()[order]
@@ -249,13 +249,13 @@ def _texts(table: Table | None, samples: Samples) -> tuple[pd.DataFrame, pd.Data
 
 def _one_a_post(table: Table, name: str, cells: np.ndarray, samples: Samples) -> np.ndarray:
     values = table.texts(name, blank=True).to_numpy()
-    first = np.zeros(len(samples.posts), dtype=int)
     post = cells // samples.size
-    first[post[::-1]] = np.arange(len(post))[::-1]
-    if (other := values != values[first[post]]).any():
-        row = int(np.flatnonzero(other)[0])
-        raise table.fault(row, f"another {name} than in row {first[post[row]] + 1}; a post has one")
-    return values[first]
+    first_row = np.unique(post, return_index=True)[1]  # of each post
+    if (other := values != values[first_row[post]]).any():
+        row = first(other)
+        other_row = first_row[post[row]] + 1
+        raise table.fault(row, f"another {name} than in row {other_row}; a post has one")
+    return values[first_row]
 
 
 def _config(name: str, found: list[Model], judge: Model, samples: Samples, has: list[str]) -> dict:

@@ -54,7 +54,7 @@ class Table:
             raise UserError(f"{self.path}: column {name} is {column.type}; write texts")
         texts = column.cast(pa.string()).fill_null("").to_pandas()
         if not blank and (empty := texts == "").any():
-            raise self.fault(_first(empty), f"{name} is empty; fill it in")
+            raise self.fault(first(empty), f"{name} is empty; fill it in")
         return texts
 
     def whole(self, name: str) -> np.ndarray:
@@ -65,7 +65,7 @@ class Table:
         """A column of finite numbers; what is missing or no number is a fault with this cure."""
         found = self._cast(name, kind, f"a number; {cure}")
         if (odd := ~np.isfinite(found)).any():
-            raise self.fault(_first(odd), f"{name} is no finite number; {cure}")
+            raise self.fault(first(odd), f"{name} is not a finite number; {cure}")
         return found
 
     def _cast(self, name: str, kind: pa.DataType, meant: str) -> np.ndarray:
@@ -74,7 +74,7 @@ class Table:
         if parquet_files.is_text(column.type):
             missing = pc.or_kleene(missing, pc.equal(column.cast(pa.string()), "")).fill_null(True)
         if (empty := np.asarray(missing)).any():
-            raise self.fault(_first(empty), f"{name} is missing; write {meant}")
+            raise self.fault(first(empty), f"{name} is missing; write {meant}")
         try:
             return column.cast(kind).to_numpy()
         except (pa.ArrowException, NotImplementedError):
@@ -169,5 +169,6 @@ def _can_cast(value: pa.Scalar, kind: pa.DataType) -> bool:
     return True
 
 
-def _first(rows) -> int:
+def first(rows) -> int:
+    """The index of the first row for which a column of truth values is true."""
     return int(np.flatnonzero(rows)[0])

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,7 @@ from underspec.report.overview import CHOSEN, VERDICTS, directions, tally
 NEEDED = ["id", "kind", "claim", "place", "ours", "scale", "verdict", "estimate", "low", "high"]
 NUMBERS = ["estimate", "low", "high"]
 LONG_PAPER = "the long paper"
+OTHERS = "other papers"  # named by their authors and year
 PLACES = ("section", "after section", "Figure", "Table")  # of the workshop paper
 CHANGES = ("the same", "changed to undecided", "decided from undecided", "reversed")
 IN_ONE = "in one run only"
@@ -71,7 +72,7 @@ def about(claim: Mapping) -> dict[str, str]:
     alignment = "RLHF" if claim["id"].startswith("RLHF, ") else "best-of-n or none"
     if first == LONG_PAPER:
         return {"paper": LONG_PAPER, "section": rest or "all", "alignment": alignment}
-    paper = "the workshop paper" if first.startswith(PLACES) else "papers on newer rankers"
+    paper = "the workshop paper" if first.startswith(PLACES) else OTHERS
     return {"paper": paper, "section": first, "alignment": alignment}
 
 
@@ -137,8 +138,10 @@ def by_claim(runs: Mapping[str, list[dict]]) -> list[dict]:
     return list(claims.values())
 
 
-def _by_claim(runs: Mapping[str, list[dict]]):
-    """Each (id, scale), in the order of the claims file, with each run's row of it, or None."""
+def _by_claim(
+    runs: Mapping[str, list[dict]],
+) -> Iterator[tuple[tuple[str, str], dict[str, dict | None]]]:
+    """Each (id, scale), as the run with most has them, with each run's row of it, or None."""
     found = {name: {(row["id"], row["scale"]): row for row in rows} for name, rows in runs.items()}
     longest_first = sorted(found.values(), key=len, reverse=True)
     for key in dict.fromkeys(key for rows in longest_first for key in rows):

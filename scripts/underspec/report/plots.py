@@ -27,6 +27,20 @@ PLAIN = so.Line(marker="")
 FAINT = so.Line(linewidth=0.5, alpha=0.35, marker="")
 BAND = so.Band(alpha=0.2, edgewidth=0)
 
+# Of the figures of shared errors: the rows, and the parts of a bar from the bottom up.
+ERRORS = {"gap": "reward above gold,\nstandard deviations", "squared error": "squared error"}
+PARTS = {
+    "shared": ("#444444", "shared by all checkpoints: no ensemble removes it"),
+    "pretraining seed": (
+        COLOURS["pretrain"],
+        "of the checkpoint: a pretrain ensemble removes it",
+    ),
+    "finetuning seed": (
+        COLOURS["finetune"],
+        "of the finetuning seed: either ensemble removes it",
+    ),
+}
+
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so figures look alike everywhere
     "font.size": 7,
@@ -127,6 +141,32 @@ def draw(
         axis.set_xlabel(x_label)
     footer(figure, table, experiment)
     return figure, axes
+
+
+def parts_of_error(table: pd.DataFrame, experiment: str, x_label: str) -> Figure:
+    """The parts of an error (see `analysis.shared_error`) as stacked bars, one for each value of
+    the column `at`, and the whole as a line. Parts below 0 have no bar."""
+    shown = rows_of_panels({label: table[table.measure == name] for name, label in ERRORS.items()})
+    shown["whole"] = shown.value.where(shown.part == "whole")
+    shown["value"] = shown.value.where(shown.part != "whole", 0).clip(lower=0)
+    colours = {part: colour for part, (colour, _) in PARTS.items()}
+    plot = (
+        panels(shown, "at", "part")
+        .add(so.Bar(edgewidth=0, alpha=1, width=0.6), so.Stack(), marker=None)
+        .add(so.Dash(width=0.8, linewidth=1.2), y="whole", marker=None)
+        .scale(x=so.Nominal(order=list(shown["at"].unique())), color=colours | {"whole": "black"})
+    )
+    figure, axes = draw(plot, shown, experiment, x_label)
+    for axis in axes.flat:
+        axis.grid(axis="x", visible=False)
+        axis.axhline(0, color=GREY, linewidth=0.6)
+    squares = {"marker": "s", "linestyle": "none", "markersize": 6}
+    legend(
+        figure,
+        *([handle(label, colour, **squares)] for colour, label in PARTS.values()),
+        [handle("the ranker's whole error", "black", linewidth=1.2)],
+    )
+    return figure
 
 
 def kl_axis(axis: Axes, table: pd.DataFrame) -> None:

@@ -170,7 +170,7 @@ def test_texts_in_another_order_are_refused(results, tmp_path):
     paths = make_styles(tmp_path, names)
     table = pd.read_parquet(paths[0])
     write_table(table.assign(right=1 - table.right), paths[0], SCHEMA)
-    with pytest.raises(ArtifactError, match=r"styles.parquet: a post has not the 6 texts"):
+    with pytest.raises(ArtifactError, match=r"styles.parquet: a post does not have its 6 texts"):
         styles.read_styled(*paths, names)
     with pytest.raises(ArtifactError, match=r"column gone is missing"):
         make_styles(tmp_path, names)

@@ -91,6 +91,7 @@ MISTAKES = [
     ("best_of_n", [1, 2, 2], "best_of_n", "duplicates"),
     ("grid", [[10, 10]], "grid", "at least 2"),
     ("grid", [[10, 10], [10]], "grid", "at least 2"),
+    ("grid", [[10, 10], [11, 10], [10, 10]], "grid", "has duplicates; remove them"),
     ("grid", [[10, 10], [10, 7]], "grid", r"\[10, 7\] is not made of pretrain_seeds and finetune_"),
     ("matrix", {"has": ["tables"]}, "matrix.has", "evaluator"),
     ("words", {"group": "family"}, "words.member", "missing"),

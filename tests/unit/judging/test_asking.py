@@ -18,7 +18,7 @@ from underspec.judging.answer_file import Answer, opened
 from underspec.judging.asking import ask
 from underspec.judging.chat import Server
 from underspec.judging.prompts import read_prompt
-from underspec.judging.questions import Request, questions
+from underspec.judging.questions import Question, Request, questions
 
 ROOT = Path(__file__).parents[3]
 PROMPT = ROOT / "prompts/judge_tldr.txt"
@@ -155,6 +155,19 @@ def test_a_few_rejected_questions_have_a_row_and_are_asked_again_by_a_later_run(
         asked(every, url, tmp_path)
     assert list(table.verdict).count("rejected") == 1 and judge.asked[bad] == 2
     assert "too long" in table.answer[3] and judge.asked.total() == len(every) + 1
+
+
+def test_questions_that_are_rejected_again_one_after_another_do_not_stop_a_later_run(tmp_path):
+    every = wanted(60)
+    bad = {each.prompt for each in every if each.post_id in ("post3", "post4", "post5")}
+
+    def fault(body, n):
+        return "rejected" if body["messages"][0]["content"] in bad else None
+
+    with judge_server(fault=fault) as (judge, url):
+        tables = [asked(every, url, tmp_path, concurrency=1) for _ in range(2)]
+    assert tables[0].equals(tables[1]) and list(tables[0].verdict).count("rejected") == 6
+    assert judge.asked.total() == len(every) + 6
 
 
 @pytest.mark.parametrize(
@@ -303,8 +316,9 @@ def test_2000_questions_with_faults_and_two_kills(tmp_path):
     assert len(table) == 2000 and table.key.nunique() == 2000
     assert set(table.verdict) == {"first", "second", "tie"}
     # The answer that is stored is the one that was sent: nothing is mixed up.
-    sent = {question.prompt: question for question in wanted(201)}
-    assert set(table.post_id) == {question.post_id for question in sent.values()}
+    meaning = {"Verdict: A": "first", "Verdict: B": "second", "Verdict: tie": "tie"}
+    asked_last = map(Question.body, wanted(201, answers=5), table.attempts)
+    assert table.verdict.tolist() == [meaning[answer(body)] for body in asked_last]
     # At most those in flight at a kill were answered twice.
     assert judge.answered.total() - 2000 <= 2 * 8
     of_stored = {each.key: each for each in wanted(201, answers=5) if each.key in stored}

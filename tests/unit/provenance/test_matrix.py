@@ -1,5 +1,6 @@
 """A reward matrix from elsewhere comes back to the last bit, and what is wrong with it is named."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -148,7 +149,17 @@ def test_a_matrix_from_elsewhere_comes_back_too(tmp_path, left_out):
     assert config.items() <= again.items()
 
 
-def test_the_example_is_that_of_its_script_and_valid(tmp_path):
+def test_the_example_is_what_its_script_makes(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("make_matrix", ROOT / "examples/make_matrix.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    script.main()
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_bytes() for path in EXAMPLE.glob("*.csv")}
+
+
+def test_the_example_is_valid(tmp_path):
     import_matrix(matrix=EXAMPLE, output=tmp_path / "example.zip")
     config = validate(read_config(ROOT, given={"bundle": str(tmp_path / "example.zip")}))
     assert config["experiment"] == "my_rewards" and config["resamples"] == 500
@@ -191,8 +202,12 @@ FAULTS = [
         GOOD["rewards"].replace("2,3,4", "2,,4"),
         "row 2: b is missing; write a number;",
     ),
-    ("rewards", GOOD["rewards"].replace("2,3,4", "2,nan,4"), "row 2: b is no finite number; score"),
-    ("rewards", GOOD["rewards"].replace("2,3,4", "2,1e60,4"), "row 2: b is no finite number"),
+    (
+        "rewards",
+        GOOD["rewards"].replace("2,3,4", "2,nan,4"),
+        "row 2: b is not a finite number; score",
+    ),
+    ("rewards", GOOD["rewards"].replace("2,3,4", "2,1e60,4"), "row 2: b is not a finite number"),
     ("rewards", GOOD["rewards"].replace("2,3,4", "2,bad,4"), "row 2: b is 'bad'; write a number"),
     ("rewards", GOOD["rewards"].replace("2,3,4", "2,3"), "rewards.csv: not a whole CSV file"),
     ("rewards", GOOD["rewards"].replace("b,c", "b,d"), "column d is no reward model; add a row"),
@@ -233,7 +248,7 @@ FAULTS = [
     ("reward_models", "name,group,scale\na,x,a b\nb,x,s\nc,y,s\n", "row 1: 'a b' cannot name a sc"),
     ("evaluator", JUDGED.replace("q,1,4\n", ""), "the evaluator has no reward of sample 1 of p"),
     ("evaluator", JUDGED + "r,0,1\n", "row 5: sample 0 of post r is not in"),
-    ("gold", JUDGED.replace(",4", ",inf"), "gold.csv: row 4: reward is no finite number"),
+    ("gold", JUDGED.replace(",4", ",inf"), "gold.csv: row 4: reward is not a finite number"),
     ("samples", SAMPLED + "q,2,w,Q\np,2,w,P\n", "has no reward of sample 2 of post p"),
     ("samples", SAMPLED.replace("v,Q", "v,R"), "row 4: another post than in row 3; a post has one"),
     ("samples", SAMPLED.replace("text", "words"), "samples.csv: has no column text; add it"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -203,3 +204,11 @@ def test_a_claim_has_the_alignment_that_its_quantities_are_about():
         found = about({"id": claim.id, "place": claim.place})
         assert (found["alignment"] == "RLHF") == about_rlhf, claim.id
         assert found["section"]
+
+
+def test_a_claim_is_of_the_paper_that_its_place_names():
+    """No place is taken for another paper's by a slip: those have a year."""
+    for claim in read_claims(ROOT / "reports" / "claims.yaml"):
+        found = about({"id": claim.id, "place": claim.place})
+        has_year = bool(re.search(r"\b(19|20)\d\d\)", claim.place))
+        assert (found["paper"] == "other papers") == has_year, claim.id

@@ -397,6 +397,30 @@ def test_captions_say_where_kinds_of_ensembles_differ_in_size(name, size, unequa
     assert unequal in html
 
 
+@pytest.mark.parametrize("name", ["figure4", "table1"])
+@pytest.mark.parametrize(
+    ("grid", "unequal"),
+    [
+        ([[0, 0], [1, 0], [2, 0], [0, 1], [1, 1]], "3 members and finetune ensembles 2"),
+        ([[0, 0], [1, 0], [0, 1]], ""),
+        ([[0, 0], [1, 0], [2, 0]], ""),  # there is one kind alone
+    ],
+)
+def test_captions_compare_the_sizes_of_ensembles_on_a_listed_grid(name, grid, unequal):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    html = rendered(ROOT / f"reports/captions/{name}.rst", config | {"grid": grid})
+    assert ("<em>Unequal:</em>" in html) == bool(unequal)
+    assert unequal in html
+
+
+def test_the_report_says_how_many_reward_models_a_listed_grid_has():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["grid"] = [[10, 10], [11, 10], [12, 11]]
+    html = " ".join(rendered(ROOT / "reports/workflow.rst", config).split())
+    assert "each with 3 reward models: 5 pretraining" in html
+    assert "as in the paper" not in html.split("They learn")[0] and "[[" not in html
+
+
 @pytest.mark.parametrize(
     ("rankers", "shown"),
     [

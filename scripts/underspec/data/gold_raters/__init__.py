@@ -24,8 +24,12 @@ def rater_of(world: str, reward: str) -> str:
     return world if reward == "preference" else f"{world}_{reward}"
 
 
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
 def exists(rater: str) -> bool:
-    return rater in {module.name for module in pkgutil.iter_modules(__path__)}
+    return rater in names()
 
 
 def gold_reward(rater: str, posts: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
@@ -47,7 +51,7 @@ def parts(rater: str, posts: pd.DataFrame, samples: pd.DataFrame) -> dict[str, n
 
 def _module(rater: str, posts: pd.DataFrame) -> ModuleType:
     if not exists(rater):
-        raise ConfigError(f"rater: there is no gold rater {rater!r}")
+        raise ConfigError(f"rater: there is no gold rater {rater!r}, only {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{rater}")
     missing = [name for name in getattr(module, "COLUMNS", ()) if name not in posts]
     if missing:

@@ -8,14 +8,13 @@ is to validate reward models and one for best-of-n. The paper halves too; how is
 
 import hashlib
 import re
-from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from underspec.data.published_files import link
-from underspec.data.published_tables import log_dropped, read_rows
+from underspec.data.published_tables import usable_rows
 from underspec.data.texts import alike, flow, lines, visible
 from underspec.data.worlds import (
     BaseWorld,
@@ -98,20 +97,21 @@ class World(BaseWorld):
         of dropped ones by part and reason. All comparisons with one opening are in one split.
         """
         tables, dropped_of, openings = [], {}, set()
+
+        def use(row: dict) -> tuple | str:
+            chosen, rejected = turns(row["chosen"]), turns(row["rejected"])
+            if reason := reason_to_drop(chosen, rejected, self.options.max_words):
+                return reason
+            if (opening := flow(chosen[0][1])) in openings:
+                return "of a dialogue that the test part has"
+            post = post_text(chosen[:-1])
+            post_id = hashlib.sha256(post.encode()).hexdigest()[:16]
+            return post_id, post, chosen[-1][1], rejected[-1][1], opening
+
         for part, file in FILES.items():
-            rows, dropped = [], Counter()
-            for row in read_rows(self.raw / "source", file, COLUMNS):
-                chosen, rejected = turns(row["chosen"]), turns(row["rejected"])
-                reason = reason_to_drop(chosen, rejected, self.options.max_words)
-                if reason is None and (opening := flow(chosen[0][1])) in openings:
-                    reason = "of a dialogue that the test part has"
-                if reason:
-                    dropped[reason] += 1
-                    continue
-                post = post_text(chosen[:-1])
-                post_id = hashlib.sha256(post.encode()).hexdigest()[:16]
-                rows.append((post_id, post, chosen[-1][1], rejected[-1][1], opening))
-            log_dropped(f"dialogues, {part} part", len(rows), dropped)
+            rows, dropped_of[f"{part} part"] = usable_rows(
+                f"dialogues, {part} part", self.raw / "source", file, COLUMNS, use
+            )
             columns = ["post_id", "post", "chosen", "rejected", "opening"]
             table = pd.DataFrame(rows, columns=columns)
             order = hashed_order(table.opening.unique(), self.options.seed)
@@ -119,7 +119,6 @@ class World(BaseWorld):
             table["split"] = first.map(dict(zip((True, False), HALVES[part], strict=True)))
             tables.append(table)
             openings.update(order)
-            dropped_of[f"{part} part"] = dict(dropped)
         return pd.concat(tables, ignore_index=True), dropped_of
 
 

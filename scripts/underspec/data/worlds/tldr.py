@@ -5,14 +5,13 @@ Posts with comparisons are used for reward models, all others for the policy.
 """
 
 import logging
-from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from underspec.data.published_files import link
-from underspec.data.published_tables import log_dropped, read_rows
+from underspec.data.published_tables import usable_rows
 from underspec.data.texts import alike, flow, visible
 from underspec.data.worlds import BaseWorld, Options, with_best_of_n, without_overlaps
 from underspec.schema import Seed, Several, Source, or_null
@@ -110,19 +109,10 @@ class World(BaseWorld):
 
     def _tldr(self, split: str) -> pd.DataFrame:
         """The posts of one of TL;DR's splits: post_id, post, reference."""
-        rows, dropped = [], Counter()
-        for row in read_rows(self.raw / "posts", POST_FILES[split], POST_COLUMNS):
-            summary = flow(row["summary"])
-            if not (visible(flow(row["id"])) and visible(flow(row["post"]))):
-                dropped["without id or post"] += 1
-            elif not visible(summary):
-                dropped["with an empty summary"] += 1
-            else:
-                text = post_text(row["subreddit"], row["title"], row["post"])
-                rows.append((flow(row["id"]), text, summary))
-        log_dropped(f"TL;DR {split}", len(rows), dropped)
+        files = self.raw / "posts", POST_FILES[split], POST_COLUMNS
+        rows, dropped = usable_rows(f"TL;DR {split}", *files, _post)
         table = pd.DataFrame(rows, columns=["post_id", "post", "reference"])
-        table.attrs["dropped"] = dict(dropped)
+        table.attrs["dropped"] = dropped
         return table
 
     @cached_property
@@ -133,20 +123,31 @@ class World(BaseWorld):
         rows, dropped_of = [], {}
         for split, pattern in COMPARISON_FILES.items():
             name = {"train": "preferences"}.get(split, split)
-            dropped, before = Counter(), len(rows)
-            for row in read_rows(self.raw / "comparisons", pattern, COMPARISON_COLUMNS):
-                if reason := reason_to_drop(row):
-                    dropped[reason] += 1
-                    continue
-                texts = [flow(summary["text"]) for summary in row["summaries"]]
-                choice = int(row["choice"])
-                chosen, rejected = texts[choice], texts[1 - choice]
-                post = post_text(*(row[f"info.{key}"] for key in ("subreddit", "title", "post")))
-                rows.append((flow(row["info.id"]), name, post, chosen, rejected))
-            log_dropped(f"comparisons {split}", len(rows) - before, dropped)
-            dropped_of[name] = dict(dropped)
-        columns = ["post_id", "split", "post", "chosen", "rejected"]
+            files = self.raw / "comparisons", pattern, COMPARISON_COLUMNS
+            kept, dropped_of[name] = usable_rows(f"comparisons {split}", *files, _comparison)
+            rows += [(name, *row) for row in kept]
+        columns = ["split", "post_id", "post", "chosen", "rejected"]
         return pd.DataFrame(rows, columns=columns), dropped_of
+
+
+def _post(row: dict) -> tuple | str:
+    """Id, post and reference of a row of TL;DR, or why it cannot be used."""
+    summary = flow(row["summary"])
+    if not (visible(flow(row["id"])) and visible(flow(row["post"]))):
+        return "without id or post"
+    if not visible(summary):
+        return "with an empty summary"
+    return flow(row["id"]), post_text(row["subreddit"], row["title"], row["post"]), summary
+
+
+def _comparison(row: dict) -> tuple | str:
+    """Id, post, chosen and rejected text of a comparison, or why it cannot be used."""
+    if reason := reason_to_drop(row):
+        return reason
+    texts = [flow(summary["text"]) for summary in row["summaries"]]
+    choice = int(row["choice"])
+    post = post_text(*(row[f"info.{key}"] for key in ("subreddit", "title", "post")))
+    return flow(row["info.id"]), post, texts[choice], texts[1 - choice]
 
 
 def post_text(subreddit: str | None, title: str | None, post: str | None) -> str:

@@ -2,18 +2,17 @@
 (Narayan et al., 2018), as models learn it from judgements of other texts (Nie et al., 2020).
 
 The articles are for the policy and best-of-n. The posts that reward models learn from are the
-premises of the judgements: they bring posts of their own.
+premises of the judgements, which are posts of their own.
 """
 
 import hashlib
-from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from underspec.data.published_files import link
-from underspec.data.published_tables import log_dropped, read_rows
+from underspec.data.published_tables import usable_rows
 from underspec.data.texts import flow, visible
 from underspec.data.worlds import BaseWorld, Options, with_best_of_n, without_overlaps
 from underspec.schema import Seed, Several, Source, or_null
@@ -91,27 +90,19 @@ class World(BaseWorld):
         held_out = judged[judged.split == "validation"].post_id
         again = (judged.split == "preferences") & judged.post_id.isin(held_out)
         table = judged[~again].drop(columns="post").reset_index(drop=True)
-        table.attrs["dropped"] = dropped | (
-            {"preferences": {"of a premise that validation has": int(again.sum())}}
-            if again.any()
-            else {}
-        )
+        if again.any():
+            dropped = dropped | {
+                "preferences": {"of a premise that validation has": int(again.sum())}
+            }
+        table.attrs["dropped"] = dropped
         return table
 
     def _articles(self, split: str) -> pd.DataFrame:
         """The articles of one of XSum's splits: post_id, post, reference."""
-        rows, dropped = [], Counter()
-        for row in read_rows(self.raw / "posts", POST_FILES[split], POST_COLUMNS):
-            name, post, summary = (flow(row[key]) for key in POST_COLUMNS)
-            if not (visible(name) and visible(post)):
-                dropped["without id or text"] += 1
-            elif not visible(summary):
-                dropped["with an empty summary"] += 1
-            else:
-                rows.append((name, post, summary))
-        log_dropped(f"XSum {split}", len(rows), dropped)
+        files = self.raw / "posts", POST_FILES[split], POST_COLUMNS
+        rows, dropped = usable_rows(f"XSum {split}", *files, _article)
         table = pd.DataFrame(rows, columns=["post_id", "post", "reference"])
-        table.attrs["dropped"] = dict(dropped)
+        table.attrs["dropped"] = dropped
         return table
 
     @cached_property
@@ -121,24 +112,29 @@ class World(BaseWorld):
         """
         rows, dropped_of = [], {}
         for (split, number), pattern in JUDGEMENT_FILES.items():
-            name, dropped, before = f"ANLI {PARTS[split]}_r{number}", Counter(), len(rows)
-            for row in read_rows(self.raw / "judgements", pattern, JUDGEMENT_COLUMNS):
-                premise, statement, label = (
-                    flow(row["premise"]),
-                    flow(row["hypothesis"]),
-                    row["label"],
-                )
-                if not (visible(premise) and visible(statement)):
-                    dropped["with an empty premise or statement"] += 1
-                elif label not in LABELS:
-                    dropped["with none of the three labels"] += 1
-                else:
-                    post_id = "anli-" + hashlib.sha256(premise.encode()).hexdigest()[:16]
-                    entailed = int(label == ENTAILMENT)
-                    rows.append(
-                        (post_id, split, premise, statement, entailed, f"ANLI round {number}")
-                    )
-            log_dropped(name, len(rows) - before, dropped)
-            dropped_of[name] = dict(dropped)
-        columns = ["post_id", "split", "post", "statement", "label", "source"]
+            name = f"ANLI {PARTS[split]}_r{number}"
+            files = self.raw / "judgements", pattern, JUDGEMENT_COLUMNS
+            kept, dropped_of[name] = usable_rows(name, *files, _judgement)
+            rows += [(split, f"ANLI round {number}", *row) for row in kept]
+        columns = ["split", "source", "post_id", "post", "statement", "label"]
         return pd.DataFrame(rows, columns=columns), dropped_of
+
+
+def _article(row: dict) -> tuple | str:
+    """Id, article and summary of a row of XSum, or why it cannot be used."""
+    name, post, summary = (flow(row[key]) for key in POST_COLUMNS)
+    if not (visible(name) and visible(post)):
+        return "without id or text"
+    return (name, post, summary) if visible(summary) else "with an empty summary"
+
+
+def _judgement(row: dict) -> tuple | str:
+    """Id of the premise, premise, statement and label of a row of ANLI, or why it cannot be
+    used."""
+    premise, statement = flow(row["premise"]), flow(row["hypothesis"])
+    if not (visible(premise) and visible(statement)):
+        return "with an empty premise or statement"
+    if row["label"] not in LABELS:
+        return "with none of the three labels"
+    post_id = "anli-" + hashlib.sha256(premise.encode()).hexdigest()[:16]
+    return post_id, premise, statement, int(row["label"] == ENTAILMENT)
