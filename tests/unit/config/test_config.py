@@ -31,7 +31,8 @@ def test_experiments_are_valid_and_named_after_their_file(path):
     assert config["experiment"] == path.stem
 
 
-SAME_SEEDS = {"bias", "smoke", "released", "budget"}  # as the miniature or as paper, on purpose
+# As the miniature or as paper, on purpose; those of own_models are names of finished reward models.
+SAME_SEEDS = {"bias", "smoke", "released", "budget", "own_models"}
 CONFIGS = [MINIATURE, *(read_config(ROOT, path) for path in EXPERIMENTS)]
 OWN_SEEDS = {each["experiment"]: each for each in CONFIGS if each["experiment"] not in SAME_SEEDS}
 SHARED_WORLD = [
