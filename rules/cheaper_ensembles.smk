@@ -3,12 +3,12 @@
 # Out: in reward_models/{scale}/: pretrain{p}-finetune{f}-head{h}/ (with the initial head of another
 # finetuning seed), pretrain{p}-warm/ (the average of their weights), pretrain{p}-finetune{f}-heads{k}/
 # (with k reward heads); in scores/{scale}/: pretrain{p}-warm.parquet, and for each head
-# pretrain{p}-finetune{f}-heads{k}-{i}.parquet.
+# pretrain{p}-finetune{f}-heads{k}-{i}.parquet; in worlds that have styles, style_scores/ of all of them.
 
 MEMBER = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-head{head_seed}"
 MULTIHEAD = "{scale}/pretrain{pretrain_seed}-finetune{finetune_seed}-heads{heads}"
-DROPOUT = [each for each in CHEAPER if isinstance(each, McDropout)]
-TRAINED_FOR_THIS = [each for each in CHEAPER if each not in DROPOUT]
+TRAINED_FOR_THIS = CHEAPER_JOBS.get("cheaper_ensembles", [])
+DROPOUT = CHEAPER_JOBS.get("mc_dropout", [])
 WARM_MEMBERS = {str(each.pretrain_seed): each.members for each in CHEAPER if isinstance(each, Warm)}
 
 
@@ -75,12 +75,14 @@ if TRAINED_FOR_THIS:
             reward_models=[
                 made(f"reward_models/{{scale}}/{each.folder}") for each in TRAINED_FOR_THIS
             ],
+            styles=STYLES,
         output:
             scores=[
                 made(f"scores/{{scale}}/{table}.parquet")
                 for each in TRAINED_FOR_THIS
                 for table in each.tables
             ],
+            style_scores=made("style_scores/{scale}/cheaper_ensembles.parquet") if STYLED else [],
         log:
             made("logs/score/{scale}/cheaper_ensembles.log"),
         benchmark:
@@ -95,12 +97,14 @@ if DROPOUT:
             samples=made("samples/best_of_n.parquet"),
             tokenizer=made("data/tokenizer"),
             reward_models=[made(f"reward_models/{{scale}}/{each.folder}") for each in DROPOUT],
+            styles=STYLES,
         output:
             scores=[
                 made(f"scores/{{scale}}/{table}.parquet")
                 for each in DROPOUT
                 for table in each.tables
             ],
+            style_scores=made("style_scores/{scale}/mc_dropout.parquet") if STYLED else [],
         log:
             made("logs/score/{scale}/mc_dropout.log"),
         benchmark:

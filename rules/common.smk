@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 from underspec import grid
 from underspec.analysis.parts import GIVEN, missing, parts, possible
 from underspec.cheaper_ensembles import (
-    McDropout,
     Warm,
+    by_job,
     cheaper_ensembles,
     dropout_members,
     folders,
@@ -90,10 +90,13 @@ WORDS = config["words"] or {}
 CHEAPER = cheaper_ensembles(
     config["cheaper_ensembles"], config["finetune_seeds"], config["ensemble_size"]
 )
+CHEAPER_JOBS = by_job(CHEAPER)
 CHEAPER_TABLES = [f"{scale}/{name}" for scale in SCALES for each in CHEAPER for name in each.tables]
-# Tables of texts in several styles, below style_scores/: of the grid of each scale, and the evaluator.
+# Tables of texts in several styles, below style_scores/: of the grid and cheaper ensembles of each
+# scale, and the evaluator.
 STYLES = f"{RESULTS}/data/styles.parquet" if STYLED else []
-STYLE_SCORES = [*(f"{scale}/grid" for scale in SCALES), EVALUATOR] if STYLED else []
+STYLE_SCORES = expand("{scale}/{table}", scale=SCALES, table=["grid", *CHEAPER_JOBS])
+STYLE_SCORES = [*STYLE_SCORES, EVALUATOR] if STYLED else []
 ALIGNED_TO = "{scale}/{ranker}"
 ALIGNED = f"{ALIGNED_TO}/kl{{kl}}-seed{{seed}}"
 ALIGNMENTS = grid.alignments(

@@ -49,6 +49,9 @@ rule evidence:
         gold_scores=GOLD_SCORES,
         styled=STYLES,
         style_scores=made("style_scores/{scale}/grid.parquet") if STYLED else [],
+        cheaper_style_scores=expand(
+            made("style_scores/{{scale}}/{job}.parquet"), job=CHEAPER_JOBS if STYLED else []
+        ),
         evaluator_style_scores=made(f"style_scores/{EVALUATOR}.parquet") if STYLED else [],
     output:
         made("evidence/{scale}/resamples.parquet"),

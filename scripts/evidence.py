@@ -9,7 +9,7 @@ from underspec.analysis.reward_matrix import read_metrics
 from underspec.analysis.styles import read_styled
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import EVIDENCE, write_table
-from underspec.cheaper_ensembles import cheaper_ensembles
+from underspec.cheaper_ensembles import by_job, cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import write_csv
@@ -22,6 +22,7 @@ def evidence(
     evaluator: Path | None = None,
     styled: Path | None = None,
     style_scores: Path | None = None,
+    cheaper_style_scores: list[Path] = (),
     evaluator_style_scores: Path | None = None,
     scale: str,
     design: Annotated[dict, sections.Experiment],
@@ -36,10 +37,10 @@ def evidence(
     """Write what the claims about one scale rest on: every quantity in every resample of posts and
     seeds, and those of the tables beside the paper's that are named.
 
-    evaluator: its folder, if there is one; styled, style_scores, evaluator_style_scores: tables, if
-    the world has texts in several styles; design: keys of the config; newer, cheaper: its
-    newer_rankers and cheaper_ensembles; length_bias: that of the simulated rater's labels, 0 where
-    people compare.
+    evaluator: its folder, if there is one; styled, style_scores, cheaper_style_scores,
+    evaluator_style_scores: tables, if the world has texts in several styles; design: keys of the
+    config; newer, cheaper: its newer_rankers and cheaper_ensembles; length_bias: that of the
+    simulated rater's labels, 0 where people compare.
     """
     if unknown := [name for name in tables if name not in TABLES]:
         raise ConfigError(f"--tables: {unknown[0]} is unknown; allowed are {', '.join(TABLES)}")
@@ -51,8 +52,13 @@ def evidence(
         which = ensembles, design["aggregators"]
         of_cheaper = read_cheaper(files["scores"], results, read.layout, *which)
     if styled:
-        names = [model.name for model in results.models]
-        of_styles = read_styled(styled, style_scores, evaluator_style_scores, names)
+        models = {style_scores: [model.name for model in results.models]}
+        jobs = by_job(ensembles)
+        models |= {
+            path: [name for each in jobs[path.stem] for name in each.tables]
+            for path in cheaper_style_scores
+        }
+        of_styles = read_styled(styled, models, evaluator_style_scores)
     one = OneScale(
         results=results,
         metrics=read.metrics,

@@ -1,12 +1,14 @@
 import logging
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from torch import nn
 
 from underspec.analysis.reward_matrix import read_json
-from underspec.architectures import architecture_of
+from underspec.architectures import BaseArchitecture, architecture_of
 from underspec.artifacts import SAMPLES, SCORES, STYLES, read_table, scores_by, write_table
 from underspec.command import command
 from underspec.config import sections
@@ -40,7 +42,7 @@ def score(
     mc_dropout: score with so many members of each reward model instead (see `models.mc_dropout`),
     and write a table for each.
     styles: texts in several styles to score as well; style_scores: the table to write of them, with
-    a column per reward model (its first head).
+    a column for each of these tables, named as it is.
     """
     models = architecture_of(tokenizer, architecture)
     table = read_table(samples, SAMPLES)
@@ -49,12 +51,12 @@ def score(
     style_rewards = {}
     pending = list(scores)
     for done, folder in enumerate(reward_models, start=1):
-        model = models.load(folder)
         last, reader = reader, models.reader(folder, lengths)
         if last is None or reader.identity != last.identity:  # most scales have one tokenizer
             encoded = encoded_candidates(posts, table, samples, reader)
             if styles:
                 encoded_styles = encoded_candidates(posts, styled, styles, reader)
+        model = models.load(folder)
         columns = model.heads * (mc_dropout or 1)
         its_own, pending = pending[:columns], pending[columns:]
         if len(its_own) < columns or (pending and done == len(reward_models)):
@@ -63,21 +65,28 @@ def score(
                 "tables for them; give --scores one for each of each reward model"
             )
         model = for_inference(model, precision)
-        members = [model]
-        if mc_dropout:
-            provenance = read_json(folder / "provenance.json", Training)
-            members = models.members(model, folder, provenance, mc_dropout)
-        rewards = np.hstack([_rewards(partial(models.score, each), *encoded) for each in members])
+        members = partial(_members, models, model, folder, mc_dropout)
+        rewards = np.hstack([_rewards(partial(models.score, each), *encoded) for each in members()])
         for path, reward in zip(its_own, rewards.T, strict=True):
             write_table(table[KEY].assign(reward=reward), path, SCORES)
         if styles:
-            style_rewards[folder.name] = _rewards(partial(models.score, model), *encoded_styles)[
-                :, 0
-            ]
+            scorers = (partial(models.score, each) for each in members())
+            rewards = np.hstack([_rewards(each, *encoded_styles) for each in scorers])
+            style_rewards |= zip((path.stem for path in its_own), rewards.T, strict=True)
         log.info("%d of %d reward models", done, len(reward_models))
     if styles:
         schema = scores_by(list(style_rewards))
         write_table(styled[KEY].assign(**style_rewards), style_scores, schema)
+
+
+def _members(
+    models: BaseArchitecture, model: nn.Module, folder: Path, mc_dropout: int | None
+) -> Iterable[nn.Module]:
+    """The model itself, or its members, one at a time: they need not fit into memory together."""
+    if not mc_dropout:
+        return [model]
+    provenance = read_json(folder / "provenance.json", Training)
+    return models.members(model, folder, provenance, mc_dropout)
 
 
 def _rewards(

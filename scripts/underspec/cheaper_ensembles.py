@@ -139,6 +139,14 @@ def cheaper_ensembles(
     ]
 
 
+def by_job(ensembles: list[CheaperEnsemble]) -> dict[str, list[CheaperEnsemble]]:
+    """Those whose texts one job scores, by the name of its tables: MC dropout scores otherwise."""
+    dropout = [each for each in ensembles if isinstance(each, McDropout)]
+    others = [each for each in ensembles if each not in dropout]
+    jobs = {"cheaper_ensembles": others, "mc_dropout": dropout}
+    return {name: of_job for name, of_job in jobs.items() if of_job}
+
+
 def rankers(ensembles: list[CheaperEnsemble], aggregators: list[str]) -> list[Ranker]:
     """The rankers that cheaper ensembles are: WARM is a single reward model."""
     found = []

@@ -10,6 +10,7 @@ from underspec.analysis.results import ScaleResults
 from underspec.analysis.statistics import value_of_choices
 
 ENSEMBLES = ("finetune", "pretrain")
+WITHOUT_AGGREGATOR = ("single", "warm", "evaluator", "gold rater")
 
 
 def by_kind(
@@ -38,7 +39,7 @@ def by_kind(
 
 def aggregator(kind: str) -> str:
     """By which a kind's rankers choose, in the words of tables and quantities."""
-    return "mean" if kind in ENSEMBLES else "single"
+    return "single" if kind in WITHOUT_AGGREGATOR else "mean"
 
 
 def of_one_judge(values: np.ndarray, weights: Resamples) -> np.ndarray:

@@ -72,7 +72,7 @@ class OneScale:
     def style_accuracy(self) -> dict[str, np.ndarray]:
         posts = len(self.styled.gold)
         weights = draw(self.results.models, posts, self.resamples, self.results.scale)
-        return styles.accuracy(self.results, self.styled, weights)
+        return styles.accuracy(self.results, self.styled, weights, self.cheaper)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

@@ -105,27 +105,33 @@ def of_cheaper_ensembles(
     weights: Resamples,
 ) -> dict[Quantity, np.ndarray]:
     """The value, by each metric, of what cheaper ensembles choose at the largest n, a mean over
-    those of a kind. They are drawn with their pretraining seed, so that a kind is left out unless
-    every pretraining seed has it.
-    """
-    seeds = list(dict.fromkeys(model.pretrain_seed for model in of_grid.models))
-    drawn_seeds = weights.with_seeds_alone()
+    those of a kind."""
+    every = weights.with_seeds_alone()
     n, values, found = cheaper.ns[-1], np.stack(list(metrics.values())), {}
     for kind, rankers in cheaper.kinds.items():
-        by_seed = {ranker.members[0].pretrain_seed: ranker for ranker in rankers}
-        if by_seed.keys() != set(seeds):
+        if not (drawn := with_their_seeds(rankers, of_grid, every)):
             continue
-        drawn = (
-            (
-                pick(values, cheaper.choices[by_seed[seed].name][-1:]).astype(np.float32),
-                _counts((drawn_seeds.drawn_seeds == i).sum(axis=1)),
-            )
-            for i, seed in enumerate(seeds)
+        chosen = (
+            (pick(values, cheaper.choices[ranker.name][-1:]).astype(np.float32), count)
+            for ranker, count in drawn
         )
-        by_metric = value_of_choices(drawn, drawn_seeds)[:, :, 0]
+        by_metric = value_of_choices(chosen, every)[:, :, 0]
         for metric, each in zip(metrics, by_metric, strict=True):
             found[f"{metric} of {kind_name(*kind)}", n] = by_draw(each, weights)
     return found
+
+
+def with_their_seeds(
+    rankers: list[Ranker], of_grid: ScaleResults, weights: Resamples
+) -> list[tuple[Ranker, np.ndarray]]:
+    """Cheaper ensembles of a kind, and how often each resample holds them (2, resamples): they are
+    drawn with their pretraining seed. None unless every pretraining seed has one."""
+    seeds = list(dict.fromkeys(model.pretrain_seed for model in of_grid.models))
+    by_seed = {ranker.members[0].pretrain_seed: ranker for ranker in rankers}
+    if by_seed.keys() != set(seeds):
+        return []
+    held = ((weights.drawn_seeds == i).sum(axis=1) for i in range(len(seeds)))
+    return [(by_seed[seed], _counts(each)) for seed, each in zip(seeds, held, strict=True)]
 
 
 def shrinks_with_seeds(name: str, grid: str | list) -> bool:

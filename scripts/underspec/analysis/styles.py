@@ -16,16 +16,16 @@ import pandas as pd
 from underspec.analysis.bootstrap import Resamples
 from underspec.analysis.intervals import with_intervals
 from underspec.analysis.mean_rankers import (
-    ENSEMBLES,
     aggregator,
     by_kind,
     in_draws,
     of_one_judge,
 )
 from underspec.analysis.published import kind_name
-from underspec.analysis.quantities import Quantity
+from underspec.analysis.quantities import Quantity, with_their_seeds
 from underspec.analysis.results import ScaleResults
 from underspec.analysis.reward_matrix import layout
+from underspec.analysis.statistics import value_of_choices
 from underspec.analysis.tables import of_scale
 from underspec.artifacts import STYLES as SCHEMA
 from underspec.artifacts import read_table, scores_by
@@ -35,6 +35,7 @@ from underspec.errors import ArtifactError
 DIFFICULTIES = ("hard", "normal", "easy")
 SIDES = ("right", "wrong")
 ALL = "all"  # styles of a difficulty
+ALONE = ("single", "evaluator", "gold rater")  # not compared with single reward models
 TEXTS = 2 * len(STYLES)  # of a post
 CELLS = [(right, wrong) for right in STYLES for wrong in STYLES]
 
@@ -46,17 +47,18 @@ def difficulty(right: str, wrong: str) -> str:
 
 @dataclass(frozen=True)
 class Styled:
-    """Rewards of the texts in all styles: of the scale's reward models (models, posts, texts), the
-    evaluator and gold (posts, texts); words: the mean number of words of each style."""
+    """Rewards (posts, texts) of the texts in all styles: of the scale's reward models and members
+    of cheaper ensembles by name, of the evaluator and gold; words: the mean number of words of each
+    style."""
 
-    rewards: np.ndarray
+    rewards: dict[str, np.ndarray]
     evaluator: np.ndarray
     gold: np.ndarray
     words: dict[str, float]
 
 
-def read_styled(texts: Path, scores: Path, evaluator: Path, models: list[str]) -> Styled:
-    """texts: data/styles.parquet; scores, evaluator: tables of rewards; models: the columns.
+def read_styled(texts: Path, scores: dict[Path, list[str]], evaluator: Path) -> Styled:
+    """texts: data/styles.parquet; scores: tables of rewards, with their columns; evaluator: of it.
 
     Raises ArtifactError, naming the file, if one is damaged or about other texts, or lacks a
     reward model, or if a post lacks one of its six texts.
@@ -72,15 +74,18 @@ def read_styled(texts: Path, scores: Path, evaluator: Path, models: list[str]) -
             "delete the file and run Snakemake again"
         )
 
-    def rewards(path: Path, names: list[str]) -> np.ndarray:
+    def rewards(path: Path, names: list[str]) -> dict[str, np.ndarray]:
         found = read_table(path, scores_by(names))
         posts.check(found, path)
-        return np.stack([posts.matrix(found[name]) for name in names])
+        return {name: posts.matrix(found[name]) for name in names}
 
-    (of_evaluator,) = rewards(evaluator, [evaluator.stem])
+    of_models = {}
+    for path, names in scores.items():
+        of_models |= rewards(path, names)
+    (of_evaluator,) = rewards(evaluator, [evaluator.stem]).values()
     words = table["text"].str.split().str.len().groupby(table["style"]).mean()
     gold = posts.matrix(table["gold"])
-    return Styled(rewards(scores, models), of_evaluator, gold, words.to_dict())
+    return Styled(of_models, of_evaluator, gold, words.to_dict())
 
 
 def correct(rewards: np.ndarray) -> np.ndarray:
@@ -94,15 +99,27 @@ def correct(rewards: np.ndarray) -> np.ndarray:
     return np.concatenate([cells, means])
 
 
-def accuracy(results: ScaleResults, styled: Styled, weights: Resamples) -> dict[str, np.ndarray]:
+def accuracy(
+    results: ScaleResults, styled: Styled, weights: Resamples, cheaper: ScaleResults | None = None
+) -> dict[str, np.ndarray]:
     """(cells and difficulties, DRAWS, resamples) by kind of ranker, and of the evaluator and gold.
 
-    weights: resamples of the posts that have such texts.
+    cheaper: the cheaper ensembles, if there are any; weights: resamples of the posts that have such
+    texts.
     """
     every = weights.with_seeds_alone()
-    found = by_kind(
-        results, lambda members: correct(styled.rewards[members].mean(axis=0, dtype="f8")), every
-    )
+
+    def of_members(names: list[str]) -> np.ndarray:
+        return correct(np.mean([styled.rewards[name] for name in names], axis=0, dtype="f8"))
+
+    models = [model.name for model in results.models]
+    found = by_kind(results, lambda members: of_members([models[i] for i in members]), every)
+    for (kind, how), rankers in (cheaper.kinds if cheaper else {}).items():
+        if how == aggregator(kind) and (drawn := with_their_seeds(rankers, results, every)):
+            names = [[member.name for member in ranker.members] for ranker, _ in drawn]
+            values = (of_members(each)[:, None] for each in names)
+            counts = (count for _, count in drawn)
+            found[kind] = value_of_choices(zip(values, counts, strict=True), every)[:, :, 0]
     found |= {
         "evaluator": of_one_judge(correct(styled.evaluator), every),
         "gold rater": of_one_judge(correct(styled.gold), every),
@@ -129,7 +146,9 @@ def table(
     cells += [(name, ALL, ALL) for name in DIFFICULTIES]
     compared = {(kind, ""): values for kind, values in found.items()}
     compared |= {
-        (kind, "single"): found[kind] - found["single"] for kind in ENSEMBLES if kind in found
+        (kind, "single"): values - found["single"]
+        for kind, values in found.items()
+        if kind not in ALONE
     }
     rows = [
         {"ensemble": kind, "aggregator": aggregator(kind), "minus": minus}

@@ -398,9 +398,10 @@ def test_every_quantity_of_the_claims_file_is_one_that_evidence_finds(tmp_path):
     known |= rlhf.evidence(aligned)
     of_errors = shared_error.split(read.scales[0], metrics["gold"], drawn)
     known |= shared_error.quantities(of_errors, design["best_of_n"])
-    rewards = RNG.normal(size=(len(read.scales[0].models), 12, styles.TEXTS))
-    styled = styles.Styled(rewards, rewards[0], rewards[1], {})
-    known |= styles.quantities(styles.accuracy(read.scales[0], styled, drawn))
+    models = [*read.scales[0].models, *dropout.models]
+    rewards = {model.name: RNG.normal(size=(12, styles.TEXTS)) for model in models}
+    styled = styles.Styled(rewards, *list(rewards.values())[:2], {})
+    known |= styles.quantities(styles.accuracy(read.scales[0], styled, drawn, dropout))
     names = {name for name, _ in known}
     entries = claims.read_claims(CLAIMS_FILE) + claims.numbers_of_table1(TABLE1)
     for entry in entries:

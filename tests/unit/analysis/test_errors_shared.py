@@ -13,6 +13,7 @@ from underspec.analysis.statistics import in_policy_units, pick
 from underspec.analysis.within_posts import coefficients, sums_of_products
 from underspec.artifacts import STYLES as SCHEMA
 from underspec.artifacts import scores_by, write_table
+from underspec.cheaper_ensembles import McDropout, rankers
 from underspec.data.styles import STYLES
 from underspec.errors import ArtifactError
 
@@ -138,13 +139,14 @@ def make_styles(folder, models):
     evaluator = EVALUATOR.rpartition("/")[2]
     scores = keys.assign(**{evaluator: words - 0.0})
     write_table(scores, folder / f"{evaluator}.parquet", scores_by([evaluator]))
-    return folder / "styles.parquet", folder / "grid.parquet", folder / f"{evaluator}.parquet"
+    scores = {folder / "grid.parquet": models}
+    return folder / "styles.parquet", scores, folder / f"{evaluator}.parquet"
 
 
 def test_accuracy_in_every_cell_is_by_hand(results, tmp_path):
     of_scale = results.scales[0]
     names = [model.name for model in of_scale.models]
-    styled = styles.read_styled(*make_styles(tmp_path, names), names)
+    styled = styles.read_styled(*make_styles(tmp_path, names))
     assert styled.words == {"concise": 5, "plain": 10, "wordy": 15}
     found = styles.accuracy(of_scale, styled, resamples(of_scale, posts=8))
     table = styles.table(of_scale, styled, found, pretraining_seeds=3)
@@ -156,7 +158,9 @@ def test_accuracy_in_every_cell_is_by_hand(results, tmp_path):
     assert of_evaluator.to_dict() == {"hard": 0, "normal": 0.5, "easy": 1}  # words alone
     assert value["evaluator", "", "plain", "wordy", "hard"] == 0
     assert (value["single", "", "all", "all"] == 1).all()  # 3 for the truth, 2 for the words
-    weaker = replace(styled, rewards=styled.rewards - 2.5 * (np.arange(6) % 2 == 0))
+    wrong_by_words = 2.5 * (np.arange(6) % 2 == 0)
+    weak = {name: rewards - wrong_by_words for name, rewards in styled.rewards.items()}
+    weaker = replace(styled, rewards=weak)
     found = styles.accuracy(of_scale, weaker, resamples(of_scale, posts=8))
     quantity = styles.quantities(found)["hard accuracy of single", 0][0, 0]
     assert quantity == pytest.approx(1 / len(names), abs=1e-6)  # only the first
@@ -165,13 +169,43 @@ def test_accuracy_in_every_cell_is_by_hand(results, tmp_path):
     assert set(gains.ensemble) == {"finetune", "pretrain"}
 
 
+def test_a_cheaper_ensemble_is_right_where_the_mean_of_its_members_is(results, tmp_path):
+    of_scale = results.scales[0]
+    styled = styles.read_styled(*make_styles(tmp_path, [model.name for model in of_scale.models]))
+    seeds = sorted({model.pretrain_seed for model in of_scale.models})
+    ensembles = [McDropout(seed, 0, (2,)) for seed in seeds]
+    cheaper = replace(of_scale, rankers=rankers(ensembles, ["mean", "min"]))
+    right, words = 1.0 - np.arange(6) % 2, np.arange(6) / 2
+    of_first, of_others = (6 * right - words, words), (words, words)
+    for ensemble, (one, other) in zip(ensembles, [of_first] + [of_others] * 9, strict=False):
+        members = dict(zip(ensemble.tables, (one, other), strict=True))
+        styled.rewards.update({name: np.tile(each, (8, 1)) for name, each in members.items()})
+    found = styles.accuracy(of_scale, styled, resamples(of_scale, posts=8), cheaper)
+    assert set(found) == {
+        "single",
+        "finetune",
+        "pretrain",
+        "mc_dropout2",
+        "evaluator",
+        "gold rater",
+    }
+    hard = styles.quantities(found)["hard accuracy of mc_dropout2 mean", 0]
+    assert hard[0, 0] == pytest.approx(1 / len(seeds))
+    table = styles.table(of_scale, styled, found, pretraining_seeds=3)
+    gains = table[(table.ensemble == "mc_dropout2") & (table.minus == "single")]
+    assert gains[gains.difficulty == "hard"].value.iloc[-1] == pytest.approx(1 / len(seeds) - 1)
+    without = replace(of_scale, rankers=rankers(ensembles[1:], ["mean"]))  # a seed has none
+    found = styles.accuracy(of_scale, styled, resamples(of_scale, posts=8), without)
+    assert "mc_dropout2" not in found
+
+
 def test_texts_in_another_order_are_refused(results, tmp_path):
     names = [model.name for model in results.scales[0].models]
     paths = make_styles(tmp_path, names)
     table = pd.read_parquet(paths[0])
     write_table(table.assign(right=1 - table.right), paths[0], SCHEMA)
     with pytest.raises(ArtifactError, match=r"styles.parquet: a post does not have its 6 texts"):
-        styles.read_styled(*paths, names)
+        styles.read_styled(*paths)
     with pytest.raises(ArtifactError, match=r"column gone is missing"):
-        make_styles(tmp_path, names)
-        styles.read_styled(*paths, ["gone"])
+        texts, scores, evaluator = make_styles(tmp_path, names)
+        styles.read_styled(texts, dict.fromkeys(scores, ["gone"]), evaluator)
