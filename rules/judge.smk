@@ -6,12 +6,8 @@
 
 JUDGE = config["judge"]
 TABLES += [made("tables/judge.csv")]
-
-
-def server(wildcards):
-    """Where and how to ask. A resource, so that changing it asks nothing again."""
-    keys = ("url", "api_key_variable", "concurrency", "timeout", "attempts", "backoff")
-    return json.dumps({key: JUDGE[key] for key in keys})
+# Where and how to ask. A resource, so that changing it asks nothing again.
+SERVER_KEYS = ("url", "api_key_variable", "concurrency", "timeout", "attempts", "backoff")
 
 
 rule judge_comparisons:
@@ -63,7 +59,7 @@ rule ask_judge:
     conda:
         ANALYSIS
     resources:
-        server=server,
+        server=lambda wildcards: json.dumps({key: JUDGE[key] for key in SERVER_KEYS}),
     params:
         call=call("ask_judge"),
         settings=settings(
