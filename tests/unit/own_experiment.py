@@ -2,6 +2,7 @@
 folders of the models that they name.
 """
 
+import json
 from pathlib import Path
 
 from own_models import TEMPLATE, write_bert, write_llama, write_neox
@@ -9,6 +10,8 @@ from transformers import LlamaForSequenceClassification
 
 SEEDS = (0, 1)  # pretraining and finetuning seeds of the smoke experiment
 RECIPE = {"steps": 4, "batch": 8, "learning_rate": 1e-3, "warmup": 0}
+# An untrained policy writes samples of any words, which tiny tokenizers read in many pieces.
+LONG = {"max_position_embeddings": 512}
 
 
 def own_models(folder: Path) -> dict:
@@ -16,13 +19,16 @@ def own_models(folder: Path) -> dict:
     finished reward models as in experiments/own_models.yaml. The original of the decoders, seed 0,
     has a name of its own.
     """
-    write_neox(folder / "neox", 0)
-    write_neox(folder / "neox-seed1", 1)
+    write_neox(folder / "neox", 0, **LONG)
+    write_neox(folder / "neox-seed1", 1, **LONG)
     for seed in SEEDS:
-        write_bert(folder / f"bert-seed_{seed}", seed)
+        bert = write_bert(folder / f"bert-seed_{seed}", seed, **LONG)
+        settings = json.loads((bert / "tokenizer_config.json").read_text())
+        settings["model_max_length"] = LONG["max_position_embeddings"]
+        (bert / "tokenizer_config.json").write_text(json.dumps(settings))
         for finetune in SEEDS:
-            finished = folder / f"llama{seed}-{finetune}"
-            write_llama(finished, 2 * seed + finetune, LlamaForSequenceClassification, num_labels=1)
+            kind, changes = LlamaForSequenceClassification, LONG | {"num_labels": 1}
+            write_llama(folder / f"llama{seed}-{finetune}", 2 * seed + finetune, kind, **changes)
     finished = f"{folder}/llama{{pretrain_seed}}-{{finetune_seed}}"
     return {
         "scales": ["neox", "bert", "llama"],
