@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError, create_model
 
@@ -23,6 +25,7 @@ from underspec.errors import ConfigError, UserError
 from underspec.schema import one_line
 
 log = logging.getLogger(__name__)
+UNIONS = (UnionType, Union)  # X | None is the latter where X is Annotated
 END = "CPU seconds:"  # starts the last line of a successful stage's log
 
 CLEAR_LINE = "\r\033[K"  # of a terminal, where a run may show its status
@@ -149,11 +152,13 @@ def _options(stage: Callable[..., None]) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _checked_as(kind: Any) -> Any:
-    """The type that validates an option: the section of `Annotated[dict, Section]`, also in a list;
-    any other type stays.
+    """The type that validates an option: the section of `Annotated[dict, Section]`, also in a list
+    or a union with None; any other type stays.
     """
     if get_origin(kind) is list:
         return list[_checked_as(*get_args(kind))]
+    if get_origin(kind) in UNIONS:
+        return reduce(or_, map(_checked_as, get_args(kind)))
     section = get_args(kind)[-1] if get_origin(kind) is Annotated else None
     is_section = isinstance(section, type) and issubclass(section, BaseModel)
     return section if is_section else kind
@@ -173,7 +178,7 @@ def _common() -> _Parser:
 
 def _read(name: str, text: str, kind: Any) -> Any:
     """The value of an option's text, parsed as JSON if it is a map or a list."""
-    while get_origin(kind) in (Annotated, UnionType):  # of a union with None
+    while get_origin(kind) in (Annotated, *UNIONS):  # with None
         kind = get_args(kind)[0]
     if (get_origin(kind) or kind) not in (dict, list):
         return text

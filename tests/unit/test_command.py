@@ -231,6 +231,17 @@ def test_a_map_is_checked_by_its_section_and_arrives_as_a_map():
     assert arguments(stage, given)["paths"] == [Path("a/b")]
 
 
+def test_a_map_that_may_be_left_out_is_checked_by_its_section_too():
+    def stage(*, lengths: Annotated[dict, sections.Lengths] | None = None):
+        pass
+
+    assert arguments(stage, []) == {}
+    given = ["--lengths", '{"post": "64", "summary": 40}']
+    assert arguments(stage, given) == {"lengths": {"post": 64, "summary": 40}}
+    with pytest.raises(ConfigError, match="--lengths.*summary: missing"):
+        arguments(stage, ["--lengths", '{"post": 64}'])
+
+
 class Shared(TypedDict):
     """where: of all stages."""
 
