@@ -1,11 +1,16 @@
 # Shared by all rules: the validated config, the grid, paths, and how a script is called.
 # Reads the config files; makes nothing.
+import gc
 import json
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
+
+# All that Snakemake has imported lives as long as the process. Searching it for garbage would take a
+# sixth of a dry run.
+gc.freeze()
 
 # The folder of the Snakefile, wherever results go (--directory). Relative, because Snakemake
 # compares input paths and a checkout may move.

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy import ndarray
-from scipy.special import expit
 
 
 def _median(rewards: ndarray) -> ndarray:
@@ -45,6 +44,8 @@ def _mean_probability(rewards: ndarray) -> ndarray:
     sample of a post has a probability of one half. (The minimum of probabilities chooses as that of
     log-odds does.)
     """
+    from scipy.special import expit  # slow to import
+
     return expit(rewards).mean(axis=0)
 
 

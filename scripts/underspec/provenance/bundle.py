@@ -57,6 +57,7 @@ from underspec.schema import NAME
 
 CONFIG, MATRIX = "config.json", "scores.parquet"
 POSTS_TABLE, SAMPLES_TABLE = "posts.parquet", "samples.parquet"
+SMALLEST, FAST = 19, 3  # levels of compression, of what is published and of what passes through
 LOG = "training.csv"
 BESIDE_WEIGHTS = ("metrics.json", "provenance.json", LOG)
 OF_ALIGNED = {
@@ -106,11 +107,13 @@ def pack(
     write_archive(members, provenance, bundle)
 
 
-def tables(posts: pd.DataFrame, samples: pd.DataFrame, matrix: pd.DataFrame) -> dict[str, bytes]:
+def tables(
+    posts: pd.DataFrame, samples: pd.DataFrame, matrix: pd.DataFrame, level: int = SMALLEST
+) -> dict[str, bytes]:
     """The members with posts, samples, and the reward matrix, which has a column per reward model
-    and a row per sample (or per distinct text of a post)."""
+    and a row per sample (or per distinct text of a post); level: see `to_parquet`."""
     named = {POSTS_TABLE: posts, SAMPLES_TABLE: samples, MATRIX: matrix}
-    return {name: to_parquet(table) for name, table in named.items()}
+    return {name: to_parquet(table, level) for name, table in named.items()}
 
 
 def unpack(
@@ -241,15 +244,16 @@ def _distinct(samples: pd.DataFrame) -> np.ndarray:
     return samples.groupby(["post_id", "text"], sort=False).ngroup().to_numpy()
 
 
-def to_parquet(table: pd.DataFrame) -> bytes:
-    """`table` as Parquet: dictionary encoding for keys and texts, byte splitting for floats."""
+def to_parquet(table: pd.DataFrame, level: int = SMALLEST) -> bytes:
+    """`table` as Parquet: dictionary encoding for keys and texts, byte splitting for floats; level:
+    of Zstandard's compression."""
     floats = [name for name in table.columns if pd.api.types.is_float_dtype(table[name])]
     file = io.BytesIO()
     pq.write_table(
         pa.Table.from_pandas(table, preserve_index=False),
         file,
         compression="zstd",
-        compression_level=19,
+        compression_level=level,
         use_dictionary=[name for name in table.columns if name not in floats],
         column_encoding={name: "BYTE_STREAM_SPLIT" for name in floats},
         write_statistics=False,

@@ -192,7 +192,7 @@ def to_bundle(folder: Path, output: Path, change: Callable[[dict], dict] = dict)
     config = _config(folder.resolve().name, found, judge, samples, has)
     config = change(config)
     members = {bundle.CONFIG: to_json(config)}
-    members |= bundle.tables(posts, drawn, pd.DataFrame(scores))
+    members |= bundle.tables(posts, drawn, pd.DataFrame(scores), bundle.FAST)
     for each in described:
         members[f"reward_models/{each.score}/metrics.json"] = to_json(each.metrics)
     write_archive(members, {"experiment": config["experiment"], "matrix": True}, output)

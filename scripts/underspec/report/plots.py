@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn.objects as so
+from IPython.display import SVG
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -210,14 +211,16 @@ def _halved(row: list[Line2D]) -> list[list[Line2D]]:
     return [row] if len(row) <= 4 else [row[:middle], row[middle:]]
 
 
-def save(figure: Figure, path: str, words: Mapping[str, str] | None = None) -> None:
-    """Write `path`.svg and `path`.pdf; equal figures give equal bytes, whatever the date. words:
-    see `words.reworded`."""
+def save(figure: Figure, path: str, words: Mapping[str, str] | None = None) -> SVG:
+    """Write `path`.svg and `path`.pdf; equal figures give equal bytes, whatever the date. Returns
+    the first, for the notebook to show. words: see `words.reworded`."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     for text in figure.findobj(Text) if words else ():
         text.set_text(reworded(text.get_text(), words))
     for _ in range(2):  # the layout needs two passes; after them all files are alike
-        figure.draw_without_rendering()
+        figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     figure.savefig(f"{path}.svg", metadata={"Date": None})
     figure.savefig(f"{path}.pdf", metadata={"CreationDate": None})
+    plt.close(figure)  # else the notebook would draw it again
+    return SVG(filename=f"{path}.svg")
