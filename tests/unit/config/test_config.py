@@ -31,8 +31,8 @@ def test_experiments_are_valid_and_named_after_their_file(path):
     assert config["experiment"] == path.stem
 
 
-# As the miniature or as paper, on purpose; those of own_models are names of finished reward models.
-SAME_SEEDS = {"bias", "smoke", "released", "budget", "own_models"}
+# As another experiment, on purpose, or the names of checkpoints that others have trained.
+SAME_SEEDS = {"bias", "smoke", "released", "budget", "pythia", "multiberts", "own_models"}
 CONFIGS = [MINIATURE, *(read_config(ROOT, path) for path in EXPERIMENTS)]
 OWN_SEEDS = {each["experiment"]: each for each in CONFIGS if each["experiment"] not in SAME_SEEDS}
 SHARED_WORLD = [
