@@ -286,6 +286,22 @@ def compared_samples():
     return expand(made("samples/{split}.parquet"), split=splits)
 
 
+def seeds_of(wildcards):
+    """The pretraining and the finetuning seed of a finished reward model."""
+    return re.findall(r"\d+", Path(wildcards.imported).name)
+
+
+def models_of_ranker(wildcards):
+    """The folders of the reward models of the ranker in the wildcards."""
+    names = folders(EVERY_RANKER[wildcards.ranker])
+    return [made(f"reward_models/{wildcards.scale}/{name}") for name in names]
+
+
+def dropout_of_ranker(wildcards):
+    """How many members of MC dropout the ranker in the wildcards has; 0 if it has none."""
+    return dropout_members(EVERY_RANKER[wildcards.ranker])
+
+
 def of_ranker(folder, suffix=".parquet"):
     """The artifacts in `folder` of all policies that are aligned to the ranker in the wildcards."""
     rlhf = config["rlhf"]

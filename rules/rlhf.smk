@@ -11,16 +11,6 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def models_of_ranker(wildcards):
-    """The folders of the reward models of the ranker in the wildcards."""
-    names = folders(EVERY_RANKER[wildcards.ranker])
-    return [made(f"reward_models/{wildcards.scale}/{name}") for name in names]
-
-
-def dropout_of_ranker(wildcards):
-    return dropout_members(EVERY_RANKER[wildcards.ranker])
-
-
 rule align:
     input:
         posts=made("data/posts.parquet"),

@@ -27,7 +27,7 @@ def rlhf_tables(
     aligned_diagnostics: Path,
     aligned: Annotated[dict, sections.Alignments],
     design: Annotated[dict, sections.Experiment],
-    cheaper: dict | None = None,
+    cheaper: Annotated[dict, sections.CheaperEnsembles] | None = None,
     resamples: sections.Resamples,
     evidence: list[Path],
     tables: list[Path],
