@@ -256,6 +256,11 @@ def model_code(script, *scales):
     return digest
 
 
+def seeds_of(wildcards):
+    """The pretraining and the finetuning seed of a finished reward model."""
+    return re.findall(r"\d+", Path(wildcards.imported).name)
+
+
 def recipe_of(*place):
     """The recipe under these config keys; `{scale}` stands for the scale in the wildcards."""
     return lambda wildcards: recipe(

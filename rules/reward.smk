@@ -5,11 +5,6 @@
 # reward models. In worlds that have styles, style_scores/ too. Nothing after the matrix needs torch.
 
 
-def seeds_of(wildcards):
-    """The pretraining and the finetuning seed of a finished reward model."""
-    return re.findall(r"\d+", Path(wildcards.imported).name)
-
-
 if JUDGED:
 
     rule judgements:

@@ -49,12 +49,12 @@ def score(
     style_rewards = {}
     pending = list(scores)
     for done, folder in enumerate(reward_models, start=1):
-        model = models.load(folder)
         last, reader = reader, models.reader(folder, lengths)
         if last is None or reader.identity != last.identity:  # most scales have one tokenizer
             encoded = encoded_candidates(posts, table, samples, reader)
             if styles:
                 encoded_styles = encoded_candidates(posts, styled, styles, reader)
+        model = models.load(folder)
         columns = model.heads * (mc_dropout or 1)
         its_own, pending = pending[:columns], pending[columns:]
         if len(its_own) < columns or (pending and done == len(reward_models)):

@@ -60,3 +60,23 @@ def test_a_checkpoint_is_imported_for_real_and_only_once(tmp_path):
     assert done.returncode != 0
     assert "base-1: no such folder" in log and "Traceback" not in log
     assert not (folder / RESULTS / "pretrain/base/seed1").exists()
+
+
+def test_reward_models_of_another_family_are_trained_or_taken_as_they_are(tmp_path):
+    recipe = {"steps": 2, "learning_rate": 1e-3, "warmup": 0}
+    own = {"architecture": "decoder", "template": "{post} {sample}", "reward_model": recipe}
+    section = {
+        "scales": ["own"],
+        "models": {"own": own},
+        "pretrain": {"checkpoints": {"own": {"source": "hub", "path": "/own-{seed}"}}},
+        "reward_models": {"own/pretrain1-finetune0": {"path": "/finished"}},
+        "rlhf": {"rankers": {}},
+    }
+    arguments = overlay(tmp_path, section)
+    done = snakemake(REPOSITORY, "--dry-run", "--forceall", "-p", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    commands = done.stdout
+    assert "import_reward_model.py" in commands and "import_checkpoint.py" in commands
+    assert f"{RESULTS}/pretrain/own/seed0" in commands
+    assert f"{RESULTS}/pretrain/own/seed1" not in commands
+    assert f"--pretrained {RESULTS}/pretrain/own/seed0" in commands

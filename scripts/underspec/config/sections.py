@@ -146,10 +146,10 @@ class Architecture(Section):
 
 class Scale(Section):
     architecture: Literal[tuple(architectures.names())] = "t5"
-    shape: Shape | None = None
+    shape: or_null(Shape) = None
     template: or_null(Template) = None
-    pretrain: SomeRecipe = None
-    reward_model: SomeRecipe = None
+    pretrain: or_null(SomeRecipe) = None
+    reward_model: or_null(SomeRecipe) = None
 
 
 class Labels(Section):

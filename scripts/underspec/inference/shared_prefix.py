@@ -21,6 +21,7 @@ from underspec.models.sequence_classifier import DecoderClassifier
 # Posts that are read together share prefixes of one length: that of the shortest, with at most so
 # many tokens of a longer one left to each of its candidates.
 SLACK = 2
+LENGTH_GROUPS = 4  # in which a post's candidates are read: most are far shorter than the longest
 
 
 def score(model: DecoderClassifier, posts: Texts, candidates: list[Texts]) -> Texts:
@@ -47,12 +48,12 @@ def _with_prefixes(model: DecoderClassifier, texts: list[Texts]) -> Results:
 
 
 def _parts(rest: list[Texts], tokens_at_once: int) -> Iterator[list[list[int]]]:
-    """Texts of similar length, as many of each post, of some `tokens_at_once` tokens. If a post has
-    too few, one of its texts comes again.
+    """Texts of similar length, as many of each post, at most some `tokens_at_once`
+    tokens. If a post has too few, one of its texts comes again.
     """
     tokens = sum(len(ids) for own in rest for ids in own)
     most = max(map(len, rest))
-    number = min(most, -(-tokens // tokens_at_once))
+    number = min(most, max(LENGTH_GROUPS, -(-tokens // tokens_at_once)))
     by_length = [sorted(range(len(own)), key=lambda j, own=own: len(own[j])) for own in rest]
     split_up = [np.array_split(order, number) for order in by_length]
     for parts in zip(*split_up, strict=True):
