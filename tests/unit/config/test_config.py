@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.config.config import Config, Recipe, merged, read_config, text_world, validate
-from underspec.config.sources import checkpoint_of
+from underspec.config.sources import cells, checkpoint_of, finished_of, pretrained_checkpoints
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
 from underspec.schema import NAME
@@ -31,8 +31,8 @@ def test_experiments_are_valid_and_named_after_their_file(path):
     assert config["experiment"] == path.stem
 
 
-# As another experiment, on purpose, or the names of checkpoints that others have trained.
-SAME_SEEDS = {"bias", "smoke", "released", "budget", "pythia", "multiberts", "own_models"}
+SAME_SEEDS = {"bias", "smoke"}  # as the miniature, on purpose
+SAME_SEEDS |= {"released", "budget", "multiberts"}  # as paper, or as pythia
 CONFIGS = [MINIATURE, *(read_config(ROOT, path) for path in EXPERIMENTS)]
 OWN_SEEDS = {each["experiment"]: each for each in CONFIGS if each["experiment"] not in SAME_SEEDS}
 SHARED_WORLD = [
@@ -43,15 +43,16 @@ SHARED_WORLD = [
 
 
 def seeds(config):
-    policy, evaluator = config["policy"], config["evaluator"]
-    pretraining = {policy["pretrain_seed"], evaluator["pretrain_seed"]}
-    finetuning = {policy["seed"], evaluator["finetune_seed"]}
+    """Of what is trained here; the seeds of others' models are names."""
+    pretrain, finished = config["pretrain"], config["reward_models"]
+    pretrained = pretrained_checkpoints(config)
+    trained = [cell for scale, cell in cells(config) if not finished_of(finished, scale, cell)]
     return {
         "world": {config["worlds"][config["world"]]["seed"]},
         "labels": {config["labels" if config["reward"] == "preference" else "judgements"]["seed"]},
         "sampling": {config["sampling"]["seed"]},
-        "pretraining": {*config["pretrain_seeds"], *pretraining},
-        "finetuning": {*config["finetune_seeds"], *finetuning},
+        "pretraining": {seed for at, seed in pretrained if not checkpoint_of(pretrain, at, seed)},
+        "finetuning": {config["policy"]["seed"], *(cell.finetune_seed for cell in trained)},
     }
 
 
