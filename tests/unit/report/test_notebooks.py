@@ -17,6 +17,7 @@ import yaml
 
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.analysis.styles import DIFFICULTIES, difficulty
+from underspec.config.config import read_config
 from underspec.data.styles import STYLES
 from underspec.errors import ArtifactError
 from underspec.report import look, plots
@@ -367,6 +368,13 @@ def test_report_text_renders_with_the_config(text, name):
     html = rendered(text, config)
     assert config["experiment"] in html
     assert "{{" not in html
+
+
+@pytest.mark.parametrize("experiment", ["pythia", "own_models", "valence", "xsum"])
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_report_text_renders_with_other_models_and_worlds(text, experiment):
+    config = read_config(ROOT, ROOT / f"experiments/{experiment}.yaml")
+    assert experiment in rendered(text, config)
 
 
 @pytest.mark.parametrize("reward", ["pointwise", "rating"])
