@@ -22,6 +22,7 @@ rule diagnostics:
         made("logs/diagnostics.log"),
     benchmark:
         made("benchmarks/diagnostics.tsv")
+    priority: 1  # before figures: all that rests on the evidence waits for it
     localrule: True
     conda:
         ANALYSIS
@@ -60,6 +61,7 @@ rule evidence:
         made("logs/evidence/{scale}.log"),
     benchmark:
         made("benchmarks/evidence/{scale}.tsv")
+    priority: 1  # before figures: all that rests on the evidence waits for it
     conda:
         ANALYSIS
     params:

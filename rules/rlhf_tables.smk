@@ -33,6 +33,7 @@ rule rlhf_tables:
         made("logs/rlhf_tables.log"),
     benchmark:
         made("benchmarks/rlhf_tables.tsv")
+    priority: 1  # before figures: all that rests on the evidence waits for it
     conda:
         ANALYSIS
     params:
