@@ -33,7 +33,7 @@ def table(
     `intervals.with_intervals`), by kind of ranker, for the evaluator and for gold.
 
     features, metrics: (posts, samples) by name. Features that do not vary within posts are left
-    out; where features only vary together, no coefficient can be told and all are NaN.
+    out; where features only vary together, no coefficient is identified and all are NaN.
     """
     varying = {name: each for name, each in features.items() if np.ptp(each, axis=1).any()}
     every = weights.with_seeds_alone()
