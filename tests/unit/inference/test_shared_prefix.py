@@ -1,5 +1,8 @@
 """Rewards of candidates that share what they begin with are those of each text by itself."""
 
+from itertools import pairwise
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from underspec.errors import ArtifactError
-from underspec.inference import pair_scoring, shared_prefix
+from underspec.inference import pair_scoring, prefix_attention, shared_prefix
 from underspec.models.sequence_classifier import DecoderClassifier
 
 VOCABULARY = 60
@@ -51,8 +54,11 @@ def drawn(rng, most, least=1):
     return rng.integers(0, VOCABULARY, rng.integers(least, most + 1))
 
 
-def test_many_posts_in_groups(model, monkeypatch):
-    monkeypatch.setitem(pair_scoring.TOKENS_AT_ONCE, "cpu", 120)
+@pytest.mark.parametrize(("tokens_at_once", "slack"), [(120, 4), (1000, 128)])
+def test_many_posts_in_groups(model, monkeypatch, tokens_at_once, slack):
+    """As on a CPU, and as on a GPU, which reads prefixes of any length together."""
+    monkeypatch.setitem(pair_scoring.TOKENS_AT_ONCE, "cpu", tokens_at_once)
+    monkeypatch.setitem(shared_prefix.SLACK, "cpu", slack)
     rng = np.random.default_rng(0)
     posts = [drawn(rng, 20, 0) for _ in range(12)]
     candidates = [[drawn(rng, 9) for _ in range(rng.integers(1, 8))] for _ in posts]
@@ -133,3 +139,34 @@ def test_damaged_weights(model):
     with pytest.raises(ArtifactError, match="not finite"):
         shared_prefix.score(model, [np.array([1])], [[np.array([2])]])
     weights.copy_(kept)
+
+
+def varlen_reference(query, key, value, ends, key_ends, *_, scale, window_size=(-1, -1), **given):
+    """What PyTorch's kernel for GPUs computes, which `make gpu-check` runs."""
+    groups = query.shape[1] // key.shape[1]
+    assert groups == 1 or given["enable_gqa"]
+    output, sums = [], []
+    for (a, b), (c, d) in zip(pairwise(ends.tolist()), pairwise(key_ends.tolist()), strict=True):
+        keys, values = (part[c:d].repeat_interleave(groups, 1) for part in (key, value))
+        scores = torch.einsum("qhs,khs->hqk", query[a:b], keys) * scale
+        if window_size == (-1, 0):
+            scores += torch.full(scores.shape[1:], -torch.inf).triu(1)
+        output.append(torch.einsum("hqk,khs->qhs", scores.softmax(-1), values))
+        sums.append(scores.logsumexp(-1))
+    return torch.cat(output), torch.cat(sums, 1)
+
+
+@pytest.mark.parametrize("own_heads", [4, 2, 1])
+def test_attention_in_two_parts_is_that_in_one(monkeypatch, own_heads):
+    monkeypatch.setattr(prefix_attention, "varlen_attn", varlen_reference)
+    torch.manual_seed(0)
+    query = torch.randn(6, 4, 5, 8)
+    key, value = torch.randn(2, 6, own_heads, 5, 8)
+    layers = [tuple(torch.randn(2, 3, own_heads, 7, 8))]
+    lengths = torch.tensor([7, 3, 4])
+    tokens = (torch.arange(7) < lengths[:, None]).flatten().nonzero()[:, 0]
+    prefixes = prefix_attention.Prefixes(layers, lengths, 3, tokens)
+    module = SimpleNamespace(layer_idx=0)
+    whole, _ = prefix_attention.attention(module, query, key, value, None, 0.3, prefixes)
+    parts = prefix_attention._fused(query, key, value, layers[0], prefixes, 0.3)
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
