@@ -156,9 +156,10 @@ def to_table(found: dict[Quantity, np.ndarray]) -> pd.DataFrame:
     quantity, drawn, resample = np.unravel_index(np.arange(values.size), values.shape)
     table = pd.DataFrame(
         {
-            "quantity": np.array(names)[quantity],
+            # As objects: rows hold the few names themselves, and no copies of them.
+            "quantity": np.array(names, dtype=object)[quantity],
             "n": np.array(ns)[quantity],
-            "drawn": np.array(DRAWS)[drawn],
+            "drawn": np.array(DRAWS, dtype=object)[drawn],
             "resample": resample,
             "value": values.ravel(),
         }
