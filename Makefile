@@ -14,9 +14,6 @@ SIZE ?= paper
 BIN := .venv/bin
 OVERLAY = $(or $(wildcard experiments/$(EXPERIMENT).yaml),$(error EXPERIMENT=$(EXPERIMENT): there is no experiments/$(EXPERIMENT).yaml))
 CONFIGFILE = $(if $(filter miniature,$(EXPERIMENT)),,--configfile $(OVERLAY))
-# What all reward models wait for is made first: comparisons of the policy's samples, or judgements.
-JUDGED = $(shell grep -sE '^reward: *(pointwise|rating)' experiments/$(EXPERIMENT).yaml)
-LABELLED = results/$(EXPERIMENT)/data/$(if $(JUDGED),judgements,preferences).parquet
 FULL := $(if $(VERBOSE),--printshellcmds)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FULL) $(CONFIGFILE)
 LIGHT := .venv-figures/bin
@@ -49,7 +46,7 @@ demo: report ## the miniature from nothing to its report, then where everything 
 
 run: .venv/ready ## run the experiment EXPERIMENT; goes on from where it stood; VERBOSE=1 shows every job in full
 	@test -z "$$(ls .snakemake/locks 2> /dev/null)" || $(BIN)/python scripts/unlock.py $(CONFIGFILE)
-	$(SNAKEMAKE) --rerun-incomplete all --prioritize $(LABELLED)
+	$(SNAKEMAKE) --rerun-incomplete all --prioritize labelled
 
 report: run ## reports/EXPERIMENT.html, self-contained
 	$(SNAKEMAKE) --report reports/$(EXPERIMENT).html $(STYLED)

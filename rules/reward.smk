@@ -5,6 +5,13 @@
 # reward models. In worlds that have styles, style_scores/ too. Nothing after the matrix needs torch.
 
 
+# What all reward models wait for: `make` asks Snakemake to make it first.
+rule labelled:
+    input:
+        LABELLED,
+    localrule: True
+
+
 if JUDGED:
 
     rule judgements:

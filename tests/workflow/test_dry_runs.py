@@ -335,18 +335,19 @@ def test_make_names_an_experiment_that_is_not_there():
 
 
 @pytest.mark.parametrize(
-    ("experiment", "table"),
+    ("extended", "rule"),
     [("debian", "preferences"), ("entailment", "judgements"), ("valence", "judgements")],
 )
-def test_make_gives_priority_to_a_file_that_the_experiment_has(experiment, table):
+def test_make_gives_priority_to_what_all_reward_models_wait_for(tmp_path, extended, rule):
     done = subprocess.run(
-        ["make", "-n", "run", f"EXPERIMENT={experiment}"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
+        ["make", "-n", "run"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert f"--prioritize results/{experiment}/data/{table}.parquet" in done.stdout
+    (given,) = re.findall(r"--prioritize (\w+)", done.stdout)
+    path = REPOSITORY / "experiments" / f"{extended}.yaml"
+    chosen = overlay(tmp_path, {"extends": str(path), "experiment": "mine"})
+    assert scheduled(REPOSITORY, given, *chosen) >= {given, rule}
+    everything = scheduled(REPOSITORY, "all", "--prioritize", given, *chosen)
+    assert everything >= {given, *TRAINING}
 
 
 @pytest.mark.parametrize("target", ["run", "report", "bundle", "figures"])
