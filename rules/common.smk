@@ -18,7 +18,7 @@ HERE = Path(os.path.relpath(workflow.basedir))
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from underspec import grid
-from underspec.analysis.parts import GIVEN, missing, parts, possible
+from underspec.analysis.parts import GIVEN, OF_EVIDENCE, missing, parts, possible
 from underspec.cheaper_ensembles import (
     Warm,
     by_job,

@@ -4,9 +4,7 @@
 # Out: diagnostics.parquet (of every sample), evidence/{scale}/ (resamples of posts and seeds,
 # tables), claims.csv (the verdict on every claim), tables/ that the paper does not have: exact, ...
 
-OF_EVIDENCE = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
-OF_EVIDENCE += ["ensemble_size", "feature_coefficients", "overoptimisation_fit", "bias"]
-OF_EVIDENCE = possible([*OF_EVIDENCE, "shared_error", "style_accuracy"], HAS)
+EVIDENCE_TABLES = possible(OF_EVIDENCE, HAS)
 RLHF_EVIDENCE = expand(made("evidence/{scale}/rlhf.parquet"), scale=RLHF_SCALES)
 HAS_JUDGE = config["judge"]["url"] is not None and not missing("judge", HAS)
 JUDGE_EVIDENCE = expand(made("evidence/{scale}/judge.parquet"), scale=SCALES if HAS_JUDGE else [])
@@ -56,7 +54,7 @@ rule evidence:
         evaluator_style_scores=made(f"style_scores/{EVALUATOR}.parquet") if STYLED else [],
     output:
         made("evidence/{scale}/resamples.parquet"),
-        expand(made("evidence/{{scale}}/{table}.csv"), table=OF_EVIDENCE),
+        expand(made("evidence/{{scale}}/{table}.csv"), table=EVIDENCE_TABLES),
     log:
         made("logs/evidence/{scale}.log"),
     benchmark:
@@ -74,7 +72,7 @@ rule evidence:
             cheaper=config["cheaper_ensembles"],
             length_bias=0.0 if WORLD.has_preferences else config["labels"]["length_bias"],
             resamples=config["resamples"],
-            tables=OF_EVIDENCE,
+            tables=EVIDENCE_TABLES,
             output=lambda wildcards: made(f"evidence/{wildcards.scale}"),
         ),
         code=code("evidence"),
@@ -85,14 +83,14 @@ rule evidence:
 rule claims:
     input:
         expand(made("evidence/{scale}/resamples.parquet"), scale=SCALES),
-        expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=OF_EVIDENCE),
+        expand(made("evidence/{scale}/{table}.csv"), scale=SCALES, table=EVIDENCE_TABLES),
         rlhf=RLHF_EVIDENCE,
         judge=JUDGE_EVIDENCE,
         claims_file=shipped("reports/claims.yaml"),
         published=shipped("reports/published/table1.csv"),
     output:
-        tables=expand(made("tables/{table}.csv"), table=OF_EVIDENCE),
-        table1_long=made("tables/table1_long.csv") if "rankers" in OF_EVIDENCE else [],
+        tables=expand(made("tables/{table}.csv"), table=EVIDENCE_TABLES),
+        table1_long=made("tables/table1_long.csv") if "rankers" in EVIDENCE_TABLES else [],
         claims=made("claims.csv"),
     log:
         made("logs/claims.log"),

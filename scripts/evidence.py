@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Unpack
 
@@ -47,10 +48,11 @@ def evidence(
     read = read_results(design=design | {"scales": [scale]}, **files)
     (results,) = read.scales
     measured = read_diagnostics(diagnostics, read.layout)
-    of_cheaper, of_styles = None, None
+    of_styles = None
     if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
         which = ensembles, design["aggregators"]
-        of_cheaper = read_cheaper(files["scores"], results, read.layout, *which)
+        beside = read_cheaper(files["scores"], results, read.layout, *which)
+        results = replace(results, cheaper=beside)
     if styled:
         models = {style_scores: [model.name for model in results.models]}
         jobs = by_job(ensembles)
@@ -64,7 +66,6 @@ def evidence(
         metrics=read.metrics,
         diagnostics=measured,
         newer=newer_rankers.read(newer, measured["similarity"]),
-        cheaper=of_cheaper,
         styled=of_styles,
         evaluator_accuracy=(
             read_metrics(evaluator / "metrics.json")["accuracy"] if evaluator else None

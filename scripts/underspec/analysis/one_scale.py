@@ -33,17 +33,15 @@ class OneScale:
     """What was read about one scale, and what follows from it, each computed once.
 
     metrics: (posts, samples) by name, as in `results.Results`; diagnostics: what the samples look
-    like, (posts, samples) by name; newer: rankers beside the paper's; cheaper, styled: cheaper
-    ensembles, and texts in several styles, if there are any; evaluator_accuracy: None if unknown;
-    length_bias: that of the simulated rater's labels, in gold utility per word; pretraining_seeds,
-    resamples: how many.
+    like, (posts, samples) by name; newer: rankers beside the paper's; styled: texts in several
+    styles, if there are any; evaluator_accuracy: None if unknown; length_bias: that of the
+    simulated rater's labels, in gold utility per word; pretraining_seeds, resamples: how many.
     """
 
     results: ScaleResults
     metrics: Mapping[str, np.ndarray]
     diagnostics: Mapping[str, np.ndarray]
     newer: Newer
-    cheaper: ScaleResults | None
     styled: Styled | None
     evaluator_accuracy: float | None
     length_bias: float
@@ -72,7 +70,7 @@ class OneScale:
     def style_accuracy(self) -> dict[str, np.ndarray]:
         posts = len(self.styled.gold)
         weights = draw(self.results.models, posts, self.resamples, self.results.scale)
-        return styles.accuracy(self.results, self.styled, weights, self.cheaper)
+        return styles.accuracy(self.results, self.styled, weights, self.results.cheaper)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -87,9 +85,9 @@ class OneScale:
         if "label_utility" in self.judged and "reward" in self.judged:
             words = self.diagnostics["words"]
             found |= quantities.evaluator_length_coefficient(self.judged, words, self.weights)
-        if self.cheaper:
+        if self.results.cheaper:
             found |= quantities.of_cheaper_ensembles(
-                self.cheaper, self.results, self.judged, self.weights
+                self.results.cheaper, self.results, self.judged, self.weights
             )
         if "gold" in self.metrics:
             found |= shared_error.quantities(self.errors, self.results.ns)
@@ -104,8 +102,8 @@ def _shift(one: OneScale) -> pd.DataFrame:
 
 
 def _rankers(one: OneScale) -> pd.DataFrame:
-    every = [one.results, *([one.cheaper] if one.cheaper else [])]
-    tables = [newer_rankers.table(each, one.metrics, one.newer) for each in every]
+    every = [one.results, one.results.cheaper]
+    tables = [newer_rankers.table(each, one.metrics, one.newer) for each in every if each]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -118,7 +116,7 @@ def _feature_coefficients(one: OneScale) -> pd.DataFrame:
     )
 
 
-# The tables beside the paper's, by their names. What each needs: `parts.NEEDS`.
+# The tables beside the paper's, by their names. `parts.OF_EVIDENCE` says what each needs.
 TABLES: dict[str, Callable[[OneScale], pd.DataFrame]] = {
     "exact": lambda one: supplementary_tables.exact(one.results, one.metrics),
     "shift": _shift,

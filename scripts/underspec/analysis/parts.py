@@ -20,14 +20,8 @@ NEEDED = {
     "replicates": "it needs two pretraining seeds, one of them with two finetuning seeds",
     "ensembles": "no two reward models have a seed in common",
 }
-NEEDS = {
-    "accuracy": ["accuracy"],
-    "reliability": ["metrics"],
-    "people": ["metrics"],
-    "figure4": ["evaluator"],
-    "table1": ["evaluator"],
-    "gold": ["gold"],
-    "judge": ["texts"],
+# What tables and figures need, by their names; first those that rest on the evidence.
+OF_EVIDENCE = {
     "exact": ["evaluator"],
     "shift": ["texts"],
     "components": ["replicates"],
@@ -37,10 +31,19 @@ NEEDS = {
     "hedging": ["evaluator"],
     "rankers": ["evaluator"],
     "ensemble_size": ["evaluator", "ensembles"],
-    "shared_error": ["gold"],
-    "style_accuracy": ["styles"],
     "feature_coefficients": ["texts"],
     "bias": ["evaluator", "gold", "texts"],
+    "shared_error": ["gold"],
+    "style_accuracy": ["styles"],
+}
+NEEDS = OF_EVIDENCE | {
+    "accuracy": ["accuracy"],
+    "reliability": ["metrics"],
+    "people": ["metrics"],
+    "figure4": ["evaluator"],
+    "table1": ["evaluator"],
+    "gold": ["gold"],
+    "judge": ["texts"],
     "rlhf_shared_error": ["gold"],
 }
 

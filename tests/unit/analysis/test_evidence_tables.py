@@ -25,6 +25,7 @@ from fake_results import (
 
 from claims import claims
 from evidence import evidence
+from underspec.analysis import one_scale, parts
 from underspec.analysis.statistics import variance_components
 from underspec.analysis.supplementary_tables import holm
 from underspec.artifacts import DIAGNOSTICS, write_table
@@ -33,6 +34,10 @@ TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging
 TABLES += ["ensemble_size", "feature_coefficients"]
 CLAIMS_FILE = Path(__file__).parents[3] / "reports" / "claims.yaml"
 OF_GOLD = ["overoptimisation_fit", "bias", "shared_error"]
+
+
+def test_every_table_says_what_it_needs():
+    assert one_scale.TABLES.keys() == parts.OF_EVIDENCE.keys()
 
 
 def diagnose(folder):
