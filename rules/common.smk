@@ -26,26 +26,20 @@ from underspec.cheaper_ensembles import (
     dropout_members,
     folders,
 )
-from underspec.data import gold_raters, styles
-from underspec.config.config import (
-    GOLD_JUDGE,
-    aligned_rankers,
-    every_ranker,
-    need,
-    read_config,
-    recipe,
-    text_world,
-    validate,
-)
-from underspec.errors import UserError
-from underspec.provenance.fingerprint import fingerprint
+from underspec.config.derived import aligned_rankers, every_ranker, need, recipe, text_world
+from underspec.config.judge import GOLD_JUDGE
+from underspec.config.layers import read_config
 from underspec.config.sources import (
     cells,
     checkpoint_of,
     finished_of,
     pretrained_checkpoints,
 )
+from underspec.config.validation import validate
+from underspec.data import gold_raters, styles
 from underspec.data.worlds import world_class
+from underspec.errors import UserError
+from underspec.provenance.fingerprint import fingerprint
 
 # Read the config again: Snakemake's own reader does not know `extends`, silently drops duplicate
 # keys, and leaves numbers given by --config as text.

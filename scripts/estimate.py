@@ -4,8 +4,10 @@ from pathlib import Path
 import pandas as pd
 
 from underspec.command import arguments, file_errors_explained
-from underspec.config.config import read_config, text_world, validate
+from underspec.config.derived import text_world
 from underspec.config.estimate import judge_cost, sizes, stages
+from underspec.config.layers import read_config
+from underspec.config.validation import validate
 from underspec.data.worlds import world_class
 from underspec.errors import UserError
 from underspec.files import atomic

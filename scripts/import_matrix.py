@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from underspec.command import command
-from underspec.config.config import merged
+from underspec.config.layers import merged
 from underspec.errors import UserError
 from underspec.provenance.matrix import to_bundle
 from underspec.yaml_map import read_map

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from underspec.config.config import Config
+from underspec.config.sections import Config
 from underspec.data.worlds import names, world_class
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from underspec.config.config import read_config
+from underspec.config.layers import read_config
 from underspec.errors import UserError
 from underspec.monitoring.run_note import read_notes
 from underspec.monitoring.slurm_queue import queue

@@ -20,7 +20,7 @@ from underspec.artifacts import (
     read_table,
     write_table,
 )
-from underspec.config.config import every_ranker
+from underspec.config.derived import every_ranker
 from underspec.grid import alignments, rankers, reward_models
 
 SAMPLES_OF_ALIGNED = 4

@@ -3,7 +3,7 @@
 import copy
 from pathlib import Path
 
-from underspec.config.config import merged, read_config
+from underspec.config.layers import merged, read_config
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = read_config(ROOT)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from underspec.cheaper_ensembles import Warm, cheaper_ensembles, dropout_members, folders
-from underspec.config.config import aligned_rankers, every_ranker, recipe
+from underspec.config.derived import aligned_rankers, every_ranker, recipe
 from underspec.config.sources import (
     cells,
     checkpoint_of,

@@ -2,6 +2,8 @@
 
 from underspec.schema import Count, Section, Seed, Text, integer, number, or_null
 
+GOLD_JUDGE = "gold"  # in place of the URL of a judge's server: the gold rater answers
+
 
 class JudgeRequest(Section):
     """What is sent to a prompted judge with each question."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from underspec.config.config import NOT_BUNDLED, read_config, validate
+from underspec.config.layers import NOT_BUNDLED, read_config
+from underspec.config.validation import validate
 from underspec.csv_files import read_csv, write_csv
 from underspec.errors import ArtifactError, UserError
 from underspec.report.comparison import change

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from underspec.architectures import BaseArchitecture, architecture_class, names
-from underspec.config.config import merged, read_config, trainings, validate
+from underspec.config.derived import trainings
+from underspec.config.layers import merged, read_config
 from underspec.config.sources import cells, finished_of, pretrained_checkpoints
+from underspec.config.validation import validate
 from underspec.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,11 @@ from miniature import MINIATURE, ROOT, changed, without
 from pydantic import BaseModel
 
 from underspec.analysis.ensembles import AGGREGATORS
-from underspec.config.config import Config, Recipe, merged, read_config, text_world, validate
+from underspec.config.derived import text_world
+from underspec.config.layers import merged, read_config
+from underspec.config.sections import Config, Recipe
 from underspec.config.sources import cells, checkpoint_of, finished_of, pretrained_checkpoints
+from underspec.config.validation import validate
 from underspec.data.worlds import names, world_class
 from underspec.errors import ConfigError
 from underspec.schema import NAME

@@ -10,8 +10,9 @@ import torch
 import yaml
 from transformers import BertConfig, BertModel, GPTNeoXConfig, GPTNeoXModel
 
-from underspec.config.config import read_config, validate
 from underspec.config.estimate import judge_cost, sizes, stages
+from underspec.config.layers import read_config
+from underspec.config.validation import validate
 from underspec.models.operations import corrupted, forward, forward_joined, parameters
 from underspec.models.t5 import new_t5
 from underspec.models.t5 import parameters as counted

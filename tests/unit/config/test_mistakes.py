@@ -5,7 +5,8 @@ import datetime
 import pytest
 from miniature import MINIATURE, changed, without
 
-from underspec.config.config import merged, validate
+from underspec.config.layers import merged
+from underspec.config.validation import validate
 from underspec.errors import ConfigError
 
 MISTAKES = [

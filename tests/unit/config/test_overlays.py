@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from underspec.config.config import read_config, validate
+from underspec.config.layers import read_config
+from underspec.config.validation import validate
 from underspec.errors import ConfigError
 from underspec.provenance import archive, bundle
 

@@ -32,7 +32,8 @@ from underspec.artifacts import (
     scores_by,
     write_table,
 )
-from underspec.config.config import read_config, validate
+from underspec.config.layers import read_config
+from underspec.config.validation import validate
 from underspec.errors import ArtifactError, UserError
 from underspec.provenance import archive
 from underspec.provenance.bundle import bundled_config, model_folders, pack, unpack

@@ -19,7 +19,8 @@ from disagreement_tables import disagreement_tables
 from evaluation_tables import evaluation_tables
 from export_matrix import export_matrix
 from import_matrix import import_matrix
-from underspec.config.config import read_config, validate
+from underspec.config.layers import read_config
+from underspec.config.validation import validate
 from underspec.errors import UserError
 from underspec.grid import rankers, reward_models
 from underspec.provenance.bundle import bundled_config, contents, unpack

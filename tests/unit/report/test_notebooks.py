@@ -17,7 +17,7 @@ import yaml
 
 from underspec.analysis.ensembles import AGGREGATORS
 from underspec.analysis.styles import DIFFICULTIES, difficulty
-from underspec.config.config import read_config
+from underspec.config.layers import read_config
 from underspec.data.styles import STYLES
 from underspec.errors import ArtifactError
 from underspec.report import look, plots

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from underspec.config.config import read_config, validate
+from underspec.config.layers import read_config
+from underspec.config.validation import validate
 from underspec.errors import ArtifactError
 from underspec.report.shipped_verdicts import against, beside, shipped_verdicts, write_verdicts
 

@@ -1,15 +1,11 @@
-"""Reads the config from its layers and validates it, including contradictions between keys."""
+"""What keys of several sections may not say together, so that no section can refuse it."""
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-
-from underspec.architectures import architecture_class
-from underspec.cheaper_ensembles import cheaper_ensembles
-from underspec.cheaper_ensembles import rankers as cheaper_rankers
+from underspec.config.derived import aligned_rankers, can, every_ranker, need, recipe, trainings
+from underspec.config.judge import GOLD_JUDGE
 from underspec.config.machine import Need
 from underspec.config.sections import Config, Recipe
 from underspec.config.sources import (
@@ -19,176 +15,19 @@ from underspec.config.sources import (
     pretrained_checkpoints,
 )
 from underspec.data import gold_raters, judgements
-from underspec.data.worlds import names, world_class
-from underspec.errors import ConfigError
-from underspec.grid import Ranker, rankers, reward_models
-from underspec.provenance.bundle import bundled_config
-from underspec.schema import Text, checked, one_line, or_null
-from underspec.yaml_map import read_map
+from underspec.data.worlds import world_class
+from underspec.schema import checked
 
-# Keys about this machine, or a judge's server, which a bundle does not set. protect_pretrains:
-# protect_pretrained as it was called before.
-NOT_BUNDLED = ("compute", "estimate", "judge", "protect_pretrained", "protect_pretrains")
 # Stages that may use GPUs.
 STAGES = ("pretrain", "policy", "sample", "reward_model", "score", "rlhf")
-GOLD_JUDGE = "gold"  # in place of the URL of a judge's server: the gold rater answers
-
-
 # What RLHF's training cannot do, whose policy also draws samples.
 UNSHARED = ("sharded", "activation_checkpointing", "compiled")
 
 
-def merged(base: dict, overlay: dict) -> dict:
-    """`base` updated by `overlay` as in Snakemake: maps merge, anything else replaces."""
-    both = dict(base)
-    for key, value in overlay.items():
-        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
-        both[key] = merged(both[key], value) if nested else value
-    return both
-
-
-def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> dict:
-    """The config of the repository `root`, before validation.
-
-    Its layers, from the bottom: config.yaml; the config in the bundle, if one is named; the files
-    that overlays extend; the overlays; the values `given` on the command line.
-
-    Raises ConfigError, naming the file, if a file cannot be read, if overlays extend each other in
-    a circle, or if the last overlay has no `experiment` of its own; ArtifactError if the bundle is
-    damaged.
+def checks(settings: Config, config: dict) -> Iterator[tuple[str, object, str]]:
+    """(key, whether it is invalid, message) of every check, of the config as validated section by
+    section: `settings`, with defaults, and `config`, with the keys that were given.
     """
-    above = _layers(root, overlays, given or {})
-    config = read_map(root / "config.yaml")
-    if bundle := _file(above, "bundle") or _file(config, "bundle"):
-        bundled = {
-            key: value for key, value in bundled_config(bundle).items() if key not in NOT_BUNDLED
-        }
-        if "rlhf" not in bundled:  # it is from before there was any
-            config["rlhf"]["rankers"] = {}
-        if "styles" not in bundled:
-            config["styles"]["posts"] = 0
-        config = merged(config, bundled | {"bundle": str(bundle)})
-    return merged(config, above)
-
-
-def _layers(root: Path, overlays: Sequence[Path], given: Mapping) -> dict:
-    """The layers above config.yaml, merged into one map."""
-    own = {path: read_map(path) for path in overlays}
-    if overlays and "experiment" not in {**own[overlays[-1]], **given}:
-        raise ConfigError(
-            f"{overlays[-1]}: has no `experiment:` of its own; name one, or it overwrites the "
-            "results of another experiment"
-        )
-    extended: dict[Path, dict] = {}
-    for path, layer in own.items():
-        extended |= _extended(root, layer, [path])
-    extended |= _extended(root, given, [])
-    config: dict = {}
-    for layer in (*extended.values(), *own.values(), given):
-        config = merged(config, layer)
-    return config
-
-
-def _extended(root: Path, layer: Mapping, above: list[Path]) -> dict[Path, dict]:
-    """The content of every file that `layer` extends, the bottom layer first. `above` are the files
-    that lead to `layer`, each of which extends the next.
-    """
-    extends = _file(layer, "extends")
-    if extends is None:
-        return {}
-    path = root / extends
-    chain = [*above, path]
-    if path.resolve() in (each.resolve() for each in above):
-        circle = " extends ".join(map(str, chain))
-        raise ConfigError(f"{path}: extends itself ({circle}); remove one `extends:`")
-    base = read_map(path)
-    return {**_extended(root, base, chain), path: base}
-
-
-def _file(layer: Mapping, key: str) -> Path | None:
-    """The file named under `key` in a layer of the config, before the whole config is validated."""
-    name = TypeAdapter(or_null(Text))
-    try:
-        checked = name.validate_python(layer.get(key), strict=True)
-    except ValidationError as error:
-        raise ConfigError(one_line(error, key)) from None
-    return Path(checked) if checked else None
-
-
-def recipe(config: dict, *keys: str) -> dict:
-    """The recipe under `keys` of the config (such as "policy", "recipe"), with the defaults."""
-    own = config
-    for key in keys:
-        own = own[key]
-    return {**config["recipe"], **own}
-
-
-def need(config: dict, stage: str, scale: str) -> dict:
-    """The resources and the device layout of a job of `stage` at `scale`, with the keys of Need."""
-    return {**config["compute"]["default"], **config["compute"][stage].get(scale, {})}
-
-
-def can(model: Mapping, flag: str) -> bool:
-    """Whether the architecture of a scale's section in `models` has something."""
-    return getattr(architecture_class(model.get("architecture", "t5")), flag)
-
-
-def every_ranker(config: dict) -> dict[str, Ranker]:
-    """The rankers of one scale by name: those of the grid, then cheaper ensembles."""
-    cells = reward_models(config["grid"], config["pretrain_seeds"], config["finetune_seeds"])
-    aggregators, size = config["aggregators"], config["ensemble_size"]
-    cheaper = cheaper_ensembles(config["cheaper_ensembles"], config["finetune_seeds"], size)
-    found = rankers(cells, aggregators, size) + cheaper_rankers(cheaper, aggregators)
-    return {ranker.name: ranker for ranker in found}
-
-
-def aligned_rankers(config: dict) -> dict[str, list[str]]:
-    """The rankers to which policies are aligned, at the scales that are in use."""
-    asked = config["rlhf"]["rankers"]
-    return {scale: asked[scale] for scale in config["scales"] if asked.get(scale)}
-
-
-def trainings(config: dict) -> list[tuple[tuple[str, ...], str, str]]:
-    """The config keys under which each training's recipe is, with its stage and scale."""
-    of_scales = [
-        (("models", scale, stage), stage, scale)
-        for scale, model in config["models"].items()
-        for stage in ("pretrain", "reward_model")
-        if model.get(stage) is not None and (stage != "pretrain" or can(model, "has_shape"))
-    ]
-    policy = (("policy", "recipe"), "policy", config["policy"]["scale"])
-    aligned = [(("rlhf", "recipe"), "rlhf", scale) for scale in aligned_rankers(config)]
-    return [*of_scales, policy, *aligned]
-
-
-def text_world(config: dict) -> str:
-    """The world of the pretraining text."""
-    return config["pretraining"]["world"] or config["world"]
-
-
-def validate(config: dict) -> dict:
-    """The config, with every value converted to the type in the schema (1e-3 may be text).
-
-    Raises ConfigError in one line that names the key and says what is allowed.
-    """
-    settings = checked(Config, config)
-    config = _typed(config, settings)
-    if unknown := ", ".join(sorted(settings.worlds.keys() - set(names()))):
-        raise ConfigError(f"worlds: {unknown} is unknown; allowed are {', '.join(names())}")
-    text = text_world(config)
-    if not settings.matrix:
-        _require(settings.world, "world", "has_posts", "posts")
-        _require(text, "pretraining.world", "has_pretraining_text", "pretraining text")
-    for world in (settings.world, text):
-        given = config["worlds"].get(world, {})
-        options = checked(world_class(world).Options, given, "worlds", world)
-        config = merged(config, {"worlds": {world: _typed(given, options)}})
-    key, asked = options.most_shards, settings.pretraining.shards
-    if key and asked > (most := getattr(options, key)):
-        raise ConfigError(
-            f"pretraining.shards: {asked} is more than the {most} {key.replace('_', ' ')} of the "
-            f"world {text} (worlds.{text}.{key})"
-        )
     of_training = (
         _unfit_labels,
         _unknown_scales,
@@ -197,35 +36,15 @@ def validate(config: dict) -> dict:
         _shared_checkpoints,
         _too_few_seeds,
     )
-    for key, broken, message in itertools.chain(
-        *(check(settings) for check in of_training if not settings.matrix),
-        _unknown_cells(settings),
-        _unknown_seeds(settings),
-        _no_dropout(config),
-        _unknown_rankers(settings),
-        _too_few_samples(settings),
-        _unfit_judge(settings),
-        _unfit_layouts(config),
-    ):
-        if broken:
-            raise ConfigError(f"{key}: {message}")
-    return config
-
-
-def _typed(section: dict, values: BaseModel) -> dict:
-    """A section with validated values; its keys and their order stay the same."""
-    return merged(section, values.model_dump(exclude_unset=True))
-
-
-def _require(world: str, key: str, flag: str, part: str) -> None:
-    """Raises ConfigError if the world named under `key` lacks a part."""
-    if not getattr(world_class(world, key), flag):
-        able = ", ".join(name for name in names() if getattr(world_class(name), flag))
-        raise ConfigError(f"{key}: {world} has no {part}; worlds with {part} are {able}")
-
-
-# The checks below are of keys in several sections, so that no section can make them. Each yields
-# (key, whether it is invalid, message).
+    for check in of_training if not settings.matrix else ():
+        yield from check(settings)
+    yield from _unknown_cells(settings)
+    yield from _unknown_seeds(settings)
+    yield from _no_dropout(config)
+    yield from _unknown_rankers(settings)
+    yield from _too_few_samples(settings)
+    yield from _unfit_judge(settings)
+    yield from _unfit_layouts(config)
 
 
 def _unfit_labels(config: Config):
