@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 NAME = "shared_prefix"
 PLAIN = ("gpt_neox", "llama", "mistral", "qwen2")  # types of models that tests hold this for
-HALF = (torch.bfloat16, torch.float16)
+LARGEST_HEAD = 256  # of PyTorch's fused attention, which wants multiples of 8
 
 
 class Prefixes(NamedTuple):
@@ -66,7 +66,7 @@ def attention(
     if prefixes is None:
         return sdpa_attention_forward(module, query, key, value, None, scaling=scaling, **given)
     keys, values = prefixes.layers[module.layer_idx]
-    if query.is_cuda and query.dtype in HALF:
+    if _can_fuse(query):
         return _fused(query, key, value, (keys, values), prefixes, scaling), None
     texts, heads, length, size = query.shape
     posts, own_heads, shared, _ = keys.shape
@@ -90,6 +90,13 @@ def attention(
     output = of_prefix.view(posts, own_heads, groups, each, length, size).permute(0, 3, 4, 1, 2, 5)
     others = of_text.view(posts, each, own_heads, groups, length, size).permute(0, 1, 4, 2, 3, 5)
     return (output + others).reshape(texts, length, heads, size), None
+
+
+def _can_fuse(query: Tensor) -> bool:
+    """Whether PyTorch's fused attention takes such queries: on a GPU, in bfloat16."""
+    size = query.shape[-1]
+    of_gpu = query.is_cuda and query.dtype == torch.bfloat16
+    return of_gpu and size % 8 == 0 and size <= LARGEST_HEAD
 
 
 def _fused(
