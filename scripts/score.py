@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 from torch import nn
 
 from underspec.analysis.reward_matrix import read_json
@@ -76,7 +77,7 @@ def score(
         log.info("%d of %d reward models", done, len(reward_models))
     if styles:
         schema = scores_by(list(style_rewards))
-        write_table(styled[KEY].assign(**style_rewards), style_scores, schema)
+        write_table(pd.DataFrame({**styled[KEY], **style_rewards}), style_scores, schema)
 
 
 def _members(

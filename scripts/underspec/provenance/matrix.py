@@ -291,7 +291,10 @@ def to_folder(path: Path, folder: Path) -> None:
     of_judge = [_described(EVALUATOR, judge, metrics[judge])] if judge in metrics else []
     keys = samples[KEYS]
     columns = {about["name"]: scores[score] for about, score in zip(models, of_grid, strict=True)}
-    tables = {"rewards": keys.assign(**columns), "reward_models": pd.DataFrame(models + of_judge)}
+    tables = {
+        "rewards": pd.DataFrame({**keys, **columns}),
+        "reward_models": pd.DataFrame(models + of_judge),
+    }
     own = config.get("matrix") or {"has": ["texts"]}
     if "texts" in own["has"]:
         tables["samples"] = samples[[*KEYS, "text", "log_prob"]].merge(
