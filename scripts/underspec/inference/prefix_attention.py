@@ -25,6 +25,7 @@ class Prefixes(NamedTuple):
 
     layers: list[tuple[Tensor, Tensor]]  # keys and values: (prefixes, heads, longest, size) each
     lengths: Tensor  # (prefixes,), without the padding at their ends
+    # What follows from the lengths is kept: to find it in every layer would stop a GPU each time.
     shortest: int
     tokens: Tensor  # numbers of those that are no padding, in (prefixes * longest,)
 
