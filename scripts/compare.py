@@ -33,12 +33,12 @@ def compare(
         tasks = {name: comparison.task_of(path) for name, path in paths.items()}
         writers[output.suffix](runs, tasks, reports, output)
     else:
-        sys.stdout.write(comparison.markdown(comparison.side_by_side(runs), runs))
+        sys.stdout.write(comparison.markdown(runs))
 
 
 def _write_markdown(runs: dict, tasks: dict, reports: Path, output: Path) -> None:
     with atomic(output) as unfinished:
-        text = comparison.markdown(comparison.side_by_side(runs), runs)
+        text = comparison.markdown(runs)
         unfinished.write_text(text, encoding="utf-8")
 
 

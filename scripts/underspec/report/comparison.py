@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +18,9 @@ OTHERS = "other papers"  # named by their authors and year
 PLACES = ("section", "after section", "Figure", "Table")  # of the workshop paper
 CHANGES = ("the same", "changed to undecided", "decided from undecided", "reversed")
 IN_ONE = "in one run only"
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+ABSENT = "–"
+BRACKETS = f"In brackets: {CHOSEN}, not found; not compared."
 
 
 def change(before: str, after: str) -> str:
@@ -99,23 +102,6 @@ def run_names(paths: list[Path]) -> list[str]:
     return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
 
 
-def side_by_side(runs: Mapping[str, list[dict]]) -> pd.DataFrame:
-    """The papers' directions in each run, a row for each claim and scale.
-
-    runs: what `read_verdicts` has of each, by its name. Columns claim, scale, and one for each run
-    with its verdict: in brackets if the recipe chose it, empty where the run has no such claim.
-    For two runs there is a column `change`: one of CHANGES, CHOSEN if the recipe of either chose
-    it, or IN_ONE.
-    """
-    table = []
-    for (_, scale), rows in _by_claim({name: directions(rows) for name, rows in runs.items()}):
-        claim = next(row["claim"] for row in rows.values() if row)
-        table.append({"claim": claim, "scale": scale} | {n: _cell(row) for n, row in rows.items()})
-        if len(rows) == 2:
-            table[-1]["change"] = _change(*rows.values())
-    return pd.DataFrame(table)
-
-
 def every_row(runs: Mapping[str, list[dict]], tasks: Mapping[str, str]) -> pd.DataFrame:
     """The directions of all runs below each other, with the run and its task."""
     return pd.DataFrame(
@@ -148,30 +134,56 @@ def _by_claim(
         yield key, {name: rows.get(key) for name, rows in found.items()}
 
 
-def _cell(row: dict | None) -> str:
+def markdown(runs: Mapping[str, list[dict]]) -> str:
+    """The papers' directions as a Markdown table: a row for each claim, a column for each run, and
+    in a cell a mark for each scale. Below it, the counts of each run, and what changed between two.
+
+    runs: what `read_verdicts` has of each, by its name.
+    """
+    claims = by_claim({name: directions(rows) for name, rows in runs.items()})
+    header = ["claim", "scales", *runs]
+    rows = [header, ["---"] * len(header), *(_row(claim, runs) for claim in claims)]
+    lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    marks = ", ".join(f"{mark} {verdict}" for verdict, mark in MARKS.items())
+    lines += ["", f"One mark for each scale: {marks}, {ABSENT} no such claim there.", BRACKETS, ""]
+    lines += [f"- {name}: {_counts(tally(rows))}" for name, rows in runs.items()]
+    return "\n".join([*lines, *(_changes(claims, *runs) if len(runs) == 2 else []), ""])
+
+
+def _row(claim: dict, runs: Iterable[str]) -> list[str]:
+    scales = claim["scales"]
+    cells = [[_mark(rows[name]) for rows in scales.values()] for name in runs]
+    marks = ("" if set(cell) == {ABSENT} else " ".join(cell) for cell in cells)
+    return [claim["claim"], ", ".join(scales), *marks]
+
+
+def _mark(row: dict | None) -> str:
     if not row:
-        return ""
-    return f"({row['verdict']})" if row["chosen_by_recipe"] else row["verdict"]
+        return ABSENT
+    mark = MARKS[row["verdict"]]
+    return f"({mark})" if row["chosen_by_recipe"] else mark
+
+
+def _changes(claims: list[dict], before: str, after: str) -> list[str]:
+    """How many directions changed from one run to the other and how, and which."""
+    found = [
+        (_change(rows[before], rows[after]), f"{claim['claim']}{scale and f', {scale}'}")
+        for claim in claims
+        for scale, rows in claim["scales"].items()
+    ]
+    counted = Counter(kind for kind, _ in found)
+    counts = {kind: counted[kind] for kind in (*CHANGES, CHOSEN, IN_ONE)}
+    named = [f"  - {kind}: {what}" for kind, what in found if kind in CHANGES[1:]]
+    return [f"- from {before} to {after}: {_counts(counts)}", *named]
 
 
 def _change(before: dict | None, after: dict | None) -> str:
+    """One of CHANGES, CHOSEN if the recipe of either run chose it, or IN_ONE."""
     if not (before and after):
         return IN_ONE
     if before["chosen_by_recipe"] or after["chosen_by_recipe"]:
         return CHOSEN
     return change(before["verdict"], after["verdict"])
-
-
-def markdown(table: pd.DataFrame, runs: Mapping[str, list[dict]]) -> str:
-    """`side_by_side` as a Markdown table, and below it the counts of each run, and of changes."""
-    rows = [list(table), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
-    lines += [""] + [f"- {name}: {_counts(tally(rows))}" for name, rows in runs.items()]
-    if "change" in table:
-        found = Counter(table["change"])
-        counts = {kind: found[kind] for kind in (*CHANGES, CHOSEN, IN_ONE)}
-        lines += [f"- from {' to '.join(runs)}: {_counts(counts)}"]
-    return "\n".join([*lines, "", f"In brackets: {CHOSEN}, not found; not compared.", ""])
 
 
 def _counts(numbers: Mapping[str, int]) -> str:

@@ -20,7 +20,6 @@ from underspec.report.comparison import (
     markdown,
     read_verdicts,
     run_names,
-    side_by_side,
 )
 from underspec.report.overview import VERDICTS
 
@@ -58,45 +57,44 @@ def test_every_pair_of_verdicts_is_one_change(before, after):
     assert (kind == "changed to undecided") == (before != "undecided" == after)
 
 
+def read(paths):
+    return dict(zip(run_names(paths), map(read_verdicts, paths), strict=True))
+
+
 def test_two_runs(paths):
-    runs = dict(zip(run_names(paths), map(read_verdicts, paths), strict=True))
-    table = side_by_side(runs)
-    assert list(table) == ["claim", "scale", "one", "two", "change"]
-    assert list(table.scale) == SCALES
-    assert list(table.one) == FIRST and list(table.two) == SECOND
-    assert list(table.change) == [
-        "the same",
-        "changed to undecided",
-        "decided from undecided",
-        "reversed",
-        "the same",
-    ]
-    text = markdown(table, runs)
-    assert "| A &#124; B | base | supported | supported | the same |" in text
+    text = markdown(read(paths))
+    assert "| claim | scales | one | two |\n| --- | --- | --- | --- |\n" in text
+    assert "| A &#124; B | base, large, xl, 007,  | ✓ ✓ ? ✗ ✗ | ✓ ? ✗ ✓ ✗ |" in text
     assert "- one: 2 supported, 2 contradicted, 1 undecided" in text
     counts = "2 the same, 1 changed to undecided, 1 decided from undecided, 1 reversed"
-    assert f"- from one to two: {counts}" in text
+    *_, line, first, second, third = text.splitlines()
+    assert line == f"- from one to two: {counts}, 0 {CHOSEN}, 0 {IN_ONE}"
+    assert first == "  - changed to undecided: A | B, large"
+    assert second == "  - decided from undecided: A | B, xl"
+    assert third == "  - reversed: A | B, 007"
 
 
 def test_three_runs_have_no_change(paths, tmp_path):
-    paths.append(claims(tmp_path / "three", FIRST))
-    runs = dict(zip(run_names(paths), map(read_verdicts, paths), strict=True))
-    table = side_by_side(runs)
-    assert list(table) == ["claim", "scale", "one", "two", "three"]
-    assert "from one" not in markdown(table, runs)
+    text = markdown(read([*paths, claims(tmp_path / "three", FIRST)]))
+    assert "| claim | scales | one | two | three |" in text
+    assert "from one" not in text and "reversed" not in text
 
 
 def test_what_one_run_lacks_or_a_recipe_chose_is_no_change(tmp_path):
     chosen = [True, False]
     one = claims(tmp_path / "one", FIRST[:2], SCALES[:2], chosen_by_recipe=chosen)
     two = claims(tmp_path / "two", SECOND[:1] + SECOND[2:3], [SCALES[0], SCALES[2]])
-    table = side_by_side({"one": read_verdicts(one), "two": read_verdicts(two)})
-    assert table.to_dict("records") == [
-        {"claim": "A | B", "scale": "base"}
-        | {"one": "(supported)", "two": "supported", "change": CHOSEN},
-        {"claim": "A | B", "scale": "large", "one": "supported", "two": "", "change": IN_ONE},
-        {"claim": "A | B", "scale": "xl", "one": "", "two": "contradicted", "change": IN_ONE},
-    ]
+    text = markdown(read([one, two]))
+    assert "| A &#124; B | base, large, xl | (✓) ✓ – | ✓ – ✗ |" in text
+    unchanged = ", ".join(f"0 {kind}" for kind in CHANGES)
+    assert text.endswith(f"- from one to two: {unchanged}, 1 {CHOSEN}, 2 {IN_ONE}\n")
+
+
+def test_a_claim_that_a_run_lacks_altogether_leaves_its_cell_empty(tmp_path):
+    one = claims(tmp_path / "one", FIRST[:2], SCALES[:2])
+    two = claims(tmp_path / "two", FIRST[:1], SCALES[:1], id="b", claim="C")
+    assert "| A &#124; B | base, large | ✓ ✓ |  |" in markdown(read([one, two]))
+    assert "| C | base |  | ✓ |" in markdown(read([one, two]))
 
 
 def test_only_the_papers_directions_are_compared(tmp_path):
@@ -109,7 +107,7 @@ def test_only_the_papers_directions_are_compared(tmp_path):
     )
     rows = read_verdicts(path)
     assert [row["scale"] for row in rows] == ["base", "large"]
-    assert list(side_by_side({"one": rows, "two": rows}).scale) == ["base"]
+    assert "| A &#124; B | base | ✓ | ✓ |" in markdown({"one": rows, "two": rows})
 
 
 def test_a_table_of_an_earlier_version_is_read(tmp_path):
