@@ -16,8 +16,8 @@ KEY = re.compile(r"^( *)([\w.]+):(.*?)(?:(?:^| )# (.*))?$")
 HEAD = """# Configuration
 
 Every key that there is, as `config.yaml` sets it for the miniature. An overlay (`--configfile`)
-names only what differs: lists replace, maps merge. `config.schema.json` has the same for editors,
-which then complete keys and mark mistakes. `make reference` writes both.
+names only what differs: lists replace, maps merge. `config.schema.json` has keys and bounds
+for editors, which then complete keys and mark mistakes. `make reference` writes both.
 """
 
 
@@ -129,20 +129,28 @@ def configuration(config_text: str) -> str:
     sections |= {key: [key] for key in config if isinstance(config[key], dict)}
     pages = [HEAD]
     for title, keys in sections.items():
+        found = [
+            row
+            for key in keys
+            for row in rows(whole["properties"][key], config[key], (key,), whole["$defs"])
+        ]
         about = "The experiment, and what is drawn from it" if len(keys) > 1 else said.get((title,))
+        if [path for path, *_ in found] == [(title,)]:
+            about = None  # its row says it
         pages += [f"## {title}", "", *([_sentence(about), ""] if about else [])]
         pages += ["| key | miniature | allowed | meaning |", "|---|---|---|---|"]
-        for key in keys:
-            found = rows(whole["properties"][key], config[key], (key,), whole["$defs"])
-            pages += [_row(*each, said, whole["$defs"]) for each in found]
+        explained: set[tuple] = set()
+        for path, value, part in found:
+            maps = {path[:end] for end in range(2, len(path)) if said.get(path[:end])} - explained
+            pages += [_row(each, "", "map", said) for each in sorted(maps)]
+            explained |= maps
+            pages.append(_row(path, f"`{json.dumps(value)}`", allowed(part, whole["$defs"]), said))
         pages.append("")
     return "\n".join(pages)
 
 
-def _row(path: tuple[str, ...], value, part: dict, said: dict, defs: dict) -> str:
-    name, written = f"`{'.'.join(path)}`", f"`{json.dumps(value)}`"
-    about = said.get(path, "").replace("<", "&lt;")
-    cells = [name, written, allowed(part, defs), about]
+def _row(path: tuple[str, ...], value: str, may_be: str, said: dict) -> str:
+    cells = [f"`{'.'.join(path)}`", value, may_be, said.get(path, "").replace("<", "&lt;")]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

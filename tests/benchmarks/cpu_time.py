@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from underspec.monitoring.forecast import stage  # noqa: E402
 
-MODELS = ("pretrain", "policy", "sample", "reward_models", "score")
+MODELS = ("pretrain", "policy", "sample", "reward_models", "score", "aligned")
 LINE = re.compile(r"CPU seconds: ([\d.]+) to start, ([\d.]+) in all")
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     print(table.round(2).to_string())
     models = jobs[jobs.stage.str.split("/").str[0].isin(MODELS)]
     inside = (models.CPU - models["start-up"]).sum() / jobs.CPU.sum()
-    print(f"inside training, sampling and scoring: {inside:.1%} of the CPU time of all jobs")
+    print(f"inside training (RLHF included), sampling and scoring: {inside:.1%} of the CPU time of all jobs")
 
 
 if __name__ == "__main__":
