@@ -296,10 +296,7 @@ def _side_of_0(low: float, high: float) -> str:
 
 def _number(claim: Claim, scale: str, found: Found) -> dict:
     measured = _measured(found.quantity(claim.equals, claim.n, scale), found)
-    if not found.at_paper_scale(scale):
-        reason = "models of another size: shown for orientation"
-        return measured | {"verdict": "undecided", "reason": reason}
-    if reason := _no_interval(measured["low"], found):
+    if reason := _not_comparable(found, scale) or _no_interval(measured["low"], found):
         return measured | {"verdict": "undecided", "reason": reason}
     low, high = claim.published[scale]
     meets = measured["low"] <= high and measured["high"] >= low
@@ -307,6 +304,15 @@ def _number(claim: Claim, scale: str, found: Found) -> dict:
         "verdict": "supported" if meets else "contradicted",
         "reason": f"the intervals {'meet' if meets else 'do not meet'}",
     }
+
+
+def _not_comparable(found: Found, scale: str) -> str | None:
+    """Why our number cannot be the published one, which is of TL;DR, if it cannot."""
+    if found.world != "tldr":
+        return "other posts than TL;DR's: shown for orientation"
+    if not found.at_paper_scale(scale):
+        return "models of another size: shown for orientation"
+    return None
 
 
 def _measured(values: np.ndarray, found: Found, size: float = 0.0, sets: float = 1.0) -> dict:

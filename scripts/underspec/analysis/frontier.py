@@ -19,6 +19,7 @@ from underspec.analysis.bootstrap import Resamples
 from underspec.grid import Ranker, RewardModel
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the largest common KL
+OF_SFT_POLICY = {"win_rate": 0.5}  # against itself; of gains, which are differences to it, 0
 Kind = tuple[str, str]
 
 
@@ -176,7 +177,8 @@ class Courses:
 def courses(frontier: Frontier, drawn: Draws, names: list[str]) -> Courses:
     def from_sft_policy(name: str) -> np.ndarray:
         means = drawn.over_posts(frontier.values[name])
-        return np.concatenate([np.zeros_like(means[:, :1]), means], axis=1)
+        start = np.full_like(means[:, :1], OF_SFT_POLICY.get(name, 0.0))
+        return np.concatenate([start, means], axis=1)
 
     kl = np.maximum(from_sft_policy("kl"), 0)
     order = np.argsort(kl, axis=1, kind="stable")

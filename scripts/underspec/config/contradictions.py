@@ -38,7 +38,7 @@ def checks(settings: Config, config: dict) -> Iterator[tuple[str, object, str]]:
     )
     for check in of_training if not settings.matrix else ():
         yield from check(settings)
-    yield from _unknown_cells(settings)
+    yield from _unfit_cells(settings)
     yield from _unknown_seeds(settings)
     yield from _no_dropout(config)
     yield from _unknown_rankers(settings)
@@ -279,7 +279,7 @@ def _too_few_seeds(config: Config):
         yield key, len(getattr(config, key)) < 2, "at least 2 seeds are needed for an ensemble"
 
 
-def _unknown_cells(config: Config):
+def _unfit_cells(config: Config):
     cells = [] if isinstance(config.grid, str) else config.grid
     for pretrain_seed, finetune_seed in cells:
         yield (
@@ -287,6 +287,15 @@ def _unknown_cells(config: Config):
             pretrain_seed not in config.pretrain_seeds
             or finetune_seed not in config.finetune_seeds,
             f"{[pretrain_seed, finetune_seed]} is not made of pretrain_seeds and finetune_seeds",
+        )
+    for position, key in enumerate(("pretrain_seeds", "finetune_seeds")):
+        used = {cell[position] for cell in cells}
+        unused = [seed for seed in getattr(config, key) if cells and seed not in used]
+        yield (
+            key,
+            unused,
+            f"{', '.join(map(str, unused))} in no cell of grid; leave out what no reward model has: "
+            "intervals count the seeds",
         )
 
 

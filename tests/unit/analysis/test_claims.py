@@ -195,16 +195,18 @@ def test_what_an_experiment_lacks_is_undecided_and_says_why(keys, reason):
 
 
 @pytest.mark.parametrize(
-    ("paper", "value", "verdict"),
+    ("paper", "world", "value", "verdict"),
     [
-        (False, 0.66, "undecided"),
-        (True, 0.66, "supported"),
-        (True, 0.9, "contradicted"),
+        (False, "tldr", 0.66, "undecided"),
+        (True, "helpful", 0.66, "undecided"),
+        (True, "helpful", 0.9, "undecided"),
+        (True, "tldr", 0.66, "supported"),
+        (True, "tldr", 0.9, "contradicted"),
     ],
 )
-def test_numbers_are_tested_at_the_published_sizes_alone(paper, value, verdict):
+def test_numbers_are_tested_at_the_published_sizes_and_posts_alone(paper, world, value, verdict):
     entry = claim(equals="x", published={"base": [0.654, 0.667]})
-    row = judge(entry, found({("x", 0): value}, paper=paper))
+    row = judge(entry, found({("x", 0): value}, paper=paper, world=world))
     assert row["verdict"] == verdict
     assert row["estimate"] == value and row["published"] == "0.654 to 0.667"
 
@@ -228,7 +230,7 @@ def test_one_of_a_kind_decides_nothing(few, reason, these_models):
     assert row["estimate"] == pytest.approx(0.4)
     assert np.isnan(row["low"]) and np.isnan(row["high"])
     entry = claim(equals="x", published={"base": [0.4, 0.6]})
-    row = judge(entry, found({("x", 0): 0.9}, paper=True, **few))
+    row = judge(entry, found({("x", 0): 0.9}, paper=True, world="tldr", **few))
     assert row["verdict"] == "undecided" and row["reason"].startswith(reason)
 
 

@@ -60,6 +60,15 @@ def test_one_coefficient_alone_is_a_line_from_the_sft_policy():
     assert course.turning("reward", course.kl[:, -1])[0] == pytest.approx(np.full((1, 3, 1), 4))
 
 
+def test_a_win_rate_starts_from_one_half_and_a_gain_from_0():
+    made, drawn, _ = found([SINGLES[0]], [[2, 4]], [[0.6, 0.7]])
+    both = replace(made, values=made.values | {"win_rate": made.values["reward"]})
+    course = frontier.courses(both, drawn, ["win_rate", "reward"])
+    at = np.full((1, 3, 1), 1.0)
+    assert course.at("win_rate", at) == pytest.approx(np.full((1, 3, 1), 0.55))
+    assert course.at("reward", at) == pytest.approx(np.full((1, 3, 1), 0.3))
+
+
 def test_kinds_compare_at_shares_of_what_all_paths_reach():
     """At 1, 2, 3 and 4 nats: the one is 1 at 2, 3 at 4 (and 5 at 8, which the other never
     reaches), the other is twice the KL."""

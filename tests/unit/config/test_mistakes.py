@@ -93,6 +93,13 @@ MISTAKES = [
     ("grid", [[10, 10]], "grid", "at least 2"),
     ("grid", [[10, 10], [10]], "grid", "at least 2"),
     ("grid", [[10, 10], [11, 10], [10, 10]], "grid", "has duplicates; remove them"),
+    ("grid", [[10, 10], [11, 11]], "pretrain_seeds", "12, 13, 14 in no cell of grid; leave out"),
+    (
+        "grid",
+        [[10, 10], [11, 10], [12, 10], [13, 10], [14, 11]],
+        "finetune_seeds",
+        "12, 13, 14 in no cell of grid; leave out",
+    ),
     ("grid", [[10, 10], [10, 7]], "grid", r"\[10, 7\] is not made of pretrain_seeds and finetune_"),
     ("matrix", {"has": ["tables"]}, "matrix.has", "evaluator"),
     ("words", {"group": "family"}, "words.member", "missing"),
