@@ -41,10 +41,9 @@ if not config["bundle"]:  # a bundle holds what later stages read of these rules
 
         include: "rules/rlhf.smk"
 
+    if STYLED:
 
-if STYLED:
-
-    include: "rules/styles.smk"
+        include: "rules/styles.smk"
 
 
 include: "rules/bundle.smk"

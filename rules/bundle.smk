@@ -11,6 +11,7 @@ BUNDLED = {
         made("data/posts.parquet"),
         made("samples/best_of_n.parquet"),
         *expand(made("scores/{name}.parquet"), name=SCORES),
+        *([STYLES] if STYLED else []),
         *expand(made("style_scores/{name}.parquet"), name=STYLE_SCORES),
         *expand(
             made("{kind}/aligned/{name}.parquet"),

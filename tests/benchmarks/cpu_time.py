@@ -60,7 +60,7 @@ def main() -> None:
     print(table.round(2).to_string())
     models = jobs[jobs.stage.str.split("/").str[0].isin(MODELS)]
     inside = (models.CPU - models["start-up"]).sum() / jobs.CPU.sum()
-    print(f"inside training (RLHF included), sampling and scoring: {inside:.1%} of the CPU time of all jobs")
+    print(f"inside training (also RLHF), sampling and scoring: {inside:.1%} of all CPU time")
 
 
 if __name__ == "__main__":

@@ -151,8 +151,10 @@ def _distinct(texts: np.ndarray) -> np.ndarray:
 def own_reward(
     ranker: Ranker, of_scale: ScaleResults, judged: Judged, sft_policy: Judged
 ) -> np.ndarray:
-    """The ranker's reward of samples (posts, samples), as RLHF has it: each member less its mean
-    over all samples of the SFT policy, one constant, then aggregated."""
+    """The ranker's reward of samples (posts, samples): each member less its mean over all of these
+    samples of the SFT policy, one constant, then aggregated. RLHF takes the means over other posts
+    (`scripts/align.py`), which matters little and to the mean not at all, and may bound the reward.
+    """
 
     def of_members(policy: Judged) -> np.ndarray:
         by_name = dict(zip(_names(of_scale), policy.rewards, strict=True)) | policy.beside

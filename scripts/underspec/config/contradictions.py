@@ -294,8 +294,8 @@ def _unfit_cells(config: Config):
         yield (
             key,
             unused,
-            f"{', '.join(map(str, unused))} in no cell of grid; leave out what no reward model has: "
-            "intervals count the seeds",
+            f"{', '.join(map(str, unused))} in no cell of grid; leave out what no reward model "
+            "has, because intervals count the seeds",
         )
 
 

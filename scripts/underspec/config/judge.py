@@ -1,6 +1,6 @@
 """The sections of the config about a prompted judge: what is sent, and how the server is asked."""
 
-from underspec.schema import Count, Section, Seed, Text, integer, number, or_null
+from underspec.schema import Count, Section, Seed, Several, Text, integer, number, or_null
 
 GOLD_JUDGE = "gold"  # in place of the URL of a judge's server: the gold rater answers
 
@@ -32,5 +32,5 @@ class Judge(JudgeServer, JudgeRequest):
     model: or_null(Text)
     prompt: Text
     answers: integer(ge=1, le=1000)
-    posts: Count
+    posts: Several
     rankers: Count

@@ -10,9 +10,16 @@ from underspec.provenance.bundle import bundled_config
 from underspec.schema import Text, one_line, or_null
 from underspec.yaml_map import read_map
 
-# Keys about this machine, or a judge's server, which a bundle does not set. protect_pretrains:
-# protect_pretrained as it was called before.
-NOT_BUNDLED = ("compute", "estimate", "judge", "protect_pretrained", "protect_pretrains")
+# Keys about this machine, or a judge's server, which a bundle does not set.
+NOT_BUNDLED = ("compute", "estimate", "judge", "protect_pretrained")
+# Keys that choose from what a bundle holds, or say what is done with it. The others say how it was
+# made, which is over.
+CHOOSING = (
+    *("extends", "bundle", "experiment", "words", "checkpoint_seconds", *NOT_BUNDLED),
+    *("scales", "grid", "pretrain_seeds", "finetune_seeds", "cheaper_ensembles"),
+    *("aggregators", "ensemble_size", "best_of_n", "newer_rankers", "resamples"),
+    *("rlhf.rankers", "rlhf.kl_coefficients", "rlhf.seeds"),
+)
 
 
 def merged(base: dict, overlay: dict) -> dict:
@@ -31,8 +38,8 @@ def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> di
     that overlays extend; the overlays; the values `given` on the command line.
 
     Raises ConfigError, naming the file, if a file cannot be read, if overlays extend each other in
-    a circle, or if the last overlay has no `experiment` of its own; ArtifactError if the bundle is
-    damaged.
+    a circle, if the last overlay has no `experiment` of its own, or if a layer above a bundle
+    changes how its content was made; ArtifactError if the bundle is damaged.
     """
     above = _layers(root, overlays, given or {})
     config = read_map(root / "config.yaml")
@@ -45,7 +52,22 @@ def read_config(root: Path, *overlays: Path, given: Mapping | None = None) -> di
         if "styles" not in bundled:
             config["styles"]["posts"] = 0
         config = merged(config, bundled | {"bundle": str(bundle)})
+        _refuse_changes(config, above, bundle)
     return merged(config, above)
+
+
+def _refuse_changes(bundled: dict, above: dict, bundle: Path, within: str = "") -> None:
+    for key, value in above.items():
+        path, made_with = within + key, bundled.get(key)
+        if path in CHOOSING or value == made_with or (path, value) == ("styles.posts", 0):
+            continue
+        if isinstance(value, dict) and isinstance(made_with, dict):
+            _refuse_changes(made_with, value, bundle, f"{path}.")
+        elif key in bundled:  # a key that there is not is named when the config is validated
+            raise ConfigError(
+                f"{path}: {bundle} was made with {made_with!r}, which cannot be {value!r} "
+                "afterwards; leave the key out, or run the experiment without the bundle"
+            )
 
 
 def _layers(root: Path, overlays: Sequence[Path], given: Mapping) -> dict:

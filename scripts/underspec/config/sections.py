@@ -56,6 +56,12 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+def _not_one(posts: int) -> int:
+    if posts == 1:
+        raise PydanticCustomError("one", "one post says nothing about others; give 0 or several")
+    return posts
+
+
 def _rising(best_of_n: list[int]) -> list[int]:
     if best_of_n != sorted(best_of_n) or best_of_n[0] != 1:
         raise PydanticCustomError("rising", "must rise and begin with 1, the policy itself")
@@ -97,7 +103,7 @@ BestOfN = Annotated[list[Count], Field(min_length=2), AfterValidator(_rising), D
 Heads = integer(ge=1, le=10**4)
 Members = integer(ge=2, le=10**3)  # of MC dropout
 Centering = number(ge=0, le=1e3)
-LengthBias = number(ge=-1e3, le=1e3)
+LengthBias = number(ge=0, le=1e3)  # claims say that it is kept, upwards
 KlCoefficient = number(gt=0, le=1e3)
 KlCoefficients = Annotated[list[KlCoefficient], Field(min_length=1), Distinct]
 RlhfSamples = integer(ge=2, le=2**10)
@@ -164,7 +170,7 @@ class Judgements(Section):
 
 
 class Styles(Section):
-    posts: NotNegative
+    posts: Annotated[NotNegative, AfterValidator(_not_one)]
 
 
 class Pretraining(Section):

@@ -9,7 +9,8 @@ All later stages can be run from a bundle, without models and without torch. It 
     scores.parquet   the reward matrix: one column per reward model
     reward_models/{scale}/{name}/   metrics, provenance and training log; of a matrix from
                                     elsewhere (see `matrix`), metrics only
-    style_scores/{scale}/{name}.parquet   the rewards of texts in several styles, if it has any
+    data/styles.parquet, style_scores/{scale}/{name}.parquet   texts in several styles and their
+                                    rewards, if it has any
     {samples,scores,diagnostics}/aligned/...   those of aligned policies, if it has any
 
 Rewards are restored bit for bit. The same results, packed by the same commit with the same
@@ -37,6 +38,7 @@ from underspec.artifacts import (
     POSTS,
     SAMPLES,
     SCORES,
+    STYLES,
     Schema,
     aligned_scores,
     read_table,
@@ -68,6 +70,7 @@ OF_ALIGNED = {
     "diagnostics": ALIGNED_DIAGNOSTICS,
 }
 ALIGNED_TABLE = re.compile(rf"({'|'.join(OF_ALIGNED)})/aligned/{NAME}/{NAME}/{NAME}\.parquet")
+STYLED = "data/styles.parquet"
 STYLE_TABLE = re.compile(rf"style_scores/{NAME}/{NAME}\.parquet")
 SCORE_NAME = re.compile(rf"gold|{NAME}/(pretrain\d+-finetune\d+|{cheaper_ensembles.TABLES})")
 
@@ -141,8 +144,8 @@ def unpack(
     needed = _beside_the_matrix(styles, aligned)
     if missing := [name for name in needed if name not in found.beside]:
         raise ArtifactError(
-            f"{bundle}: has no {missing[0]}, which the config asks for; for no RLHF, give "
-            "rlhf.rankers {}, for no styles, styles.posts 0"
+            f"{bundle}: has no {missing[0]}, which the config asks for; for no RLHF, give each "
+            "scale in rlhf.rankers an empty list, for no styles, styles.posts 0"
         )
     keys = found.samples[["post_id", "sample_index"]]
     restored = {
@@ -206,14 +209,19 @@ def _beside_weights(scores: Iterable[str], read: Callable[[str], bytes | None]) 
 
 
 def _beside_the_matrix(styles: Iterable[str], aligned: Iterable[str]) -> dict[str, Schema]:
-    """The tables of rewards of other texts, and of aligned policies, below a folder of results, and
-    their schemas."""
+    """The tables of texts in several styles, and of aligned policies, below a folder of results,
+    and their schemas."""
     of_styles = {f"style_scores/{name}.parquet": scores_by([]) for name in styles}
-    return of_styles | {
-        f"{kind}/aligned/{name}.parquet": schema
-        for kind, schema in OF_ALIGNED.items()
-        for name in aligned
-    }
+    texts = {STYLED: STYLES} if of_styles else {}
+    return (
+        texts
+        | of_styles
+        | {
+            f"{kind}/aligned/{name}.parquet": schema
+            for kind, schema in OF_ALIGNED.items()
+            for name in aligned
+        }
+    )
 
 
 def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataFrame:
@@ -319,6 +327,7 @@ def _verified(bundle: Path, members: dict[str, bytes]) -> _Contents:
         beside_weights = [name for name in beside_weights if name.endswith("metrics.json")]
     _require(bundle, members, beside_weights)
     schemas = {name: scores_by([]) for name in members if STYLE_TABLE.fullmatch(name)}
+    schemas |= {STYLED: STYLES} if STYLED in members else {}
     schemas |= {
         name: OF_ALIGNED[name.split("/")[0]] for name in members if ALIGNED_TABLE.fullmatch(name)
     }

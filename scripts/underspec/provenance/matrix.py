@@ -276,7 +276,10 @@ def _config(name: str, found: list[Model], judge: Model, samples: Samples, has: 
 
 
 # Keys of the config that a folder gets from a bundle.
-EXPORTED = ("words", "ensemble_size", "best_of_n", "aggregators", "newer_rankers", "resamples")
+EXPORTED = (
+    *("words", "reward", "centering", "ensemble_size", "best_of_n", "aggregators"),
+    *("newer_rankers", "resamples"),
+)
 
 
 def to_folder(path: Path, folder: Path) -> None:

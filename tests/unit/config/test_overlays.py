@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from underspec.config.layers import read_config
+from underspec.config.layers import merged, read_config
 from underspec.config.validation import validate
 from underspec.errors import ConfigError
 from underspec.provenance import archive, bundle
@@ -164,14 +164,42 @@ def test_a_bundle_lies_under_the_overlays_wherever_it_is_named(repository, layer
     files = {
         "config": config.replace("batch: 32", "batch: 64"),  # which the bundle has otherwise
         "overlay": "experiment: x\nextends: extended.yaml\nresamples: 444\n",
-        "extended": "experiment: y\ncentering: 0.5\n",
+        "extended": "experiment: y\nensemble_size: 3\n",
     }
     written(repository, **{name: text + named.get(name, "") for name, text in files.items()})
     given = {"bundle": str(BUNDLE)} if layer == "given" else {}
     found = read_config(repository, repository / "overlay.yaml", given=given)
     assert found["recipe"]["batch"] == 32
     assert (found["bundle"], found["experiment"]) == (str(BUNDLE), "x")
-    assert (found["resamples"], found["centering"]) == (444, 0.5)
+    assert (found["resamples"], found["ensemble_size"]) == (444, 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("labels.length_bias", {"labels": {"length_bias": 0.5}}),
+        ("world", {"world": "debian"}),
+        ("rlhf.bounded", {"rlhf": {"bounded": True}}),
+        ("styles.posts", {"styles": {"posts": 10}}),
+        ("models.base.shape.d_model", {"models": {"base": {"shape": {"d_model": 8}}}}),
+    ],
+)
+def test_how_a_bundle_was_made_cannot_be_changed(repository, key, given):
+    with pytest.raises(ConfigError, match=f"^{key}: .*miniature.zip was made with .*cannot be"):
+        read_config(repository, given={"bundle": str(BUNDLE)} | given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"scales": ["base"], "rlhf": {"rankers": {"base": []}}, "styles": {"posts": 0}},
+        {"world": "micro_tldr", "labels": {"length_bias": 0}},  # as the bundle has them
+        {"judge": {"url": "gold"}, "best_of_n": [1, 4]},
+    ],
+)
+def test_of_what_a_bundle_holds_a_part_may_be_chosen(repository, given):
+    found = read_config(repository, given={"bundle": str(BUNDLE)} | given)
+    assert merged(found, given) == found
 
 
 def test_a_bundle_from_before_rlhf_and_styles_has_none(repository, tmp_path):

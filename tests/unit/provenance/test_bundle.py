@@ -27,6 +27,7 @@ from underspec.artifacts import (
     POSTS,
     SAMPLES,
     SCORES,
+    STYLES,
     aligned_scores,
     read_table,
     scores_by,
@@ -465,22 +466,25 @@ def test_aligned_policies_are_restored_if_they_are_asked_for(results, tmp_path):
     assert not list((tmp_path / "without").glob("*/aligned"))
 
 
-def test_rewards_of_styles_are_restored_if_they_are_asked_for(results, whole, tmp_path):
+def test_texts_in_styles_and_their_rewards_are_restored_if_they_are_asked_for(results, whole, tmp_path):
     made, name = shutil.copytree(results, tmp_path / "made"), "base/grid"
     keys = pd.DataFrame(
         {"post_id": np.repeat(["post0", "post1"], 6), "sample_index": [*range(6)] * 2}
     )
     rewards = {model: np.random.default_rng(2).normal(size=12) for model in ("a", "b")}
-    path = f"style_scores/{name}.parquet"
-    write_table(keys.assign(**rewards), made / path, scores_by([*rewards]))
+    write_table(keys.assign(**rewards), made / f"style_scores/{name}.parquet", scores_by([]))
+    texts = keys.assign(style="plain", right=1, text="a b", gold=0.5)
+    write_table(texts, made / "data/styles.parquet", STYLES)
     bundle = tmp_path / "a.zip"
     pack(made, NAMES, [name], [], CONFIG, "a0b1", {}, bundle)
     unpack(bundle, NAMES, [name], [], tmp_path / "restored")
-    first, second = (pd.read_parquet(each / path) for each in (made, tmp_path / "restored"))
-    assert_frame_equal(first, second[first.columns])
+    for path in ("data/styles.parquet", f"style_scores/{name}.parquet"):
+        first, second = (pd.read_parquet(each / path) for each in (made, tmp_path / "restored"))
+        assert_frame_equal(first, second[first.columns])
     unpack(bundle, NAMES, [], [], tmp_path / "without")
     assert not (tmp_path / "without/style_scores").exists()
-    with pytest.raises(ArtifactError, match=f"has no {path}.*styles.posts 0"):
+    assert not (tmp_path / "without/data/styles.parquet").exists()
+    with pytest.raises(ArtifactError, match="has no data/styles.parquet.*styles.posts 0"):
         unpack(whole, NAMES, [name], [], tmp_path / "older")
 
 
