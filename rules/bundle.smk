@@ -13,11 +13,7 @@ BUNDLED = {
         *expand(made("scores/{name}.parquet"), name=SCORES),
         *([STYLES] if STYLED else []),
         *expand(made("style_scores/{name}.parquet"), name=STYLE_SCORES),
-        *expand(
-            made("{kind}/aligned/{name}.parquet"),
-            kind=["samples", "scores", "diagnostics"],
-            name=ALIGNED_POLICIES,
-        ),
+        *ALIGNED_TABLES,
     ],
     "models": [made(folder) for folder in model_folders(SCORES)],
 }

@@ -115,6 +115,20 @@ SCORES = [
     *[EVALUATOR] * HAS_EVALUATOR,
     *["gold"] * HAS_GOLD,
 ]
+# What tables and claims need to know of the design.
+DESIGN = {
+    key: config[key]
+    for key in (
+        "scales",
+        "grid",
+        "pretrain_seeds",
+        "finetune_seeds",
+        "aggregators",
+        "ensemble_size",
+        "best_of_n",
+    )
+}
+DESIGN_OF_A_SCALE = {key: value for key, value in DESIGN.items() if key != "scales"}
 TRAIN = "../envs/train.yaml"
 ANALYSIS = "../envs/analysis.yaml"
 
@@ -133,6 +147,13 @@ wildcard_constraints:
 def made(path):
     """The path of an artifact of this experiment."""
     return f"{RESULTS}/{path}"
+
+
+ALIGNED_TABLES = expand(
+    made("{kind}/aligned/{policy.name}.parquet"),
+    kind=["samples", "scores", "diagnostics"],
+    policy=ALIGNMENTS,
+)
 
 
 def code(script, *modules):
@@ -283,11 +304,6 @@ def compared_samples():
     """The samples that the simulated rater compares, where there are no labels of other texts."""
     splits = [] if WORLD.has_preferences or JUDGED else ["preferences", "validation"]
     return expand(made("samples/{split}.parquet"), split=splits)
-
-
-def seeds_of(wildcards):
-    """The pretraining and the finetuning seed of a finished reward model."""
-    return re.findall(r"\d+", Path(wildcards.imported).name)
 
 
 def models_of_ranker(wildcards):

@@ -16,19 +16,7 @@ rule rerank:
         ANALYSIS
     params:
         call=call("rerank"),
-        settings=settings(
-            **{
-                key: config[key]
-                for key in (
-                    "grid",
-                    "pretrain_seeds",
-                    "finetune_seeds",
-                    "aggregators",
-                    "ensemble_size",
-                    "best_of_n",
-                )
-            }
-        ),
+        settings=settings(**DESIGN_OF_A_SCALE),
         code=code("rerank"),
     shell:
         "python {params.call} {params.settings} --log {log}"

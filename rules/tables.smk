@@ -1,19 +1,6 @@
 # In: samples/best_of_n.parquet, scores/, rerank/, metrics of the reward models.
 # Out: tables/*.csv: the data of each figure and of Table 1. Figures 1 to 3 need no evaluator.
 
-DESIGN = {
-    key: config[key]
-    for key in (
-        "scales",
-        "grid",
-        "pretrain_seeds",
-        "finetune_seeds",
-        "aggregators",
-        "ensemble_size",
-        "best_of_n",
-    )
-}
-DESIGN_OF_A_SCALE = {key: value for key, value in DESIGN.items() if key != "scales"}
 EVALUATION_TABLES = ["figure4", "table1", "gold", *OF_REWARD[config["reward"]]]
 EVALUATION_TABLES = ["accuracy", *possible(EVALUATION_TABLES, HAS)]
 TABLES = expand(
@@ -33,11 +20,6 @@ FOLDERS = {
 ALIGNED_FOLDERS = {
     f"aligned_{kind}": made(f"{kind}/aligned") for kind in ("samples", "scores", "diagnostics")
 }
-ALIGNED_TABLES = expand(
-    made("{kind}/aligned/{policy.name}.parquet"),
-    kind=["samples", "scores", "diagnostics"],
-    policy=ALIGNMENTS,
-)
 RLHF_DESIGN = {
     "rankers": aligned_rankers(config),
     "kl_coefficients": config["rlhf"]["kl_coefficients"],

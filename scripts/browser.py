@@ -1,4 +1,3 @@
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Unpack
@@ -7,10 +6,9 @@ import pandas as pd
 
 from underspec.analysis import newer_rankers
 from underspec.analysis.aligned_policies import AlignedTables
-from underspec.analysis.results import ResultFiles, read_cheaper, read_results
+from underspec.analysis.results import ResultFiles, read_results
 from underspec.analysis.text_features import read_diagnostics
 from underspec.artifacts import SAMPLES, read_posts, read_table
-from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.report.look import face
@@ -43,17 +41,10 @@ def browser(
     of them to show, of the first of these seeds; design: keys of the config; newer, cheaper,
     words: its newer_rankers, cheaper_ensembles and words.
     """
-    results = read_results(design=design, **files)
+    results = read_results(design=design, cheaper=cheaper, **files)
     rows, drawn = results.layout, read_table(files["samples"], SAMPLES)
     by_id = read_posts(posts, drawn["post_id"], files["samples"]).set_index("post_id")
     similarity = read_diagnostics(diagnostics, rows)["similarity"]
-    if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
-        which = ensembles, design["aggregators"]
-        every = [
-            replace(each, cheaper=read_cheaper(files["scores"], each, rows, *which))
-            for each in results.scales
-        ]
-        results = replace(results, scales=every)
     policies = AlignedTables(aligned_samples, aligned_scores, aligned_diagnostics)
     path = aligned["kl_coefficients"], aligned["seeds"][0]
     make = partial(

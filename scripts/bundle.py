@@ -1,11 +1,10 @@
 import logging
 import platform
-import subprocess
-from importlib.metadata import distributions
 from pathlib import Path
 
 from underspec.command import command
 from underspec.provenance.bundle import pack
+from underspec.provenance.manifest import checkout, versions
 
 REPOSITORY = Path(__file__).parents[1]
 COMPUTING = (
@@ -39,25 +38,14 @@ def commit(folder: Path) -> str | None:
     """The commit that is checked out in `folder`, with -dirty where files differ from it (other
     bundles do not count); None if it is no git checkout, or there is no git.
     """
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
-
-    try:
-        head = git("rev-parse", "--verify", "HEAD")
-        edited = git("diff", "--quiet", "HEAD", "--", ".", ":!bundles")
-    except FileNotFoundError:
-        return None
-    if head.returncode:
-        return None
-    return head.stdout.strip() + ("-dirty" if edited.returncode else "")
+    found = checkout(folder, but="bundles")
+    return found["commit"] and found["commit"] + ("-dirty" if found["dirty"] else "")
 
 
 def packages() -> dict[str, str]:
     """The versions of what computes here: of Python, and of each of COMPUTING that is installed."""
-    installed = {found.name.lower(): found.version for found in distributions()}
-    found = {name: installed[name] for name in COMPUTING if name in installed}
-    return {"python": platform.python_version(), **found}
+    installed = {name: found for name, found in versions(COMPUTING).items() if found}
+    return {"python": platform.python_version(), **installed}
 
 
 if __name__ == "__main__":

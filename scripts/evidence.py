@@ -1,11 +1,10 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Unpack
 
 from underspec.analysis import newer_rankers
 from underspec.analysis.one_scale import TABLES, OneScale
 from underspec.analysis.quantities import to_table
-from underspec.analysis.results import ResultFiles, read_cheaper, read_results
+from underspec.analysis.results import ResultFiles, read_results
 from underspec.analysis.reward_matrix import read_metrics
 from underspec.analysis.styles import read_styled
 from underspec.analysis.text_features import read_diagnostics
@@ -45,17 +44,14 @@ def evidence(
     """
     if unknown := [name for name in tables if name not in TABLES]:
         raise ConfigError(f"--tables: {unknown[0]} is unknown; allowed are {', '.join(TABLES)}")
-    read = read_results(design=design | {"scales": [scale]}, **files)
+    read = read_results(design=design | {"scales": [scale]}, cheaper=cheaper, **files)
     (results,) = read.scales
     measured = read_diagnostics(diagnostics, read.layout)
     of_styles = None
-    if ensembles := cheaper_ensembles(cheaper, design["finetune_seeds"], design["ensemble_size"]):
-        which = ensembles, design["aggregators"]
-        beside = read_cheaper(files["scores"], results, read.layout, *which)
-        results = replace(results, cheaper=beside)
     if styled:
         models = {style_scores: [model.name for model in results.models]}
-        jobs = by_job(ensembles)
+        sets = design["finetune_seeds"], design["ensemble_size"]
+        jobs = by_job(cheaper_ensembles(cheaper, *sets))
         models |= {
             path: [name for each in jobs[path.stem] for name in each.tables]
             for path in cheaper_style_scores

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Unpack
 
@@ -8,11 +7,10 @@ from underspec.analysis import rlhf_tables as tables_of
 from underspec.analysis.aligned_policies import AlignedTables
 from underspec.analysis.bootstrap import draw
 from underspec.analysis.quantities import to_table
-from underspec.analysis.results import ResultFiles, read_cheaper, read_results
+from underspec.analysis.results import ResultFiles, read_results
 from underspec.analysis.rlhf import evidence as find
 from underspec.analysis.rlhf import read
 from underspec.artifacts import EVIDENCE, write_table
-from underspec.cheaper_ensembles import cheaper_ensembles
 from underspec.command import command
 from underspec.config import sections
 from underspec.csv_files import write_csv
@@ -47,13 +45,8 @@ def rlhf_tables(
     made = []
     for path in evidence:
         scale = path.parent.name
-        every = read_results(design=design | {"scales": [scale]}, **files)
+        every = read_results(design=design | {"scales": [scale]}, cheaper=cheaper, **files)
         (of_scale,) = every.scales
-        if cheaper:
-            seeds, size = design["finetune_seeds"], design["ensemble_size"]
-            which = cheaper_ensembles(cheaper, seeds, size), design["aggregators"]
-            beside = read_cheaper(files["scores"], of_scale, every.layout, *which)
-            of_scale = replace(of_scale, cheaper=beside)
         drawn = draw(of_scale.models, len(every.layout.post_ids), resamples, scale)
         rankers = aligned["rankers"][scale]
         found = read(policies, diagnostics, every, of_scale, rankers, *settings, drawn)

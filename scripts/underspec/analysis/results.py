@@ -15,7 +15,7 @@ from underspec.analysis.rerank import from_table, rerank
 from underspec.analysis.reward_matrix import Layout, read_metrics, read_rewards, read_samples
 from underspec.analysis.statistics import win_probability
 from underspec.artifacts import RERANK, read_table
-from underspec.cheaper_ensembles import CheaperEnsemble
+from underspec.cheaper_ensembles import CheaperEnsemble, cheaper_ensembles
 from underspec.cheaper_ensembles import rankers as cheaper_rankers
 from underspec.grid import Ranker, RewardModel
 
@@ -111,16 +111,20 @@ def read_results(
     design: Mapping,
     evaluator_scores: Path | None = None,
     gold_scores: Path | None = None,
+    cheaper: Mapping | None = None,
 ) -> Results:
     """Read everything the tables need, from ResultFiles.
 
     design: the keys scales, grid, pretrain_seeds, finetune_seeds, aggregators, ensemble_size and
-    best_of_n of the config. Raises ArtifactError, naming the file, if one is missing, damaged, or
-    about other samples than `samples`.
+    best_of_n of the config; cheaper: its cheaper_ensembles, which are read beside the grid's reward
+    models (see `read_cheaper`). Raises ArtifactError, naming the file, if one is missing, damaged,
+    or about other samples than `samples`.
     """
     layout, texts = read_samples(samples)
     models = grid.reward_models(design["grid"], design["pretrain_seeds"], design["finetune_seeds"])
     rankers = grid.rankers(models, design["aggregators"], design["ensemble_size"])
+    sets = design["finetune_seeds"], design["ensemble_size"]
+    beside = cheaper_ensembles(cheaper, *sets) if cheaper else []
     ns, scales = design["best_of_n"], []
     for scale in design["scales"]:
         paths = [scores / scale / f"{model.name}.parquet" for model in models]
@@ -130,9 +134,13 @@ def read_results(
         training = [read_metrics(path, scale) for path in paths]
         sizes = {each["parameters"] for each in training}
         parameters = sizes.pop() if len(sizes) == 1 else 0
-        scales.append(
-            ScaleResults(scale, parameters, models, rankers, ns, rewards, texts, picked, training)
+        found = ScaleResults(
+            scale, parameters, models, rankers, ns, rewards, texts, picked, training
         )
+        if beside:
+            of_beside = read_cheaper(scores, found, layout, beside, design["aggregators"])
+            found = replace(found, cheaper=of_beside)
+        scales.append(found)
     judges = {"reward": evaluator_scores, "gold": gold_scores}
     given = {name: path for name, path in judges.items() if path}
     rewards = read_rewards(list(given.values()), layout)[1] if given else []

@@ -91,8 +91,9 @@ def this_machine() -> dict:
     }
 
 
-def checkout(root: Path) -> dict:
-    """The commit of the Git checkout `root`, and whether tracked files differ from it.
+def checkout(root: Path, but: str | None = None) -> dict:
+    """The commit of the Git checkout `root`, and whether tracked files differ from it, other than
+    those in the folder `but`.
 
     Both are None if `root` is not the top folder of a checkout, or without Git.
     """
@@ -104,7 +105,8 @@ def checkout(root: Path) -> dict:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return {"commit": None, "dirty": None}
-        changes = git("status", "--porcelain", "--untracked-files=no")
+        paths = ["--", ".", f":!{but}"] if but else []
+        changes = git("status", "--porcelain", "--untracked-files=no", *paths)
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}

@@ -466,7 +466,9 @@ def test_aligned_policies_are_restored_if_they_are_asked_for(results, tmp_path):
     assert not list((tmp_path / "without").glob("*/aligned"))
 
 
-def test_texts_in_styles_and_their_rewards_are_restored_if_they_are_asked_for(results, whole, tmp_path):
+def test_texts_in_styles_and_their_rewards_are_restored_if_they_are_asked_for(
+    results, whole, tmp_path
+):
     made, name = shutil.copytree(results, tmp_path / "made"), "base/grid"
     keys = pd.DataFrame(
         {"post_id": np.repeat(["post0", "post1"], 6), "sample_index": [*range(6)] * 2}
