@@ -1,14 +1,24 @@
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from underspec.architectures import architecture_of
 from underspec.command import command
 from underspec.config import sections
+from underspec.schema import Flag, Section, Text
+
+
+class Imported(Section):
+    """The location of an imported checkpoint, as `sources.checkpoint_of` returns it."""
+
+    source: Literal["released", "hub"]
+    path: Text
+    revision: Text
+    trust_pickle: Flag
 
 
 def import_checkpoint(
     *,
-    checkpoint: Annotated[dict, sections.Imported],
+    checkpoint: Annotated[dict, Imported],
     tokenizer: Path,
     architecture: Annotated[dict, sections.Architecture],
     output: Path,

@@ -2,10 +2,11 @@ import base64
 from pathlib import Path
 from typing import Annotated
 
+from pydantic import ConfigDict
+
 from underspec.analysis.bootstrap import distinct
 from underspec.analysis.seeds_needed import POWER
 from underspec.command import command
-from underspec.config import sections
 from underspec.report import look
 from underspec.report.data_card import card
 from underspec.report.overview import (
@@ -19,13 +20,28 @@ from underspec.report.overview import (
 )
 from underspec.report.pages import write_page
 from underspec.report.shipped_verdicts import against
+from underspec.schema import Count, Name, Section, Text
+
+
+class About(Section):
+    """The facts on the first page of the report; its template uses more keys."""
+
+    model_config = ConfigDict(extra="allow")
+    experiment: Name
+    world: Name
+    pretrain_seeds: Count
+
+
+class Figure(Section):
+    title: Text
+    path: Text
 
 
 def overview(
     *,
-    about: Annotated[dict, sections.About],
+    about: Annotated[dict, About],
     accuracy: Path,
-    figures: list[Annotated[dict, sections.Figure]],
+    figures: list[Annotated[dict, Figure]],
     claims: Path,
     models: list[Path],
     template: Path,

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     WithJsonSchema,
@@ -421,35 +420,3 @@ class Experiment(Section):
     aggregators: Aggregators
     ensemble_size: EnsembleSize
     best_of_n: BestOfN
-
-
-class Imported(Section):
-    """The location of an imported checkpoint, as `sources.checkpoint_of` returns it."""
-
-    source: Literal["released", "hub"]
-    path: Text
-    revision: Text
-    trust_pickle: Flag
-
-
-class Run(Section):
-    """A training and its folder."""
-
-    stage: Text
-    scale: Name
-    name: Text
-    folder: Text
-
-
-class About(Section):
-    """The facts on the first page of the report; its template uses more keys."""
-
-    model_config = ConfigDict(extra="allow")
-    experiment: Name
-    world: Name
-    pretrain_seeds: Count
-
-
-class Figure(Section):
-    title: Text
-    path: Text
