@@ -20,6 +20,7 @@ CHANGES = ("the same", "changed to undecided", "decided from undecided", "revers
 IN_ONE = "in one run only"
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 ABSENT = "–"
+NARROW = "\N{NO-BREAK SPACE}"
 BRACKETS = f"In brackets: {CHOSEN}, not found; not compared."
 
 
@@ -152,16 +153,16 @@ def markdown(runs: Mapping[str, list[dict]]) -> str:
 
 def _row(claim: dict, runs: Iterable[str]) -> list[str]:
     scales = claim["scales"]
-    cells = [[_mark(rows[name]) for rows in scales.values()] for name in runs]
-    marks = ("" if set(cell) == {ABSENT} else " ".join(cell) for cell in cells)
-    return [claim["claim"], ", ".join(scales), *marks]
+    cells = (_marks([rows[name] for rows in scales.values()]) for name in runs)
+    return [claim["claim"], ", ".join(scales), *cells]
 
 
-def _mark(row: dict | None) -> str:
-    if not row:
-        return ABSENT
-    mark = MARKS[row["verdict"]]
-    return f"({mark})" if row["chosen_by_recipe"] else mark
+def _marks(rows: list[dict | None]) -> str:
+    """Of one claim in one run, at each scale; a recipe chooses a claim at all scales."""
+    if not any(rows):
+        return ""
+    marks = NARROW.join(MARKS[row["verdict"]] if row else ABSENT for row in rows)
+    return f"({marks})" if any(row and row["chosen_by_recipe"] for row in rows) else marks
 
 
 def _changes(claims: list[dict], before: str, after: str) -> list[str]:

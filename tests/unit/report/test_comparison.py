@@ -15,6 +15,7 @@ from underspec.report.comparison import (
     CHANGES,
     CHOSEN,
     IN_ONE,
+    NARROW,
     about,
     change,
     markdown,
@@ -61,10 +62,15 @@ def read(paths):
     return dict(zip(run_names(paths), map(read_verdicts, paths), strict=True))
 
 
+def row(claim, scales, *marks):
+    """A row of the table; marks do not break across lines."""
+    return f"| {' | '.join([claim, scales, *(each.replace(' ', NARROW) for each in marks)])} |"
+
+
 def test_two_runs(paths):
     text = markdown(read(paths))
     assert "| claim | scales | one | two |\n| --- | --- | --- | --- |\n" in text
-    assert "| A &#124; B | base, large, xl, 007,  | ✓ ✓ ? ✗ ✗ | ✓ ? ✗ ✓ ✗ |" in text
+    assert row("A &#124; B", "base, large, xl, 007, ", "✓ ✓ ? ✗ ✗", "✓ ? ✗ ✓ ✗") in text
     assert "- one: 2 supported, 2 contradicted, 1 undecided" in text
     counts = "2 the same, 1 changed to undecided, 1 decided from undecided, 1 reversed"
     *_, line, first, second, third = text.splitlines()
@@ -81,11 +87,10 @@ def test_three_runs_have_no_change(paths, tmp_path):
 
 
 def test_what_one_run_lacks_or_a_recipe_chose_is_no_change(tmp_path):
-    chosen = [True, False]
-    one = claims(tmp_path / "one", FIRST[:2], SCALES[:2], chosen_by_recipe=chosen)
+    one = claims(tmp_path / "one", FIRST[:2], SCALES[:2], chosen_by_recipe=True)
     two = claims(tmp_path / "two", SECOND[:1] + SECOND[2:3], [SCALES[0], SCALES[2]])
     text = markdown(read([one, two]))
-    assert "| A &#124; B | base, large, xl | (✓) ✓ – | ✓ – ✗ |" in text
+    assert row("A &#124; B", "base, large, xl", "(✓ ✓ –)", "✓ – ✗") in text
     unchanged = ", ".join(f"0 {kind}" for kind in CHANGES)
     assert text.endswith(f"- from one to two: {unchanged}, 1 {CHOSEN}, 2 {IN_ONE}\n")
 
@@ -93,8 +98,9 @@ def test_what_one_run_lacks_or_a_recipe_chose_is_no_change(tmp_path):
 def test_a_claim_that_a_run_lacks_altogether_leaves_its_cell_empty(tmp_path):
     one = claims(tmp_path / "one", FIRST[:2], SCALES[:2])
     two = claims(tmp_path / "two", FIRST[:1], SCALES[:1], id="b", claim="C")
-    assert "| A &#124; B | base, large | ✓ ✓ |  |" in markdown(read([one, two]))
-    assert "| C | base |  | ✓ |" in markdown(read([one, two]))
+    text = markdown(read([one, two]))
+    assert row("A &#124; B", "base, large", "✓ ✓", "") in text
+    assert row("C", "base", "", "✓") in text
 
 
 def test_only_the_papers_directions_are_compared(tmp_path):
@@ -107,7 +113,7 @@ def test_only_the_papers_directions_are_compared(tmp_path):
     )
     rows = read_verdicts(path)
     assert [row["scale"] for row in rows] == ["base", "large"]
-    assert "| A &#124; B | base | ✓ | ✓ |" in markdown({"one": rows, "two": rows})
+    assert row("A &#124; B", "base", "✓", "✓") in markdown({"one": rows, "two": rows})
 
 
 def test_a_table_of_an_earlier_version_is_read(tmp_path):
