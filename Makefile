@@ -12,6 +12,8 @@ SLURM_TESTS ?= tests/slurm
 DEVICE ?= cuda
 SIZE ?= paper
 BIN := .venv/bin
+# Tests of one file share what they have run and change it one after the other.
+BY_FILE = -n $(CORES) --dist loadfile
 OVERLAY = $(or $(wildcard experiments/$(EXPERIMENT).yaml),$(error EXPERIMENT=$(EXPERIMENT): there is no experiments/$(EXPERIMENT).yaml))
 CONFIGFILE = $(if $(filter miniature,$(EXPERIMENT)),,--configfile $(OVERLAY))
 FULL := $(if $(VERBOSE),--printshellcmds)
@@ -82,10 +84,10 @@ test: .venv/ready ## the test suite without its slow part
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm and not browser" tests
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(BY_FILE) -m slow tests
 
 test-workflow: .venv/ready ## the workflow run, changed, broken and interrupted for real
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/workflow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(BY_FILE) -m slow tests/workflow
 
 test-slurm: .venv/ready ## a run and its faults on a real Slurm cluster on this machine (Debian, root)
 	$(BIN)/python tests/slurm/cluster.py install
