@@ -201,3 +201,15 @@ def test_the_log_has_a_row_every_few_steps(tmp_path):
     recipe = replace(RECIPE, steps=51)
     _, rows = train(model, objective_of(model, reward_by(rewards_of())), recipe, 0, tmp_path, 1e9)
     assert [row["step"] for row in rows] == [*range(2, 51, 2), 51]
+
+
+def test_a_run_with_a_reward_of_another_identity_does_not_resume():
+    model = toy.policy()
+    settings = [
+        rloo(
+            *(model, model.frozen(), reward_by(rewards_of()), POSTS, 4, 4, 0.3, 0),
+            {"reward": name},
+        ).settings
+        for name in "ab"
+    ]
+    assert settings[0] != settings[1]

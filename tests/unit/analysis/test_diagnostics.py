@@ -129,3 +129,11 @@ def test_lists_are_counted_where_there_are_line_breaks(tmp_path, line_breaks):
         table = pd.read_parquet(path)
         assert ("lists" in table) == line_breaks
         assert not line_breaks or table.lists.tolist() == [1, 0]
+
+
+def test_list_items_numerals_and_copied_words():
+    texts = ("- 2 cats in 1990\n- the cat's mat", "1. a\n2) b 10", "the the 3rd", "")
+    found = diagnose(POSTS, samples(*texts))
+    assert found.list_items.tolist() == [2, 2, 0, 0]
+    assert found.numerals.tolist() == [2, 3, 1, 0]
+    assert found.copied_words.tolist() == [2, 0, 2, 0]

@@ -255,3 +255,24 @@ def test_two_seeds_say_nothing_about_what_a_second_adds():
 
 def test_a_single_reward_model_has_no_rows():
     assert ensemble_size.table(*grid(1, 1)).empty
+
+
+def test_share_is_missing_where_the_gain_may_be_0():
+    for seed in range(20):
+        table = ensemble_size.table(*grid(4, 2, posts=6, seed=seed))
+        last = table[table["size"] == table.groupby("ensemble")["size"].transform("max")]
+        unsure = last[(last.gain > 0) & ~(last.gain_low > 0)]
+        if len(unsure):
+            break
+    assert len(unsure) and unsure.share.isna().all()
+
+
+@pytest.mark.parametrize("at_once", [(4, 256), (64, 5)])
+def test_sizes_are_evaluated_in_blocks(monkeypatch, at_once):
+    results, metrics = grid(5, 3)
+    whole = ensemble_size.table(results, metrics)
+    for name, number in zip(("POSTS_AT_ONCE", "ENSEMBLES_AT_ONCE"), at_once, strict=True):
+        monkeypatch.setattr(ensemble_size, name, number)
+    again = ensemble_size.table(results, metrics)
+    for name in ("value", "value_low", "gain", "added"):
+        np.testing.assert_allclose(again[name], whole[name], rtol=1e-9)

@@ -8,6 +8,8 @@ from fake_results import (
     DESIGN,
     MODELS,
     NEWER,
+    POSTS,
+    SAMPLES_A_POST,
     make_results,
     mc_dropout,
     read_made,
@@ -375,3 +377,41 @@ def test_cheaper_ensembles_of_some_pretraining_seeds_say_nothing_about_others(tm
     drawn = bootstrap.draw(scale.models, scale.rewards.shape[1], 30, scale.scale)
     cheaper = mc_dropout(tmp_path, read, DESIGN["pretrain_seeds"][:-1], [2, 3])
     assert quantities.of_cheaper_ensembles(cheaper, scale, read.metrics, drawn) == {}
+
+
+def test_posts_are_evaluated_in_blocks(found, monkeypatch):
+    """Of 12 posts: 5, 5 and 2."""
+    monkeypatch.setattr(quantities, "POSTS_AT_ONCE", 5)
+    _, read, scale, drawn, before = found
+    newer = newer_rankers.read(NEWER, SIMILARITY)
+    after = quantities.evidence(scale, read.metrics, 0.8, drawn, newer)
+    for name, values in after.items():
+        np.testing.assert_allclose(values, before[name], rtol=1e-6, err_msg=str(name))
+
+
+def test_ensembles_see_the_first_n_where_more_samples_were_drawn(tmp_path):
+    design = DESIGN | {"best_of_n": [1, 4]}
+    make_results(tmp_path, design)
+    read = read_made(tmp_path, design)
+    scale = read.scales[0]
+    drawn = bootstrap.draw(scale.models, POSTS, 10, scale.scale)
+    none = newer_rankers.read(dict.fromkeys(NEWER), np.zeros((POSTS, SAMPLES_A_POST)))
+    found = quantities.evidence(scale, read.metrics, 0.8, drawn, none)
+    for kind, rankers in scale.kinds.items():
+        chosen = [pick(read.metrics["reward"], scale.choices[each.name][-1:]) for each in rankers]
+        estimate = found[f"reward of {kind_name(*kind)}", 4][0, 0]
+        assert estimate == pytest.approx(np.mean(chosen), rel=1e-4)
+
+
+def test_accuracy_in_a_resample_is_that_of_the_reward_models_it_drew(tmp_path):
+    make_results(tmp_path, DESIGN)
+    read = read_made(tmp_path)
+    scale = read.scales[0]
+    drawn = bootstrap.draw(scale.models, POSTS, 30, scale.scale)
+    none = newer_rankers.read(dict.fromkeys(NEWER), np.zeros((POSTS, SAMPLES_A_POST)))
+    found = quantities.evidence(scale, read.metrics, 0.8, drawn, none)
+    accuracy = np.array([training["accuracy"] for training in scale.training])
+    counts = drawn.models[:, 1]
+    np.testing.assert_allclose(
+        found["accuracy", 0][1], accuracy @ counts / counts.sum(axis=0), rtol=1e-5
+    )

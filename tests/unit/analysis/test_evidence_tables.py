@@ -1,5 +1,6 @@
 """The tables beside the paper's, from results made up in a moment."""
 
+import itertools
 import math
 import shutil
 from pathlib import Path
@@ -26,8 +27,11 @@ from fake_results import (
 from claims import claims
 from evidence import evidence
 from underspec.analysis import one_scale, parts
-from underspec.analysis.statistics import variance_components
-from underspec.analysis.supplementary_tables import holm
+from underspec.analysis.exact_best_of_n import best_of_n_in, orders
+from underspec.analysis.length_bias import length_coefficient
+from underspec.analysis.statistics import PAIRS, in_policy_units, variance_components
+from underspec.analysis.supplementary_tables import ORDERS, holm
+from underspec.analysis.within_posts import sums_of_products
 from underspec.artifacts import DIAGNOSTICS, write_table
 
 TABLES = ["exact", "shift", "components", "paired", "overoptimisation", "hedging", "rankers"]
@@ -206,6 +210,7 @@ def test_paired_tests_are_scipys(folder):
     asked = "by == 'reward' and aggregator == 'min' and better == 'pretrain' and worse == 'single'"
     (row,) = read(folder, "paired").query(asked).itertuples()
     assert row.difference == pytest.approx((ensemble - singles).mean(), rel=1e-4)
+    assert row.standard_error == pytest.approx(scipy.stats.sem(ensemble - singles), rel=1e-4)
     assert row.t == pytest.approx(scipy.stats.ttest_rel(ensemble, singles).pvalue, rel=1e-3)
     assert row.wilcoxon == pytest.approx(
         scipy.stats.wilcoxon(ensemble, singles, method="asymptotic").pvalue, rel=1e-3
@@ -218,6 +223,8 @@ def test_paired_tests_are_scipys(folder):
 def test_holm_by_its_definition():
     p = np.array([0.04, 0.01, 0.5, 0.02])
     assert holm(p) == pytest.approx([0.08, 0.04, 0.5, 0.06])
+    p = np.array([0.01, 0.04, 0.03, 0.005])  # where adjusted values would fall
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def test_the_length_coefficient_is_that_of_the_evaluator(folder):
@@ -272,3 +279,66 @@ def test_components_that_a_grid_cannot_tell_are_nan(seeds):
     assert np.isnan(found["pretraining seed"]).all()
     assert np.isfinite(found["residual"]).all()
     assert np.isnan(found["finetuning seed"]).all() == (len(set(seeds)) == 3)
+
+
+def test_relative_efficiency_is_the_ratio_of_variances(folder):
+    table = read(folder, "exact").query("exact_standard_error > 0")
+    ratio = table.first_standard_error / table.exact_standard_error
+    np.testing.assert_allclose(table.relative_efficiency, ratio**2, rtol=1e-4)
+    assert (abs(ratio - 1) > 0.05).any()
+
+
+def test_label_utility_is_gold_and_the_planted_bias(folder):
+    keys = ["aggregator", "better", "worse", "by"]
+    table = read(folder, "paired").set_index(keys).difference.unstack()
+    expected = table.gold + 0.05 * table.biased_words
+    np.testing.assert_allclose(table.label_utility, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_exact_agreement_is_the_mean_over_orders(folder):
+    scale = read_made(folder).scales[0]
+    found = {pair: [] for pair in PAIRS}
+    for order in orders(POSTS, SAMPLES_A_POST, ORDERS):
+        picks = [best_of_n_in(order, rewards, [2])[0] for rewards in scale.rewards]
+        texts = [scale.texts[np.arange(POSTS), each] for each in picks]
+        picked = zip(scale.models, texts, strict=True)
+        for (one, first), (other, second) in itertools.combinations(picked, 2):
+            pair = PAIRS[one.pretrain_seed != other.pretrain_seed]
+            found[pair].append((first == second).mean())
+    table = read(folder, "exact").set_index(["statistic", "n"])
+    for pair, values in found.items():
+        row = table.loc[(f"agreement, {pair}", 2)]
+        assert row.exact == pytest.approx(np.mean(values), rel=1e-4)
+        assert row["first"] != row.exact
+
+
+def test_the_one_way_share_is_that_of_figure_3(folder):
+    table = read(folder, "components").query("component == 'one-way'").set_index("n").share
+    figure = read(folder, "exact").query("statistic == 'share of variance'").set_index("n")["first"]
+    np.testing.assert_allclose(table, figure, rtol=1e-4)
+
+
+def test_the_bias_of_every_ranker_by_its_definition(folder):
+    results = read_made(folder)
+    scale = results.scales[0]
+    words = pd.read_parquet(folder / "diagnostics.parquet").words.to_numpy().reshape(POSTS, -1)
+    table = read(folder, "bias").set_index("ranker")
+    for ranker in scale.rankers:
+        products = sums_of_products(scale.rewards_of(ranker), results.metrics["gold"], words)
+        expected = length_coefficient(products.sum(axis=0))
+        row = table.loc[ranker.name]
+        assert (row.length_coefficient, row.unexplained) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_coefficients_of_gold_by_least_squares(folder):
+    results = read_made(folder)
+    found = pd.read_parquet(folder / "diagnostics.parquet")
+    columns = {"copied_words": found.copied_words, "numerals": found.numerals}
+    columns |= {"other_words": found.words - found.copied_words}
+    shaped = [each.to_numpy().reshape(POSTS, -1) for each in columns.values()]
+    terms = [(each - each.mean(axis=1, keepdims=True)).ravel() for each in shaped]
+    gold = in_policy_units(results.metrics["gold"]).ravel()
+    expected = np.linalg.lstsq(np.stack(terms, axis=1), gold, rcond=None)[0]
+    rows = read(folder, "feature_coefficients").query("ensemble == 'gold rater'")
+    table = rows.set_index("feature").value
+    assert table[[*columns]].to_numpy() == pytest.approx(expected, rel=1e-3, abs=1e-5)

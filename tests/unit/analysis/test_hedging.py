@@ -11,6 +11,12 @@ from hypothesis.extra.numpy import arrays
 
 from underspec.analysis import exact_best_of_n, hedging
 from underspec.analysis.ensembles import standardise
+from underspec.analysis.selection_rules import (
+    Candidates,
+    expectation,
+    number_of_candidates,
+    soft,
+)
 from underspec.analysis.statistics import in_policy_units, kl_bound
 
 REWARDS = arrays(np.float64, (2, 5), elements=st.integers(0, 3).map(float))
@@ -125,3 +131,22 @@ def test_a_ranker_that_knows_the_truth_never_stops(results):
     scale = replace(scale, rewards=np.broadcast_to(gold, (len(scale.models), *gold.shape)))
     table = hedging.stops(scale, {"gold": gold})
     assert set(table.course) == {"rises"}
+
+
+def test_the_end_of_poisson_and_the_unit_of_soft_by_hand(results):
+    scale, gold = results.scales[0], in_policy_units(results.metrics["gold"])
+    table = hedging.stops(scale, results.metrics).query("ensemble == 'single' and by == 'gold'")
+    table = table.set_index("rule")
+    ns = list(range(1, 17))
+    curves = [
+        exact_best_of_n.expected(exact_best_of_n.chances(each, ns), gold).mean(axis=1)
+        for each in scale.rewards
+    ]
+    expected = number_of_candidates(15, 16) @ np.mean(curves, axis=0)
+    assert table.end_gain["poisson"] == pytest.approx(expected)
+    units = [in_policy_units(each) for each in scale.rewards]
+    at_stop = [
+        expectation(soft(Candidates(each, each), 16, table.stop["soft"]), gold[None])
+        for each in units
+    ]
+    assert table.gain["soft"] == pytest.approx(np.mean(at_stop), rel=1e-5)

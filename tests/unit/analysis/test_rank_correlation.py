@@ -115,3 +115,7 @@ def test_a_resample_counts_pairs_as_often_as_both_were_drawn():
 def test_a_resample_of_a_single_pretraining_seed_has_no_pair_of_others():
     (same, _), (other, _) = averages([3, 3, 0, 0], ())
     assert same == pytest.approx(0.9) and np.isnan(other)
+
+
+def test_a_constant_reward_correlates_with_nothing():
+    assert (rank_correlation.over_posts(np.array([[1.0, 1, 1], [1, 2, 3]])) == 0).all()

@@ -224,3 +224,14 @@ def test_independent_sets_are_counted_by_what_they_cause():
     assert intervals.independent_sets([one, other]) == pytest.approx(2, rel=0.01)
     assert intervals.independent_sets([one, 1e-3 * other]) == pytest.approx(1, rel=0.01)
     assert intervals.independent_sets([np.zeros(5), np.zeros(5)]) == 1
+
+
+def test_what_posts_and_seeds_cause_together_is_at_least_0():
+    signs = np.append(0, np.tile([-1.0, 1], 100))
+    found = intervals.variance_of(1 + 0.1 * signs, 1 + 0.05 * signs, 1 + 0.1 * signs, 5)
+    assert (found.posts, found.seeds) == pytest.approx((0.01, 0.0125))
+
+
+def test_the_data_are_no_resample():
+    found = intervals.over_posts(np.array([5.0, 1.0, 3.0]))
+    assert (found.estimate, found.high) == pytest.approx((5, 5 + 1.959964))

@@ -23,12 +23,14 @@ from fake_results import (
     judges,
     make_results,
     of_grid,
+    read_made,
 )
 
 from rlhf_tables import rlhf_tables
 from underspec.analysis import aligned_policies
 from underspec.analysis.quantities import UNITS_OF_RLHF, from_table
 from underspec.analysis.rank_correlation import correlations
+from underspec.analysis.statistics import in_policy_units
 from underspec.artifacts import EVIDENCE, read_table
 from underspec.csv_files import read_csv
 from underspec.errors import ArtifactError
@@ -458,3 +460,44 @@ def test_refuses_a_missing_policy_by_name(small):
     path.unlink()
     with pytest.raises(ArtifactError, match="kl0.8-seed0.parquet: no such file"):
         run_it()
+
+
+def test_table1_has_the_coefficient_of_the_highest_reward(results):
+    _, tables = results
+    rows = tables["frontier"].query("by == 'reward' and ranker == 'all'")
+    keys = ["scale", "ensemble", "aggregator"]
+    best = rows.loc[rows.groupby(keys).value.idxmax()].set_index(keys).kl_coefficient
+    found = tables["table1"].query("`at` == 'highest reward'").set_index(keys).kl_coefficient
+    assert found.to_dict() == best.to_dict()
+    assert found.nunique() > 1
+
+
+def test_the_own_end_of_a_kind_is_the_mean_over_its_paths(results):
+    _, tables = results
+    rows = tables["frontier"].query("by == 'kl' and seed == seed")
+    keys = ["scale", "ensemble", "aggregator"]
+    ends = rows.groupby([*keys, "ranker", "seed"]).value.max().groupby(keys).mean()
+    found = tables["turning"].query("end == 'own'")
+    for row in found.itertuples():
+        assert row.kl_at_end == pytest.approx(
+            ends[row.scale, row.ensemble, row.aggregator], **CLOSE
+        )
+    np.testing.assert_allclose(found.value, found.highest - found.at_end, atol=1e-5)
+
+
+def test_the_best_of_all_samples_by_hand(results):
+    folder, tables = results
+    read = read_made(folder)
+    scale = read.scales[0]
+    rows = tables["frontier"].query(f"scale == 'small' and ranker == 'best of {SAMPLES_A_POST}'")
+    rows = rows.set_index(["ensemble", "by"]).value
+    for ensemble in ("single", "finetune", "pretrain"):
+        found = []
+        for ranker in scale.kinds[ensemble, "single" if ensemble == "single" else "mean"]:
+            own = scale.rewards_of(ranker)
+            by = {"proxy": own} | {name: read.metrics[name] for name in ("reward", "gold")}
+            best = np.arange(POSTS), own.argmax(axis=1)
+            found.append([in_policy_units(each)[best].mean() for each in by.values()])
+        proxy, reward, gold = np.mean(found, axis=0)
+        expected = {"proxy": proxy, "reward": reward, "gold": gold, "hacked": proxy - reward}
+        assert rows[ensemble].to_dict() == pytest.approx(expected, rel=1e-4)

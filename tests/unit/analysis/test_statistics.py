@@ -301,3 +301,23 @@ def test_percentile_interval():
 def test_resamples_that_are_all_the_same_have_no_interval():
     low, high = intervals.percentile_interval(np.array([[0.5] * 9, [*range(9)]]))
     assert np.isnan([low[0], high[0]]).all() and low[1] < high[1]
+
+
+@pytest.mark.parametrize("seeds", [[0, 0, 0, 1, 2], [4, 4, 7, 7, 7, 9]])
+def test_components_are_unbiased_where_pretraining_seeds_have_unequally_many(seeds):
+    """Estimators are quadratic forms: their mean is the sum over effects of size 1, one by one."""
+    seeds, posts = np.array(seeds), 4
+    models = len(seeds)
+    effects = {
+        "pretraining seed": [np.tile((seeds == seed)[:, None], posts) for seed in np.unique(seeds)],
+        "finetuning seed": [np.tile(row[:, None], posts) for row in np.eye(models)],
+        "post": [np.tile(row, (models, 1)) for row in np.eye(posts)],
+        "residual": list(np.eye(models * posts).reshape(-1, models, posts)),
+    }
+    for planted, of_effect in effects.items():
+        found = [
+            statistics.variance_components(each[:, None].astype(float), seeds) for each in of_effect
+        ]
+        for name in effects:
+            mean = sum(each[name][0] for each in found)
+            assert mean == pytest.approx(float(name == planted), abs=1e-9), (planted, name)

@@ -8,15 +8,17 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
 import pandas as pd
 import pytest
 from judge_server import FAULTS, MODEL, judge_server, share_of
 
 from underspec.artifacts import ANSWERS, COMPARISONS, POSTS, read_table, write_table
 from underspec.errors import UserError
+from underspec.judging import chat
 from underspec.judging.answer_file import Answer, opened
 from underspec.judging.asking import ask
-from underspec.judging.chat import Server
+from underspec.judging.chat import Fault, Server
 from underspec.judging.prompts import read_prompt
 from underspec.judging.questions import Question, Request, questions
 
@@ -195,18 +197,34 @@ def test_a_wait_of_hours_ends_the_run(tmp_path, monkeypatch):
         asked(wanted(3), url, tmp_path)
 
 
-def test_a_wait_that_the_server_asks_for_is_kept_by_all_threads(tmp_path, monkeypatch):
-    monkeypatch.setitem(FAULTS, "wait", (429, "", {"Retry-After": "0.5"}))
-    times = []
+def test_a_wait_that_the_server_asks_for_is_kept_by_all_threads(monkeypatch):
+    monkeypatch.setitem(FAULTS, "wait", (429, "", {"Retry-After": "50"}))
+    first, other = wanted(2)[:2]
+    with judge_server(fault=lambda body, n: "wait" if n == 1 else None) as (judge, url):
+        server, paused = server_at(url), []
+        server._pause = paused.append  # and nobody waits
+        server.ask(first)
+        judge.fault = lambda body, n: None
+        server.ask(other)
+    assert paused[0] < 0 and all(40 < seconds <= 50 for seconds in paused[1:]), paused
 
-    def fault(body, n):
-        times.append(time.monotonic())
-        return "wait" if len(times) == 1 else None
 
-    with judge_server(fault=fault) as (_, url):
-        asked(wanted(20), url, tmp_path, concurrency=2)
-    early = [t for t in times if t - times[0] < 0.45]
-    assert len(early) <= 1 + 38 and times[-1] - times[0] >= 0.45
+def test_a_response_that_drips_or_never_ends_is_given_up(monkeypatch):
+    """A byte at a time keeps the connection alive, and an endless body fills the memory."""
+
+    def body():
+        for _ in range(10**5):
+            yield b" "
+
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=body()))
+    (question, *_) = wanted(2)
+    limits = {"time-out": (0.05, 10**9), "more than 1,000 bytes": (60.0, 1000)}
+    for said, (timeout, most) in limits.items():
+        monkeypatch.setattr(chat, "MOST_BYTES", most)
+        with pytest.raises(Fault, match=said):
+            server_at("http://host/v1", attempts=1, transport=transport, timeout=timeout).ask(
+                question
+            )
 
 
 def test_a_dated_name_of_the_model_is_the_model(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from underspec.config.layers import read_config
 from underspec.config.validation import validate
 from underspec.errors import UserError
 from underspec.grid import rankers, reward_models
+from underspec.provenance import matrix_files
 from underspec.provenance.bundle import bundled_config, contents, unpack
 from underspec.provenance.matrix import to_bundle
 from underspec.provenance.matrix_files import write_csv
@@ -362,3 +363,15 @@ def test_ensembles_are_of_a_size_that_both_kinds_have():
 
     assert size(3, 2, 1) == 3 and size(9, 9, 9) == 3 and size(9, 9, 9, 9, 9, 9) == 5
     assert size(4) == 4 and size(1, 1, 1) == 3 and size(2, 1) == 2
+
+
+def test_json_lines_are_read_in_parts(tmp_path, monkeypatch):
+    """Types may differ between parts, and lines are counted through all of them."""
+    monkeypatch.setattr(matrix_files, "LINES_AT_ONCE", 2)
+    path = tmp_path / "rewards.jsonl"
+    rows = [{"post_id": "p", "sample_index": i, "a": i if i < 2 else i / 2} for i in range(5)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    assert matrix_files.read(path).columns.to_pylist() == rows
+    path.write_text(path.read_text() + "\n[1]")
+    with pytest.raises(UserError, match="line 6: not JSON lines"):
+        matrix_files.read(path)

@@ -10,13 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from underspec.errors import ConfigError
 from underspec.models.reward_model import RewardModel
 from underspec.models.t5 import new_t5, t5_config
 from underspec.recipe import DeviceLayout, Recipe
 from underspec.training import optimizers
-from underspec.training.loop import Interrupted, train
+from underspec.training.loop import Interrupted, Objective, train
 from underspec.training.objectives.denoising import denoising
 from underspec.training.objectives.preference import preference
 
@@ -184,7 +186,7 @@ def test_an_unfinished_checkpoint_is_not_used(tmp_path, caplog):
         checkpoint.rename(checkpoint.with_name(f"{checkpoint.name}.x.unfinished"))
     with caplog.at_level("INFO", logger="underspec"):
         resumed, _ = trained(tmp_path / "a")
-    assert "going on" not in caplog.text
+    assert "resuming" not in caplog.text
     assert equal(resumed, trained(tmp_path / "b")[0])
 
 
@@ -281,3 +283,50 @@ def test_sigterm_saves_what_there_is(tmp_path, caplog):
         resumed, _ = trained(tmp_path / "a")
     assert "resuming from step 5" in caplog.text
     assert equal(resumed, trained(tmp_path / "b")[0])
+
+
+class Masked(nn.Module):
+    """Keeps the dropout masks that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(64))
+        self.dropout = nn.Dropout(0.5)
+        self.masks = []
+
+    def forward(self, ones):
+        self.masks.append(self.dropout(ones).detach().clone())
+        return self.masks[-1]
+
+
+CONSTANT = replace(RECIPE, steps=3, batch=1, learning_rate=0.5, dropout=0.5, schedule="constant")
+
+
+def of_sums(size):
+    """The loss: `size` times the sum of the weights that the mask leaves."""
+    return Objective(
+        lambda step, rows: {"ones": torch.ones(64)},
+        lambda model, batch: size * (model(batch["ones"]) * model.weight).sum(),
+        lambda batch: 1,
+    )
+
+
+def test_every_step_has_a_dropout_mask_of_its_own(tmp_path):
+    model = Masked()
+    train(model, of_sums(1.0), CONSTANT, 0, tmp_path, 1e9)
+    first, second, third = model.masks
+    assert not torch.equal(first, second) and not torch.equal(second, third)
+
+
+def test_gradients_are_clipped_to_norm_1_and_logged_as_they_were(tmp_path):
+    model, norms = Masked(), []
+    hook = register_optimizer_step_pre_hook(
+        lambda *_: norms.append(model.weight.grad.norm().item())
+    )
+    try:
+        _, rows = train(model, of_sums(100.0), CONSTANT, 0, tmp_path, 1e9)
+    finally:
+        hook.remove()
+    assert norms == pytest.approx([1.0] * 3, rel=1e-4)
+    before = [100 * mask.norm().item() for mask in model.masks]
+    assert [row["gradient_norm"] for row in rows] == pytest.approx(before)
