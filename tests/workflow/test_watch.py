@@ -121,7 +121,12 @@ def test_a_killed_job_is_said_to_be_killed(tmp_path):
 
 
 # Where there is Slurm, its controller does not answer; without one it is looked for in the network.
-NOBODY = "ClusterName=x\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\nAuthType=auth/none\nMessageTimeout=2\n"
+NOBODY = """ClusterName=x
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort=1
+AuthType=auth/none
+MessageTimeout=2
+"""
 
 
 def unlock(folder: Path) -> subprocess.CompletedProcess:

@@ -6,60 +6,28 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from small_reward_model import LENGTHS, PAIRS, RECIPE, T5, trainer
 
-from reward_model import reward_model
 from score import score
 from underspec.analysis.reward_matrix import read_metrics
 from underspec.artifacts import (
     JUDGEMENTS,
-    POSTS,
-    PREFERENCES,
     RATINGS,
     SAMPLES,
     SCORES,
     read_table,
     write_table,
 )
-from underspec.data.tokenization import save_tokenizer, train_tokenizer
 from underspec.errors import ArtifactError, ConfigError
-from underspec.models.t5 import new_t5
 from warm import warm
 
-SHAPE = {"d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 1}
-T5 = {"name": "t5", "shape": SHAPE}
-LENGTHS = {"post": 9, "summary": 4}
-RECIPE = {"steps": 2, "batch": 2, "learning_rate": 1e-3, "warmup": 1}
-RECIPE |= {"dropout": 0.0, "weight_decay": 0.0}
-WORDS = "my brother sold bike and i am sad"
 # The texts of the last two are equal as token ids: cut to three words and eos, and unknown words.
-PAIRS = [("my bike", "my brother"), ("i am sad", "i am"), ("", "and")]
 EQUAL = [("i am sad and sold", "i am sad and my"), ("my cat", "my dog")]
 
 
 @pytest.fixture
 def train(tmp_path):
-    tokenizer = train_tokenizer([WORDS], "word", 140)
-    save_tokenizer(tokenizer, tmp_path / "tokenizer")
-    new_t5(SHAPE, tokenizer.get_vocab_size(), 0).save_pretrained(tmp_path / "pretrained")
-    posts = pd.DataFrame({"post_id": ["a", "b"], "split": ["preferences", "validation"]})
-    write_table(posts.assign(post=WORDS, reference=""), tmp_path / "posts.parquet", POSTS)
-
-    def train(pairs, **changes):
-        table = pd.DataFrame(pairs * 2, columns=["chosen", "rejected"]).assign(source="people")
-        table["post_id"] = ["a"] * len(pairs) + ["b"] * len(pairs)
-        table["split"] = table.post_id.map(posts.set_index("post_id").split)
-        write_table(table, tmp_path / "preferences.parquet", PREFERENCES)
-        options = {"posts": tmp_path / "posts.parquet", "reward": "preference"}
-        options |= {"labelled": tmp_path / "preferences.parquet"}
-        folders = ("tokenizer", "pretrained", "checkpoints", "output")
-        options |= {name: tmp_path / name for name in folders}
-        options |= {"scale": "base", "architecture": T5, "lengths": LENGTHS, "recipe": RECIPE}
-        options |= {"centering": 0.01, "save_seconds": 1e9, "device_layout": {}}
-        options |= {"pretrain_seed": 0, "finetune_seed": 0, "head_seed": 0, "heads": 1} | changes
-        reward_model(**options)
-        return json.loads((options["output"] / "metrics.json").read_text())
-
-    return train
+    return trainer(tmp_path)
 
 
 def test_comparisons_of_equal_token_ids_are_left_out_and_counted(train, caplog):
