@@ -86,7 +86,7 @@ def test_a_constant_for_each_post_changes_nothing(rule, rewards, similarity, n, 
 def test_the_order_of_all_samples_does_not_matter(rule, rewards, random):
     """Best-of-Poisson may stop early, so here it looks at all."""
     assume(np.diff(np.sort(rewards, axis=1)).min() > 1e-6)
-    similarity = RNG.random((POSTS, SAMPLES))
+    similarity = np.random.default_rng(0).random((POSTS, SAMPLES))
     order = random.sample(range(SAMPLES), SAMPLES)
     n = 1000 if rule == "poisson" else SAMPLES
     shuffled = chosen(rule, rewards[:, order], similarity[:, order], n)

@@ -154,7 +154,7 @@ COUNTS = arrays(np.int64, (5, 1, 1), elements=st.integers(0, 3))
 @given(COUNTS)
 def test_a_reward_model_drawn_twice_counts_as_two(counts):
     assume(counts.sum())
-    rewards = RNG.normal(size=(5, 2, 6))
+    rewards = np.random.default_rng(0).normal(size=(5, 2, 6))
     found = statistics.share_of_variance(rewards, Weights(np.ones((1, 6)), counts.astype(float)))
     repeated = np.repeat(rewards, counts.ravel(), axis=0)
     np.testing.assert_allclose(found[0, :, 0], share_of_variance(repeated), atol=1e-12)
@@ -163,7 +163,8 @@ def test_a_reward_model_drawn_twice_counts_as_two(counts):
 @given(COUNTS, COUNTS)
 def test_models_that_count_alike_in_every_resample_are_summed_alike(first, second):
     """`Weights.total` takes a shorter way there."""
-    values, counts = RNG.normal(size=(5, 2, 6)), np.concatenate([first, second], axis=2)
+    values = np.random.default_rng(0).normal(size=(5, 2, 6))
+    counts = np.concatenate([first, second], axis=2)
     posts = bootstrap_weights(6, 2)
     found = Weights(posts, counts.astype(float)).total(values)
     for resample in range(2):
