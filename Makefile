@@ -81,7 +81,7 @@ compare: .venv/ready ## claims across all experiments with results, or RUNS="min
 	@echo "Table: reports/claims-compared.csv"
 
 test: .venv/ready ## the test suite without its slow part
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(CORES) -m "not slow and not slurm and not browser" tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(BY_FILE) -m "not slow and not slurm and not browser" tests
 
 test-slow: .venv/ready ## real runs: the DAG finished and changed, notebooks, downloads
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q $(BY_FILE) -m slow tests
