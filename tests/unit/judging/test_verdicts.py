@@ -270,6 +270,12 @@ def test_a_judge_that_goes_by_the_evaluator_has_its_win_rates(made):
     np.testing.assert_allclose(table.win_rate, table.preference, atol=1e-5)
     assert set(table["first"]) == {0.5} and set(table.consistent) == {1}
     assert set(table.without_verdict) == {0} and (table.by_gold != table.by_evaluator).any()
+    compared = read_table(made / "comparisons.parquet", COMPARISONS)
+    compared = compared[compared.kl_coefficient.isna()]
+    keys = ["scale", "better", "worse"]
+    alike = (compared.text == compared.other).groupby([compared[key] for key in keys]).mean()
+    found = table.set_index(keys).same
+    assert found.to_dict() == pytest.approx(alike.to_dict(), abs=1e-5) and found.nunique() > 1
     single = table[(table.better == "single") & (table.worse == "policy")]
     assert (single.low < single.posts_low).all() and (single.high > single.posts_high).all()
     alone = table[table.better == "finetune mean"]  # one ranker says nothing about other seeds
