@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from underspec.report.plots import save
+from underspec.report.plots import save, use_style
 from underspec.report.words import plural, reworded
 
 WORDS = {"group": "base model", "member": "run"}
@@ -42,6 +42,7 @@ def test_plurals():
 
 
 def test_every_text_of_a_figure_is_reworded(tmp_path):
+    use_style()
     plt.rcParams["svg.fonttype"] = "none"
     figure, axis = plt.subplots()
     axis.set_title("by others of the same checkpoint")
