@@ -208,20 +208,16 @@ def _beside_weights(scores: Iterable[str], read: Callable[[str], bytes | None]) 
     return found
 
 
-def _beside_the_matrix(styles: Iterable[str], aligned: Iterable[str]) -> dict[str, Schema]:
+def _beside_the_matrix(styles: list[str], aligned: Iterable[str]) -> dict[str, Schema]:
     """The tables of texts in several styles, and of aligned policies, below a folder of results,
     and their schemas."""
-    of_styles = {f"style_scores/{name}.parquet": scores_by([]) for name in styles}
-    texts = {STYLED: STYLES} if of_styles else {}
-    return (
-        texts
-        | of_styles
-        | {
-            f"{kind}/aligned/{name}.parquet": schema
-            for kind, schema in OF_ALIGNED.items()
-            for name in aligned
-        }
-    )
+    texts = {STYLED: STYLES} if styles else {}
+    of_styles = texts | {f"style_scores/{name}.parquet": scores_by([]) for name in styles}
+    return of_styles | {
+        f"{kind}/aligned/{name}.parquet": schema
+        for kind, schema in OF_ALIGNED.items()
+        for name in aligned
+    }
 
 
 def _matrix(results: Path, scores: list[str], samples: pd.DataFrame) -> pd.DataFrame:
